@@ -1,0 +1,41 @@
+"""rows -> what the network costs: parameters, multiply-adds, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resnets.architecture.plan import Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The cost of some rows for one float32 image.
+
+    parameters          learned numbers
+    macs                multiply-adds
+    activations         numbers that the rows put out, all together
+    training_bytes      bytes that training keeps for the backward pass: the input of every convolution,
+                        norm and linear layer, and every relu's output (an estimate; the allocator rounds up)
+    """
+
+    parameters: int
+    macs: int
+    activations: int
+    training_bytes: int
+
+
+def profile(rows: Iterable[Row]) -> Profile:
+    """Add the rows up."""
+    rows = tuple(rows)
+    kept = sum(_numbers(row.input) for row in rows if row.kind in ("conv", "norm", "linear", "max_pool"))
+    return Profile(
+        parameters=sum(row.parameters for row in rows),
+        macs=sum(row.macs for row in rows),
+        activations=sum(_numbers(row.output) for row in rows),
+        training_bytes=4 * kept,
+    )
+
+
+def _numbers(shape: tuple[int, int, int]) -> int:
+    return shape[0] * shape[1] * shape[2]

@@ -1,0 +1,209 @@
+"""What a residual network can be: a handful of independent choices, checked against each other.
+
+A `ResNetSpec` is data. Each famous network is one line of `catalog.py`, which says only what differs from
+the defaults here (the ImageNet network of He et al. 2015 with the stride on the 3x3, which torchvision
+calls v1.5). `plan.py` resolves a spec to layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from resnets.errors import SpecError, nearest
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "block": ("basic", "bottleneck"),
+    "order": ("post", "pre"),
+    "stride_conv": ("spatial", "first"),
+    "stride_unit": ("first", "last"),
+    "shortcut": ("projection", "pad", "avgpool", "none"),
+    "pad_side": ("end", "both"),
+    "stem": ("imagenet", "cifar", "deep"),
+    "conv_padding": ("symmetric", "same"),
+    "pool_padding": ("torch", "zero", "same", "ceil"),
+    "bias": ("never", "stem", "unnormed", "always"),
+}
+
+EXPANSION = {"basic": 1, "bottleneck": 4}  # a unit's output channels over its stage's width
+
+# A spec can come from a stranger's file, so it is bounded before anything is built from it. The largest
+# published networks have about 600 units and stages 8,192 channels wide.
+MAX_UNITS = 4096
+MAX_WIDTH = 16384
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetSpec:
+    """The choices that define a residual network; the defaults are those of torchvision's ResNet-18.
+
+    depths, widths      units per stage and their base width, one entry a stage (any number of stages)
+    block               basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 with four times the width)
+    order               post: conv-norm-relu, relu after the addition (He 2015, "v1");
+                        pre: norm-relu-conv, the addition stays bare (He 2016, "v2")
+    stride_conv         which convolution of a bottleneck strides: spatial (the 3x3: torchvision, "v1.5")
+                        or first (the 1x1: the paper, Caffe, Keras)
+    stride_unit         which unit halves the resolution: first of a stage (the paper) or last of the stage
+                        before it (TF-Slim, Keras v2)
+    shortcut            where the shape changes: projection (1x1, option B), pad (zero channels, option A),
+                        avgpool (average, then 1x1: ResNet-D), none (a plain network: no shortcut anywhere)
+    pad_side            with pad: the new zero channels come at the end, or half on both sides
+    groups, width_per_group   inner width of a bottleneck = width * width_per_group / 64 * groups
+                        (ResNeXt: Xie 2017; Wide ResNet on ImageNet: Zagoruyko 2016)
+    stem                imagenet (7x7/2, pool), cifar (3x3), deep (three 3x3, pool: ResNet-C)
+    stem_width          channels that the stem gives to the first stage
+    stem_activation     False: no ReLU after the stem's norm
+    conv_padding        symmetric, or TensorFlow's "same" (asymmetric where a stride meets an even size)
+    pool_padding        of the stem's 3x3/2 pool: torch (1 of minus infinity), zero (1 of zeros: Keras),
+                        same (TF-Slim), ceil (no padding, last window cut: Caffe)
+    bias                which convolutions have one: never, stem, unnormed (those that no norm follows),
+                        always
+    norm_eps            added to the variance
+    norm_momentum       share of the new batch in the running statistics: 1 - the decay that TF states
+    zero_init_last      start every unit as the identity: zero the branch's last norm (post) or last
+                        convolution (pre) at initialisation (Goyal 2017)
+
+    Raises SpecError, with the reason, for values out of range and for choices that contradict each other.
+    """
+
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    block: str = "basic"
+    order: str = "post"
+    stride_conv: str = "spatial"
+    stride_unit: str = "first"
+    shortcut: str = "projection"
+    pad_side: str = "end"
+    groups: int = 1
+    width_per_group: int = 64
+    stem: str = "imagenet"
+    stem_width: int = 64
+    stem_activation: bool = True
+    conv_padding: str = "symmetric"
+    pool_padding: str = "torch"
+    bias: str = "never"
+    norm_eps: float = 1e-5
+    norm_momentum: float = 0.1
+    zero_init_last: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_values()
+        for contradiction, why in self._contradictions():
+            if contradiction:
+                raise SpecError(why)
+
+    @property
+    def expansion(self) -> int:
+        """Output channels of a unit divided by its stage's width: 1 (basic) or 4 (bottleneck)."""
+        return EXPANSION[self.block]
+
+    @property
+    def image_size(self) -> int:
+        """The side of the square image that the family was published with: 32 (cifar stem) or 224."""
+        return 32 if self.stem == "cifar" else 224
+
+    @property
+    def num_classes(self) -> int:
+        """The classes of the data set that the family was published with: 10 (CIFAR-10) or 1000 (ImageNet)."""
+        return 10 if self.stem == "cifar" else 1000
+
+    def inner_width(self, width: int) -> int:
+        """Channels inside a unit of a stage of this width."""
+        return width * self.width_per_group // 64 * self.groups
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, as JSON has it (tuples become lists)."""
+        fields = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """The spec of `to_dict`. Raises SpecError for unknown fields and for wrong types or values."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in fields:
+            if key not in known:
+                raise SpecError(f"A spec has no field {key!r}.{nearest(str(key), known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+    def _check_values(self) -> None:
+        for name, values in CHOICES.items():
+            value = getattr(self, name)
+            if value not in values:
+                raise SpecError(f"{name} is one of {', '.join(values)}, not {value!r}.")
+        for name in ("depths", "widths"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not value or not all(_is_count(v) for v in value):
+                raise SpecError(f"{name} is a tuple of positive whole numbers, one a stage, not {value!r}.")
+        for name in ("groups", "width_per_group", "stem_width"):
+            if not _is_count(getattr(self, name)):
+                raise SpecError(f"{name} is a positive whole number, not {getattr(self, name)!r}.")
+        for name in ("stem_activation", "zero_init_last"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"{name} is true or false, not {getattr(self, name)!r}.")
+        for name in ("norm_eps", "norm_momentum"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+                raise SpecError(f"{name} is a number above 0 and at most 1, not {value!r}.")
+
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        """(does it hold, why it is refused). One choice has one spelling, so that equal networks compare equal."""
+        inner = [self.inner_width(width) for width in self.widths]
+        outer = [width * self.expansion for width in self.widths]
+        return [
+            (
+                len(self.depths) != len(self.widths),
+                f"depths has {len(self.depths)} stages but widths has {len(self.widths)}: give one of each a stage.",
+            ),
+            (
+                sum(self.depths) > MAX_UNITS or max(*inner, *outer, self.stem_width) > MAX_WIDTH,
+                f"The network is too large: at most {MAX_UNITS} units and {MAX_WIDTH} channels.",
+            ),
+            (
+                self.block == "basic" and (self.groups != 1 or self.width_per_group != 64),
+                "groups and width_per_group shape the inner 3x3 of a bottleneck; a basic block has none.",
+            ),
+            (
+                self.block == "basic" and self.stride_conv == "first",
+                "stride_conv='first' moves the stride to a bottleneck's 1x1; a basic block strides its first 3x3 anyway.",
+            ),
+            (
+                any(width * self.width_per_group % 64 for width in self.widths),
+                "width * width_per_group must be a multiple of 64, or the inner width is no whole number.",
+            ),
+            (
+                self.shortcut == "pad" and any(a > b for a, b in zip([self.stem_width, *outer], outer, strict=False)),
+                "shortcut='pad' adds zero channels, so no stage may be narrower than the one before it.",
+            ),
+            (
+                self.shortcut == "pad"
+                and self.pad_side == "both"
+                and any((b - a) % 2 for a, b in zip([self.stem_width, *outer], outer, strict=False)),
+                "pad_side='both' needs an even number of new channels in every stage.",
+            ),
+            (
+                self.pad_side != "end" and self.shortcut != "pad",
+                "pad_side says where shortcut='pad' puts its zeros; the other shortcuts have none.",
+            ),
+            (
+                self.shortcut == "none" and self.zero_init_last,
+                "zero_init_last makes a unit start as its shortcut; a plain network has none and would output zeros.",
+            ),
+            (
+                self.stem == "cifar" and self.pool_padding != "torch",
+                "pool_padding is about the stem's pool; the cifar stem has none.",
+            ),
+            (
+                self.order == "pre" and not self.stem_activation,
+                "With order='pre' the stem never has an activation: leave stem_activation alone.",
+            ),
+            (
+                self.order == "post" and self.bias == "unnormed",
+                "With order='post' a norm follows every convolution: bias='unnormed' is the same as 'never'.",
+            ),
+        ]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,55 @@
+"""One tree of errors. Every message is a sentence that names the thing and what to do next.
+
+The command line prints the message and leaves with ``exit_status``: 2 for wrong usage or bad input,
+1 when the thing asked for failed. No user's mistake shows a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ResnetsError(Exception):
+    """The root: catch this one to catch everything that this library raises on purpose."""
+
+    exit_status = 2
+
+
+class SpecError(ResnetsError):
+    """A network that cannot exist: a contradictory spec, an unknown name, an impossible size."""
+
+
+class DataError(ResnetsError):
+    """A data set that cannot be used as it stands."""
+
+
+class ImageError(ResnetsError):
+    """One image that cannot be used. The message is the reason alone; the caller knows the path."""
+
+
+class ModelFileError(ResnetsError):
+    """A model file that is damaged, foreign, or newer than this version."""
+
+
+class RecipeError(ResnetsError):
+    """A recipe with an unknown key or a value that makes no sense."""
+
+
+class TrainingError(ResnetsError):
+    """Training that cannot go on, for example because the loss is no longer finite."""
+
+    exit_status = 1
+
+
+class FetchError(ResnetsError):
+    """A download that did not arrive whole."""
+
+    exit_status = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' Did you mean "resnet50"?' with up to three known names close to ``name``, or an empty string."""
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    quoted = [f'"{match}"' for match in matches]
+    return f" Did you mean {' or '.join(quoted)}?" if quoted else ""

@@ -1,0 +1,65 @@
+"""plan -> torch.nn.Module: stem, stages of units, head. State names are the plan's roles."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from resnets.architecture import Plan, ResNetSpec
+from resnets.architecture import plan as make_plan
+from resnets.network.init import initialise
+from resnets.network.units import Line, ResidualUnit
+
+
+class ResNet(nn.Module):
+    """A residual network, built from a plan.
+
+    Input (N, C, H, W) float, already preprocessed, of any height and width that the strides leave
+    something of; output (N, num_classes) logits.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.stem = Line(plan.stem, plan.spec)
+        self.stage_names = [f"stage{i + 1}" for i in range(len(plan.stages))]
+        for name, units in zip(self.stage_names, plan.stages, strict=True):
+            stage = nn.Sequential()
+            for unit in units:
+                stage.add_module(unit.role.rpartition(".")[2], ResidualUnit(unit, plan.spec))
+            self.add_module(name, stage)
+        self.head = Line(plan.head, plan.spec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, num_classes)."""
+        x = self.stem(x)
+        for name in self.stage_names:
+            x = getattr(self, name)(x)
+        return self.head(x)  # type: ignore[no-any-return]
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) -> {"stem": .., "stage1": .., ...}, each (N, C', H', W').
+
+        With pre-activation the last stage is given as the addition leaves it, before the head's norm.
+        """
+        maps = {"stem": self.stem(x)}
+        x = maps["stem"]
+        for name in self.stage_names:
+            x = maps[name] = getattr(self, name)(x)
+        return maps
+
+
+def create(
+    network: str | ResNetSpec,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    output_stride: int = 32,
+    seed: int | None = None,
+) -> ResNet:
+    """Build a network with fresh weights.
+
+    network, num_classes, in_channels, output_stride: as in `resnets.plan`, which raises SpecError.
+    seed: makes the weights reproducible; None draws them from torch's global generator.
+    """
+    net = ResNet(make_plan(network, num_classes, in_channels, output_stride))
+    initialise(net, seed)
+    return net
