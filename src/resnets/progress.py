@@ -24,9 +24,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+class Tracker:
+    """What `track` hands out: call it with the number of units done since, and a few words of news if any."""
+
+    def __init__(self, show: Callable[[int, str], None], say: Callable[[str], None]) -> None:
+        self._show = show
+        self.say = say  # prints a line that stays
+
+    def __call__(self, n: int, news: str = "") -> None:
+        """Report that ``n`` more units are done."""
+        self._show(n, news)
+
+
 @contextmanager
-def track(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
-    """Show the progress of ``total`` units of work; the value is a function that reports ``n`` more done.
+def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterator[Tracker]:
+    """Show the progress of ``total`` units of work, of which ``done`` are there already.
 
     >>> with track("reading", 2) as advance:
     ...     advance(2)
@@ -35,30 +47,36 @@ def track(what: str, total: int, unit: str = "images") -> Iterator[Callable[[int
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        console = Console(stderr=True, highlight=False)
         bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn(unit),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            TextColumn("{task.fields[news]}"),
+            console=console,
             transient=True,
         )
         with bar:
-            task = bar.add_task(what, total=total)
-            yield lambda n: bar.advance(task, n)
+            task = bar.add_task(what, total=total, completed=done, news="")
+            yield Tracker(
+                lambda n, news: bar.update(task, advance=n, news=news),
+                lambda text: console.print(text, markup=False),
+            )
         return
 
     start = last = time.monotonic()
-    done = 0
+    at_start = done
 
-    def advance(n: int) -> None:
+    def show(n: int, news: str) -> None:
         nonlocal done, last
         done += n
         now = time.monotonic()
-        if now - last >= LINE_EVERY and done:
+        if now - last >= LINE_EVERY and done > at_start:
             last = now
-            left = (now - start) / done * (total - done)
-            print(f"{what}: {done}/{total} {unit}, {duration(left)} left", file=sys.stderr, flush=True)
+            left = (now - start) / (done - at_start) * (total - done)
+            line = f"{what}: {done}/{total} {unit}, {duration(left)} left"
+            print(f"{line}, {news}" if news else line, file=sys.stderr, flush=True)
 
-    yield advance
+    yield Tracker(show, lambda text: print(text, file=sys.stderr, flush=True))

@@ -16,7 +16,9 @@ from resnets.network import ResNet, create
 STATE_NAMES = json.loads((Path(__file__).parents[1] / "golden" / "state_names.json").read_text())
 
 VARIANTS = {
-    "keras_v1": ResNetSpec(block="bottleneck", stride_conv="first", bias="always", pool_padding="zero", norm_eps=1.001e-5),
+    "keras_v1": ResNetSpec(
+        block="bottleneck", stride_conv="first", bias="always", pool_padding="zero", norm_eps=1.001e-5
+    ),
     "slim_v2": ResNetSpec(block="bottleneck", order="pre", stride_unit="last", bias="unnormed", pool_padding="same"),
     "caffe": ResNetSpec(block="bottleneck", stride_conv="first", bias="stem", pool_padding="ceil"),
     "tutorial": ResNetSpec(bias="always", stem_activation=False),

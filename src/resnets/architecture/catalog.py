@@ -7,18 +7,19 @@ ResNet-D (He 2018). The CIFAR networks have 3 stages of n units: depth = 6n + 2 
 from __future__ import annotations
 
 import fnmatch
+from typing import Any
 
 from resnets.architecture.spec import ResNetSpec
 from resnets.errors import SpecError, nearest
 
-_BOTTLENECK = {"block": "bottleneck"}
-_V1 = {"block": "bottleneck", "stride_conv": "first"}
-_V2 = {"block": "bottleneck", "order": "pre"}
+_BOTTLENECK: dict[str, Any] = {"block": "bottleneck"}
+_V1: dict[str, Any] = {"block": "bottleneck", "stride_conv": "first"}
+_V2: dict[str, Any] = {"block": "bottleneck", "order": "pre"}
 
 
-def _cifar(units: int, **fields: object) -> ResNetSpec:
-    base = {"depths": (units,) * 3, "widths": (16, 32, 64), "stem": "cifar", "stem_width": 16}
-    return ResNetSpec(**{**base, **fields})  # type: ignore[arg-type]
+def _cifar(units: int, **fields: Any) -> ResNetSpec:
+    base: dict[str, Any] = {"depths": (units,) * 3, "widths": (16, 32, 64), "stem": "cifar", "stem_width": 16}
+    return ResNetSpec(**{**base, **fields})
 
 
 def _wide(units: int, factor: int) -> ResNetSpec:

@@ -15,86 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from resnets.architecture.catalog import spec_of
+from resnets.architecture.rows import Row, Shape, Unit
 from resnets.architecture.spec import ResNetSpec
 from resnets.errors import SpecError
 
-Shape = tuple[int, int, int]  # channels, height, width
-
 OUTPUT_STRIDES = (8, 16, 32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One layer. `role` names it for good: 'stage3.unit2.conv1', 'stem.norm', 'head.linear'.
-
-    kind: conv, norm, relu, max_pool, avg_pool, subsample (every stride-th pixel), pad (subsample, then
-    zero channels), add, global_pool, linear. padding is symmetric pixels, or the name of a rule:
-    'same' and 'ceil' depend on the size of the input, 'zero' pads a pool with one pixel of zeros, 'end'
-    and 'both' say where a pad puts its channels.
-    """
-
-    role: str
-    kind: str
-    input: Shape
-    output: Shape
-    kernel: int = 1
-    stride: int = 1
-    dilation: int = 1
-    padding: int | str = 0
-    groups: int = 1
-    bias: bool = False
-
-    @property
-    def in_channels(self) -> int:
-        """Channels that come in."""
-        return self.input[0]
-
-    @property
-    def out_channels(self) -> int:
-        """Channels that go out."""
-        return self.output[0]
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers; a norm's running mean and variance are not among them."""
-        if self.kind == "norm":
-            return 2 * self.out_channels
-        if self.kind in ("conv", "linear"):
-            weights = self.in_channels // self.groups * self.out_channels * self.kernel**2
-            return weights + self.out_channels * self.bias
-        return 0
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds for one image: those of convolutions and of the linear layer, biases not counted."""
-        if self.kind not in ("conv", "linear"):
-            return 0
-        _, height, width = self.output
-        return self.in_channels // self.groups * self.kernel**2 * self.out_channels * height * width
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """One residual unit: its branch, its shortcut (empty: identity) and what follows them.
-
-    `residual` is False in a plain network, which has neither shortcut nor addition.
-    """
-
-    role: str
-    branch: tuple[Row, ...]
-    shortcut: tuple[Row, ...]
-    after: tuple[Row, ...]
-    residual: bool
-
-    @property
-    def shares_preactivation(self) -> bool:
-        """Whether the shortcut reads the branch's first norm-relu instead of the unit's input."""
-        return self.branch[0].kind == "norm" and any(row.kind in ("conv", "pad") for row in self.shortcut)
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """All rows, in the order in which they run."""
-        return self.branch + self.shortcut + self.after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +107,15 @@ class _Layers:
         self.shape = shape
 
     def conv(
-        self, role: str, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1, normed: bool
+        self,
+        role: str,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        normed: bool,
     ) -> Row:
         """A convolution; `normed` says whether a norm reads its output."""
         rule = self.spec.bias
@@ -283,7 +216,9 @@ def _stages(layers: _Layers, output_stride: int, reached: int) -> tuple[tuple[Un
     for s, (depth, width) in enumerate(zip(spec.depths, spec.widths, strict=True)):
         units = []
         for u in range(depth):
-            halves = (u == 0 and s > 0) if spec.stride_unit == "first" else (u == depth - 1 and s < len(spec.depths) - 1)
+            halves = (
+                (u == 0 and s > 0) if spec.stride_unit == "first" else (u == depth - 1 and s < len(spec.depths) - 1)
+            )
             stride = 2 if halves else 1
             before = dilation
             if halves and reached >= output_stride:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resnets.architecture.plan import Row
+from resnets.architecture.rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,7 +125,8 @@ class ResNetSpec:
         for key in fields:
             if key not in known:
                 raise SpecError(f"A spec has no field {key!r}.{nearest(str(key), known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
 
     def _check_values(self) -> None:
         for name, values in CHOICES.items():
@@ -166,7 +167,7 @@ class ResNetSpec:
             ),
             (
                 self.block == "basic" and self.stride_conv == "first",
-                "stride_conv='first' moves the stride to a bottleneck's 1x1; a basic block strides its first 3x3 anyway.",
+                "stride_conv='first' is about a bottleneck's 1x1; a basic block strides its first 3x3 anyway.",
             ),
             (
                 any(width * self.width_per_group % 64 for width in self.widths),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from resnets.architecture import Unit
+from resnets.architecture import Plan, Unit
 
 
-def initialise(net: nn.Module, seed: int | None = None) -> None:
-    """Draw the weights of a `ResNet` in place.
+def initialise(net: nn.Module, plan: Plan, seed: int | None = None) -> None:
+    """Draw the weights of the network of a plan in place.
 
     Convolutions: normal with variance 2 / (kernel^2 * output channels) ("fan out", He 2015b, as in the
     authors' and torchvision's code). Norms: scale 1, shift 0. Head: normal with deviation 0.01 and zero bias
@@ -26,7 +26,6 @@ def initialise(net: nn.Module, seed: int | None = None) -> None:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01, generator=generator)
             nn.init.zeros_(module.bias)
-    plan = net.plan
     if plan.spec.zero_init_last:
         for stage in plan.stages:
             for unit in stage:

@@ -73,13 +73,17 @@ class SameConv2d(nn.Conv2d):
         return super().forward(F.pad(x, padding))
 
 
-class SameMaxPool2d(nn.MaxPool2d):
+class SameMaxPool2d(nn.Module):
     """A max pool with TensorFlow's SAME padding: what lies outside never wins."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
-        padding = _same_padding(x, int(self.kernel_size), int(self.stride))  # type: ignore[call-overload]
-        return super().forward(F.pad(x, padding, value=-torch.inf))
+        padding = _same_padding(x, self.kernel, self.stride)
+        return F.max_pool2d(F.pad(x, padding, value=-torch.inf), self.kernel, self.stride)
 
 
 class AveragePool(nn.Module):

@@ -61,5 +61,5 @@ def create(
     seed: makes the weights reproducible; None draws them from torch's global generator.
     """
     net = ResNet(make_plan(network, num_classes, in_channels, output_stride))
-    initialise(net, seed)
+    initialise(net, net.plan, seed)
     return net
