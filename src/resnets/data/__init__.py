@@ -1,0 +1,1 @@
+"""Images on disk to batches: sources, labels, splits, decoding, preprocessing and the cache."""

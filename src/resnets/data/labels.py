@@ -1,0 +1,64 @@
+"""Class names: one map from name to index, by sorted name, shared by every split of a data set.
+
+A class that only one split knows would be learned and never measured, or measured and never learned,
+so it is refused here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from resnets.errors import DataError
+
+if TYPE_CHECKING:
+    from resnets.data.sources import Sample
+
+
+def printable(name: str) -> str:
+    """``name`` (a key or a class) made fit for a terminal, a log or a page: one line of valid UTF-8.
+
+    File names on Linux are bytes. Those that are not UTF-8 arrive here with lone surrogates, which
+    ``print`` refuses, and any name may hold line feeds or escape sequences. Both are shown as ``\\x..``.
+    """
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """The distinct labels of ``samples`` in sorted order; the position of a name is its class index."""
+    return tuple(sorted({sample.label for sample in samples}))
+
+
+def check_count(names: Collection[str], where: str) -> None:
+    """Raise ``DataError`` unless there are two classes to tell apart in ``where``."""
+    if len(names) < 2:
+        only = f'has only one class, "{printable(next(iter(names)))}"' if names else "has no classes"
+        raise DataError(
+            f"{printable(where)} {only}: put the photos of each class into a folder of its own, "
+            "two classes or more, as in photos/cat/1.jpg and photos/dog/1.jpg."
+        )
+
+
+def check_classes(splits: Mapping[str, Sequence[Sample]]) -> None:
+    """Check that every split of ``splits`` (name to samples) has the same two or more classes.
+
+    Raises:
+        DataError: there are fewer than two classes, or a class is missing in a split; the message
+            names up to three such classes, the split, and the mend.
+    """
+    found = {name: set(class_names(samples)) for name, samples in splits.items()}
+    everything = set().union(*found.values())
+    check_count(everything, "The data set")
+    for split, names in found.items():
+        missing = sorted(everything - names)
+        if missing:
+            shown = ", ".join(f'"{printable(name)}"' for name in missing[:3])
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            others = " and ".join(f"{name}/" for name in found if missing[0] in found[name])
+            folder = f"{split}/{printable(missing[0])}/"
+            raise DataError(
+                f"{'Class' if len(missing) == 1 else 'Classes'} {shown}{more} of {others} "
+                f"{'is' if len(missing) == 1 else 'are'} missing in {split}/: add photos to {folder}, "
+                "or remove the class from every split."
+            )

@@ -1,0 +1,97 @@
+"""Decoded images -> batches, in an order that only (seed, epoch) decide.
+
+Nothing here has a state that a checkpoint would have to save: a batch is a function of (seed, epoch, step),
+and the random numbers of an image are a function of (seed, epoch, index). So a resumed run, and a run with
+more workers, sees the same batches with the same augmentation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.data.augment import DICE
+from resnets.errors import DataError
+
+# Two independent streams of one epoch: numpy's Philox is keyed by (seed, epoch), its counter tells them apart.
+_ORDER, _DICE = 0, 1
+
+
+def _stream(seed: int, epoch: int, which: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, which]))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images (B, S, S, 3) uint8 and labels (B,) int64, with what is needed to augment and to trace them.
+
+    indices are positions in the training samples; dice (B, DICE) are uniform numbers of [0, 1), a row an image;
+    waited is how long, in seconds, the training had to wait for this batch.
+    """
+
+    step: int
+    indices: np.ndarray
+    images: Tensor
+    labels: Tensor
+    dice: Tensor
+    waited: float
+
+
+class Loader:
+    """Batches of training images, epoch by epoch.
+
+    images      (N, S, S, 3) uint8, an array or a memory map
+    labels      (N,) class indices
+    batch_size  a smaller rest at the end of an epoch is left out of it (another shuffle, other images), since
+                a norm over a handful of images harms more than they help
+    workers     threads that read ahead; the batches do not depend on their number
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, workers: int = 1) -> None:
+        if len(images) != len(labels) or not len(images):
+            raise DataError(f"There are {len(images)} images but {len(labels)} labels to train on.")
+        self.images = images
+        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.batch_size = min(batch_size, len(images))
+        self.steps = len(images) // self.batch_size  # in an epoch
+        self.seed = seed
+        self.workers = max(1, workers)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(N,) the epoch's shuffle: row s of the first steps * batch_size entries is batch s."""
+        return _stream(self.seed, epoch, _ORDER).permutation(len(self.images))
+
+    def indices(self, epoch: int, step: int) -> np.ndarray:
+        """(B,) the images of one batch."""
+        return self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start` on (0: the whole epoch)."""
+        order = self.order(epoch)
+        dice = _stream(self.seed, epoch, _DICE).random((len(self.images), DICE), dtype=np.float32)
+
+        def make(step: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            images = torch.from_numpy(self.images[chosen])
+            return chosen, images, self.labels[chosen], torch.from_numpy(dice[chosen])
+
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
+        try:
+            ahead: deque[Future[tuple[np.ndarray, Tensor, Tensor, Tensor]]] = deque()
+            submitted = start
+            for step in range(start, self.steps):
+                while submitted < min(self.steps, step + 1 + 2 * self.workers):
+                    ahead.append(pool.submit(make, submitted))
+                    submitted += 1
+                began = time.perf_counter()
+                parts = ahead.popleft().result()
+                yield Batch(step, *parts, waited=time.perf_counter() - began)
+        finally:
+            pool.shutdown(cancel_futures=True)

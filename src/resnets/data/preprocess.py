@@ -1,0 +1,201 @@
+"""The one path from a picture to a network's input, shared by training, evaluation and prediction.
+
+`Preprocessing` says how a picture is resized, cropped and normalised. It travels inside the model file,
+so that whoever has the file prepares pictures exactly as they were prepared in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from PIL import Image
+
+from resnets.data import decode
+from resnets.errors import DataError, ModelFileError
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MAX_SIZE = 8192  # of the network's input: a wrong number in a file must not take all memory
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Preprocessing:
+    """How a picture becomes the input of a network.
+
+    A square of ``image_size`` pixels is cut from the centre of the picture as it would be with its
+    shorter side (``resize="shorter"``) or both sides (``"stretch"``) at ``resize_to`` pixels.
+
+    ``mean`` and ``std`` are in units of a picture of 0..1, in the channel order that the network wants
+    (``channels``). ``mean_image``, (3, image_size, image_size) in the same units and order, is subtracted
+    instead of ``mean`` where a network was trained so (Caffe).
+
+    Raises:
+        DataError: a value is of the wrong type, out of range, or contradicts another.
+    """
+
+    image_size: int
+    resize: Literal["shorter", "stretch"] = "shorter"
+    resize_to: int
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    mean_image: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value: they come from users and from files."""
+        _check_int("image_size", self.image_size, 1, MAX_SIZE)
+        _check_int("resize_to", self.resize_to, self.image_size, 2 * MAX_SIZE)
+        _check_choice("resize", self.resize, ("shorter", "stretch"))
+        _check_choice("interpolation", self.interpolation, tuple(_FILTERS))
+        _check_choice("channels", self.channels, ("RGB", "BGR"))
+        object.__setattr__(self, "mean", _triple("mean", self.mean, 0.0, 1.0))
+        object.__setattr__(self, "std", _triple("std", self.std, 1e-6, 1e6))
+        if self.mean_image is not None:
+            shape = (3, self.image_size, self.image_size)
+            image = np.ascontiguousarray(self.mean_image, dtype=np.float32)
+            if image.shape != shape or not np.isfinite(image).all():
+                raise DataError(f"preprocessing: mean_image must be finite numbers of shape {shape}.")
+            object.__setattr__(self, "mean_image", image)
+
+    @classmethod
+    def evaluation(cls, image_size: int, **others: Any) -> Self:
+        """The usual choice for ``image_size``; ``others`` are fields that shall differ.
+
+        Up to 64 pixels the whole shorter side is kept, as for CIFAR; above, the centre of 7/8 of it, as
+        in "resize to 256, crop 224" for ImageNet.
+        """
+        _check_int("image_size", image_size, 1, MAX_SIZE)
+        resize_to = image_size if image_size <= 64 else round(image_size * 256 / 224)
+        return cls(**{"image_size": image_size, "resize_to": resize_to, **others})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Preprocessing):
+            return NotImplemented
+        mine, theirs = self.mean_image, other.mean_image
+        same_image = (mine is None and theirs is None) or (
+            mine is not None and theirs is not None and np.array_equal(mine, theirs)
+        )
+        return same_image and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.geometry(), self.channels, self.mean, self.std))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pixels of ``mean_image`` (its presence is told), ready for JSON."""
+        return {
+            "decode": decode.VERSION,
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "resize_to": self.resize_to,
+            "interpolation": self.interpolation,
+            "channels": self.channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "mean_image": self.mean_image is not None,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], mean_image: np.ndarray | None = None) -> Self:
+        """The inverse of `to_dict`. Nothing about ``document`` is taken on trust.
+
+        Raises:
+            ModelFileError: a key is missing or unknown, or a value cannot be.
+        """
+        if not isinstance(document, Mapping):
+            raise ModelFileError("The file's preprocessing is not a table of values; get the file again.")
+        values = dict(document)
+        wanted = {field.name for field in fields(cls)} | {"decode"}
+        if odd := sorted(map(str, wanted ^ values.keys())):
+            raise ModelFileError(f"The file's preprocessing has missing or unknown keys: {', '.join(odd)}.")
+        version = values.pop("decode")
+        if type(version) is not int or not 1 <= version <= decode.VERSION:
+            raise ModelFileError(
+                f"The file decodes images by rule {version!r}, this version of resnets knows rules up to "
+                f"{decode.VERSION}; update resnets."
+            )
+        if values["mean_image"] is not (mean_image is not None):
+            raise ModelFileError("The file's preprocessing and its mean image do not belong together.")
+        values["mean_image"] = mean_image
+        try:
+            return cls(**values)
+        except DataError as error:
+            raise ModelFileError(f"The file cannot be used: {error}") from error
+
+    def geometry(self) -> str:
+        """What decides the pixels, as opposed to their normalisation: equal text, equal `pixels`."""
+        return f"decode {decode.VERSION}, {self.resize} {self.resize_to} {self.interpolation}, centre {self.image_size}"
+
+    def read(self, data: bytes) -> np.ndarray:
+        """The file ``data`` as the network sees it before normalisation: `decode.decode`, then `pixels`."""
+        return self.pixels(decode.decode(data))
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """``image`` resized and cropped: (image_size, image_size, 3) uint8, RGB whatever ``channels`` says.
+
+        One Pillow resampling (antialiased where it shrinks) of just the part that is kept, in source
+        coordinates. Resizing first and cropping then, as torchvision does, gives the same pixels wherever
+        it need not round the longer side or the margins, else the same picture less than a pixel aside.
+        Where nothing is to be resized the pixels are copied unchanged, with the larger half of an odd
+        margin at the right and the bottom.
+        """
+        if image.mode != "RGB":
+            image = decode.as_rgb(image)
+        width, height = image.size
+        sides = image.size if self.resize == "stretch" else (min(image.size),) * 2
+        if sides == (self.resize_to, self.resize_to):
+            left, top = (width - self.image_size) // 2, (height - self.image_size) // 2
+            return np.array(image.crop((left, top, left + self.image_size, top + self.image_size)))
+        across, down = (side * self.image_size / self.resize_to for side in sides)
+        x, y = (width - across) / 2, (height - down) / 2
+        box = (x, y, x + across, y + down)
+        size = (self.image_size, self.image_size)
+        return np.array(image.resize(size, _FILTERS[self.interpolation], box=box))
+
+    def normalise(self, batch: torch.Tensor) -> torch.Tensor:
+        """(x / 255 - mean) / std, on the device of ``batch``.
+
+        Args:
+            batch: (N, image_size, image_size, 3) uint8, RGB.
+
+        Returns:
+            (N, 3, image_size, image_size) float32 in channels_last memory, channels in the network's order.
+        """
+        import torch
+
+        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
+            raise TypeError(f"expected (N, H, W, 3) uint8, got {tuple(batch.shape)} {batch.dtype}")
+        if self.channels == "BGR":
+            batch = batch.flip(-1)
+        # One new tensor, and two passes in place over it: (x - 255 mean) * 1 / (255 std).
+        x = batch.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)
+        mean = np.array(self.mean).reshape(3, 1, 1) if self.mean_image is None else self.mean_image
+        scale = 1 / (255 * np.array(self.std).reshape(3, 1, 1))
+        x.sub_(torch.as_tensor(255 * mean, dtype=torch.float32, device=x.device))
+        return x.mul_(torch.as_tensor(scale, dtype=torch.float32, device=x.device))
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise DataError(f"preprocessing: {name} must be a whole number from {low} to {high}, not {value!r}.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise DataError(f"preprocessing: {name} must be {' or '.join(choices)}, not {value!r}.")
+
+
+def _triple(name: str, value: Any, low: float, high: float) -> Triple:
+    numbers = tuple(value) if isinstance(value, (list, tuple)) else ()
+    good = [isinstance(n, (int, float)) and type(n) is not bool and low <= n <= high for n in numbers]
+    if len(good) != 3 or not all(good):
+        raise DataError(f"preprocessing: {name} must be three numbers from {low:g} to {high:g}, not {value!r}.")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])

@@ -1,0 +1,53 @@
+"""What many tests need: the data at hand, small photo folders, and a cache folder of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache, and none may download."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESNETS_HOME", str(tmp_path_factory.mktemp("resnets-home")))
+        patch.setenv("RESNETS_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets and weights that lies beside a checkout on some machines."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared data sets are not at {folder}")
+    return folder
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Callable[..., Path]:
+    """A maker of folders of JPEG files, one colour per class with some noise, always the same."""
+
+    def make(
+        classes: Sequence[str] = ("cat", "dog"),
+        images: int = 4,
+        splits: Sequence[str] = (),
+        name: str = "photos",
+        size: tuple[int, int] = (24, 16),  # width, height
+    ) -> Path:
+        random = np.random.default_rng(0)
+        for split in splits or ("",):
+            for index, label in enumerate(classes):
+                folder = tmp_path / name / split / label
+                folder.mkdir(parents=True)
+                for number in range(images):
+                    pixels = random.integers(0, 60, (size[1], size[0], 3))
+                    pixels[..., index % 3] += 60 + 130 // (1 + index // 3)
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.jpg")
+        return tmp_path / name
+
+    return make

@@ -1,0 +1,372 @@
+"""The cache: decoded once, whole or not there, shared, and never in the way of a run."""
+
+from __future__ import annotations
+
+import errno
+import io
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.data import cache as cache_module
+from resnets.data.cache import Cache, cached, home
+from resnets.data.preprocess import Preprocessing
+from resnets.data.sources import Sample
+from resnets.errors import DataError, ImageError
+
+EIGHT = Preprocessing(image_size=8, resize_to=8)
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+class Files:
+    """The part of a Source that the cache uses, in memory; it counts what is read."""
+
+    def __init__(self, files: dict[str, bytes], fingerprint: str = "f" * 64) -> None:
+        self.name, self.files, self.fingerprint, self.reads = "photos", files, fingerprint, 0
+        self.samples = tuple(Sample(key, "cat", "", 5000) for key in sorted(files))
+
+    def read(self, key: str) -> bytes:
+        self.reads += 1
+        if self.files[key] == b"unreadable":
+            raise ImageError("the archive is cut off here")
+        return self.files[key]
+
+
+def photos(count: int = 50, broken: tuple[int, ...] = (0, 7, 49)) -> Files:
+    files = {f"cat/{n:03}.png": b"" if n in broken else png(n) for n in range(count)}
+    return Files(files)
+
+
+def expected(source: Files) -> np.ndarray:
+    return np.stack([EIGHT.read(data) for _, data in sorted(source.files.items()) if data])
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("RESNETS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def on_disk(monkeypatch, own_home) -> Path:
+    """Even small sets go to a file; the folder of the files."""
+    monkeypatch.setattr(cache_module, "IN_MEMORY", 0)
+    return own_home / "cache"
+
+
+def check(result: Cache, source: Files) -> None:
+    assert (np.asarray(result.images) == expected(source)).all()
+    assert [sample.key for sample in result.samples] == [key for key, data in sorted(source.files.items()) if data]
+    assert result.skipped == tuple((key, "empty file") for key, data in sorted(source.files.items()) if not data)
+    assert result.images.dtype == np.uint8
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, None])
+@pytest.mark.parametrize("memory", [0, 2**20])
+def test_order_and_skipping(workers, memory, monkeypatch):
+    monkeypatch.setattr(cache_module, "IN_MEMORY", memory)
+    for count in (1, 16, 17, 300):
+        source = photos(count, broken=(3, 5, 16, 299))
+        result = cached(source, source.samples, EIGHT, workers=workers)
+        check(result, source)
+        assert not result.reused
+        assert isinstance(result.images, np.memmap) == (memory == 0)
+
+
+def test_small_sets_leave_no_file(own_home):
+    source = photos()
+    check(cached(source, source.samples, EIGHT), source)
+    assert not own_home.exists()
+
+
+def test_the_samples_asked_for_in_the_order_asked_for():
+    source = photos()
+    wanted = source.samples[20:10:-1]
+    result = cached(source, wanted, EIGHT)
+    assert result.samples == wanted
+    assert (result.images[0] == EIGHT.read(source.files["cat/020.png"])).all()
+
+
+def test_unreadable_entries_are_skipped_with_the_reason_of_the_source():
+    source = Files({"a/1.png": png(1), "a/2.png": b"unreadable"})
+    result = cached(source, source.samples, EIGHT)
+    assert result.skipped == (("a/2.png", "the archive is cut off here"),)
+
+
+def test_the_second_run_reads_nothing(on_disk):
+    source = photos()
+    first = cached(source, source.samples, EIGHT)
+    count = source.reads
+    second = cached(source, source.samples, EIGHT)
+    assert not first.reused
+    assert second.reused
+    assert source.reads == count == 50
+    check(second, source)
+    assert [path.suffix for path in on_disk.iterdir()] == [".u8"]
+
+
+def test_other_inputs_other_cache(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    others = [
+        (Files(source.files, "0" * 64), source.samples, EIGHT),
+        (source, source.samples[1:], EIGHT),
+        (source, source.samples[::-1], EIGHT),
+        (source, source.samples, Preprocessing(image_size=8, resize_to=9)),
+        (source, source.samples, Preprocessing(image_size=8, resize_to=8, interpolation="bicubic")),
+    ]
+    for other in others:
+        assert not cached(*other).reused
+    assert len(list(on_disk.iterdir())) == 1 + len(others)
+    assert cached(source, source.samples, Preprocessing(image_size=8, resize_to=8, mean=(0, 0, 0))).reused
+
+
+def test_another_pillow_decodes_again(on_disk, monkeypatch):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    monkeypatch.setattr(cache_module, "pillow_version", "0.0")
+    assert not cached(source, source.samples, EIGHT).reused
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:5],
+        lambda data: data[:-1],
+        lambda data: data[1:],
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"\0",
+        lambda data: data[:-8] + b"\xff" * 8,
+        lambda data: data[:-8] + b"\0" * 8,
+        lambda data: data[:-8] + b"\x02" + b"\0" * 7,
+        lambda data: data[: -8 - 20] + b"[" * 20 + data[-8:],
+        lambda data: b"[]" + (2).to_bytes(8, "little"),
+        lambda data: b"\0" * len(data),
+    ],
+)
+def test_a_damaged_file_is_made_again(on_disk, damage):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    again = cached(source, source.samples, EIGHT)
+    assert not again.reused
+    check(again, source)
+    assert path.read_bytes() == whole
+
+
+def test_a_file_under_a_wrong_name_is_not_believed(on_disk):
+    source, other = photos(), photos()
+    other.fingerprint = "0" * 64
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    cached(other, other.samples, EIGHT)
+    (its_path,) = set(on_disk.iterdir()) - {path}
+    its_path.write_bytes(path.read_bytes())
+    assert not cached(other, other.samples, EIGHT).reused
+
+
+def test_a_file_in_use_survives_its_replacement(on_disk):
+    source = photos()
+    first = cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    path.unlink()
+    cached(source, source.samples, EIGHT)
+    check(first, source)
+
+
+def test_writing_to_the_images_does_not_reach_the_file(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT).images[:] = 0
+    check(cached(source, source.samples, EIGHT), source)
+
+
+def test_an_interrupted_run_leaves_nothing(on_disk, monkeypatch):
+    source = photos()
+
+    def interrupted(key):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cached(source, source.samples, EIGHT, workers=2)
+    assert not list(on_disk.iterdir())
+    check(cached(source, source.samples, EIGHT), source)
+
+
+def test_nothing_usable_is_an_error(on_disk, monkeypatch):
+    source = Files({"a/1.jpg": b"", "a/\x1b[2J.jpg": b"hello"})
+    for memory in (0, 2**20):
+        monkeypatch.setattr(cache_module, "IN_MEMORY", memory)
+        with pytest.raises(DataError, match=r"None of the 2 files of photos .* a/\\x1b\[2J.jpg: not an image"):
+            cached(source, source.samples, EIGHT)
+    assert not list(on_disk.iterdir())
+    with pytest.raises(DataError, match="no files to decode"):
+        cached(source, [], EIGHT)
+
+
+class FullDisk(io.RawIOBase):
+    """A file that takes some bytes and then has no room."""
+
+    room = 3000
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(data)
+
+
+def no_room_before(monkeypatch, folder):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda path: usage)
+
+
+def no_room_in_the_middle(monkeypatch, folder):
+    real = open
+
+    def fake(path, mode="r", *args, **kwargs):
+        file = real(path, mode, *args, **kwargs)
+        if mode != "xb":
+            return file
+        file.close()
+        return FullDisk()
+
+    monkeypatch.setattr(cache_module, "open", fake, raising=False)
+
+
+def a_file_in_the_way(monkeypatch, folder):
+    folder.parent.mkdir()
+    folder.write_text("not a folder")
+
+
+TROUBLES = [no_room_before, no_room_in_the_middle, a_file_in_the_way]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_without_a_disk_memory_will_do(on_disk, monkeypatch, trouble):
+    trouble(monkeypatch, on_disk)
+    source = photos()
+    result = cached(source, source.samples, EIGHT)
+    check(result, source)
+    assert not isinstance(result.images, np.memmap)
+    assert not list(on_disk.glob("*"))
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_without_disk_and_memory_the_mend_is_told(on_disk, monkeypatch, trouble):
+    trouble(monkeypatch, on_disk)
+    monkeypatch.setattr(cache_module, "_free_memory", lambda: 9000)
+    source = photos()
+    with pytest.raises(DataError, match=r"need 256 MiB of disk in .*cache .*RESNETS_HOME"):
+        cached(source, source.samples, EIGHT)
+    assert not list(on_disk.glob("*"))
+
+
+def test_what_killed_runs_left_is_swept(on_disk):
+    on_disk.mkdir(parents=True)
+    old, young, other = on_disk / "a.u8.1.tmp", on_disk / "b.u8.2.tmp", on_disk / "c.u8"
+    for path in (old, young, other):
+        path.write_bytes(b"rows")
+    two_days_ago = time.time() - 48 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    os.utime(other, (two_days_ago, two_days_ago))
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    assert not old.exists()
+    assert young.exists()
+    assert other.exists()
+
+
+@dataclass
+class Slow:
+    """A picklable source that is slow enough for two builders to overlap."""
+
+    name: str = "slow"
+    fingerprint: str = "5" * 64
+    samples: tuple[Sample, ...] = tuple(Sample(f"a/{n:03}.png", "a", "", 5000) for n in range(64))
+
+    def read(self, key: str) -> bytes:
+        time.sleep(0.01)
+        return png(int(key[2:5])) if key != "a/005.png" else b""
+
+
+def build(path: str, barrier, results) -> None:
+    os.environ["RESNETS_HOME"] = path
+    cache_module.IN_MEMORY = 0
+    source = Slow()
+    barrier.wait(60)
+    result = cached(source, source.samples, EIGHT, workers=2)
+    results.put((result.reused, int(np.asarray(result.images).sum()), result.skipped))
+
+
+def test_two_builders_of_one_cache_both_end_well(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(2), spawn.Queue()
+    builders = [spawn.Process(target=build, args=(str(tmp_path), barrier, results)) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    outcomes = [results.get(timeout=120) for _ in builders]
+    for builder in builders:
+        builder.join(60)
+    assert [builder.exitcode for builder in builders] == [0, 0]
+    assert [reused for reused, _, _ in outcomes] == [False, False]
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][2] == (("a/005.png", "empty file"),)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".u8"]
+
+
+def test_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("RESNETS_HOME", "~/somewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert home() == tmp_path / "somewhere"
+    monkeypatch.setenv("RESNETS_HOME", "")
+    assert home() == tmp_path / ".cache" / "resnets"
+
+
+def test_progress_is_told(monkeypatch):
+    told = []
+
+    class Told:
+        def __init__(self, what, total):
+            told.append((what, total))
+
+        def __enter__(self):
+            return told.append
+
+        def __exit__(self, *exc):
+            return None
+
+    monkeypatch.setattr(cache_module, "track", Told)
+    source = photos()
+    cached(source, source.samples, EIGHT, what="decoding train")
+    assert told[0] == ("decoding train", 50)
+    assert sum(told[1:]) == 50
+
+
+def test_free_memory_is_plausible():
+    assert 2**20 < cache_module._free_memory() < 2**50
+
+
+def test_tiny_files_have_one_worker(monkeypatch):
+    monkeypatch.setattr(cache_module.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    assert cache_module._workers([Sample("a/1.png", "a", "", 900)] * 3) == 1
+    assert cache_module._workers([Sample("a/1.png", "a", "", 90_000)] * 3) == 6

@@ -1,0 +1,271 @@
+"""The downloader against a real local HTTP server that behaves as badly as the network does."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnets.data import fetch as module
+from resnets.data.fetch import fetch
+from resnets.errors import FetchError
+
+CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves ``CONTENT``; each request takes the next word of ``server.plan``, the last one for ever."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        asked = self.headers.get("Range")
+        server.ranges.append(asked)
+        word = server.plan.pop(0) if len(server.plan) > 1 else server.plan[0]
+        content = server.content
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and word != "no range" else 0
+        if word.isdecimal():
+            self.send_error(int(word))
+            return
+        if word == "silent at once":
+            server.released.wait(20)
+            return
+        if word == "wrong range":
+            start = max(start - 7, 0)
+        if start >= len(content) and asked:
+            self.send_error(416)
+            return
+        body = content[start:]
+        if word == "wrong bytes":
+            body = body[:-1] + b"!"
+        if word == "too much":
+            body += bytes(10_000_000)
+        self.send_response(206 if asked and word != "no range" else 200)
+        if asked and word != "no range":
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if word != "too much":
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if word == "cut":
+            body = body[: len(body) // 2]
+        if word == "silent midway":
+            self.wfile.write(body[:20_000])
+            server.released.wait(20)
+            return
+        server.sent += len(body)
+        try:
+            self.wfile.write(body)
+        except ConnectionError:
+            server.hung_up = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = CONTENT
+        self.plan = ["good"]
+        self.ranges: list[str | None] = []
+        self.sent = 0
+        self.hung_up = False
+        self.released = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/set.bin"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("RESNETS_OFFLINE")
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.released.set()
+        server.shutdown()
+        thread.join()
+
+
+def get(server: Server, path: Path, **changes: Any) -> Path:
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    return fetch(server.url, path, **{"sha256": sha256, "size": len(CONTENT), "pause": 0.01} | changes)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "set.bin"
+
+
+def part(path: Path) -> Path:
+    return path.with_name("set.bin.part")
+
+
+@pytest.mark.parametrize("changes", [{}, {"size": None}, {"sha256": None, "md5": hashlib.md5(CONTENT).hexdigest()}])
+def test_a_file_arrives_once_and_leaves_no_part(server: Server, path: Path, changes: dict[str, Any]) -> None:
+    assert get(server, path, **changes) == path
+    assert path.read_bytes() == CONTENT
+    assert not part(path).exists()
+    get(server, path, **changes)
+    assert server.ranges == [None]
+
+
+def test_cut_connections_are_resumed_where_they_ended(server: Server, path: Path) -> None:
+    server.plan = ["cut", "cut", "good"]
+    assert get(server, path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=153600-", "bytes=230400-"]
+    assert server.sent == len(CONTENT)
+
+
+def test_cuts_without_end_are_given_up_and_a_later_call_goes_on(server: Server, path: Path) -> None:
+    server.plan = ["cut"]
+    with pytest.raises(FetchError, match=rf"connection ended after \d+ of 307200 bytes.*put a copy of it at {path}"):
+        get(server, path)
+    assert len(server.ranges) == 1 + module.RETRIES
+    assert not path.exists()
+    kept = part(path).stat().st_size
+    server.plan = ["good"]
+    assert get(server, path).read_bytes() == CONTENT
+    assert server.ranges[-1] == f"bytes={kept}-"
+
+
+def test_a_server_without_ranges_starts_anew(server: Server, path: Path) -> None:
+    server.plan = ["cut", "no range"]
+    assert get(server, path).read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_another_range_is_not_believed(server: Server, path: Path) -> None:
+    server.plan = ["cut", "wrong range", "good"]
+    assert get(server, path).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=153600-", None]
+
+
+@pytest.mark.parametrize("word", ["silent at once", "silent midway"])
+def test_silence_is_given_up_and_said(server: Server, path: Path, word: str) -> None:
+    server.plan = [word]
+    with pytest.raises(FetchError, match=r"silent for 0\.1 s"):
+        get(server, path, timeout=0.1)
+    assert len(server.ranges) == 1 + module.RETRIES
+
+
+def test_silence_may_pass(server: Server, path: Path) -> None:
+    server.plan = ["silent midway", "good"]
+    assert get(server, path, timeout=0.3).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=20000-"]
+
+
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+def test_wrong_bytes_are_deleted(server: Server, path: Path, size: int | None) -> None:
+    server.plan = ["wrong bytes"]
+    with pytest.raises(FetchError, match="another checksum and was deleted"):
+        get(server, path, size=size)
+    assert not path.exists()
+    assert not part(path).exists()
+
+
+def test_a_part_of_another_file_costs_one_more_download(server: Server, path: Path) -> None:
+    path.parent.mkdir()
+    part(path).write_bytes(bytes(1000))
+    assert get(server, path).read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize("extra", [0, 5])
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+def test_a_part_that_is_already_whole_or_too_long(server: Server, path: Path, extra: int, size: int | None) -> None:
+    path.parent.mkdir()
+    part(path).write_bytes(CONTENT + bytes(extra))
+    assert get(server, path, size=size).read_bytes() == CONTENT
+
+
+def test_more_than_the_size_is_never_written(server: Server, path: Path) -> None:
+    server.plan = ["too much"]
+    with pytest.raises(FetchError, match="larger than the 307200 bytes"):
+        get(server, path)
+    assert part(path).stat().st_size <= len(CONTENT)
+    server.plan = ["good"]
+    with pytest.raises(FetchError, match="307200 bytes there, and 1000 are right"):
+        fetch(server.url, path.with_name("other"), sha256="0", size=1000)
+
+
+def test_a_final_answer_is_not_asked_for_twice(server: Server, path: Path) -> None:
+    server.plan = ["404"]
+    with pytest.raises(FetchError, match="server answers 404"):
+        get(server, path)
+    assert server.ranges == [None]
+
+
+def test_a_busy_server_is_asked_again(server: Server, path: Path) -> None:
+    server.plan = ["503", "500", "good"]
+    assert get(server, path).read_bytes() == CONTENT
+
+
+def test_progress_forgives_earlier_failures(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEGABYTE", 500)
+    server.plan = [*["cut"] * (module.RETRIES + 3), "good"]
+    assert get(server, path).read_bytes() == CONTENT
+
+
+def test_nobody_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("RESNETS_OFFLINE")
+    with pytest.raises(FetchError, match=f"could not be fetched.*refused.*put a copy of it at {path}"):
+        fetch("http://127.0.0.1:9/set.bin", path, sha256="0")
+
+
+def test_offline_is_obeyed_and_a_local_copy_is_checked(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNETS_OFFLINE", "1")
+    with pytest.raises(FetchError, match=f"RESNETS_OFFLINE is set.*put a copy of it at {path}"):
+        get(server, path)
+    path.write_bytes(CONTENT)
+    assert get(server, path) == path
+    path.write_bytes(b"something else")
+    with pytest.raises(FetchError, match="remove or replace it"):
+        get(server, path)
+    assert path.read_bytes() == b"something else"
+    assert server.ranges == []
+
+
+def test_several_at_once_make_one_download(server: Server, path: Path) -> None:
+    results: list[Path] = []
+    threads = [threading.Thread(target=lambda: results.append(get(server, path))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 6
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == [None]
+
+
+def test_a_place_that_cannot_be_written_is_explained(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FetchError, match=r"cannot be written.*set RESNETS_HOME"):
+        get(server, tmp_path / "file" / "set.bin")
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x"])
+def test_only_http_is_fetched(url: str, path: Path) -> None:
+    with pytest.raises(ValueError, match="http"):
+        fetch(url, path, sha256="0")
+
+
+def test_the_pauses_grow(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.plan = ["503"]
+    with pytest.raises(FetchError):
+        get(server, path, pause=1.0)
+    assert pauses == [1, 2, 4, 8]
