@@ -1,0 +1,184 @@
+"""From pictures to names: the one way in which a trained network is asked, by Python and by every verb.
+
+Pictures are read and prepared on threads while the network works on those before them; at most two
+batches are in memory, however many pictures there are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resnets.architecture import names
+from resnets.data.decode import as_rgb, decode
+from resnets.data.sources import LARGEST, check_size, opened
+from resnets.errors import ImageError, ModelFileError
+from resnets.weights import Model
+from resnets.weights import load as load_model
+
+Picture = str | Path | bytes | Image.Image | np.ndarray
+P = TypeVar("P", bound=Picture)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one picture shows: (class name, probability) pairs, the most probable first."""
+
+    top: tuple[tuple[str, float], ...]
+
+
+class Classifier:
+    """A network with everything that its predictions depend on.
+
+    network         in evaluation mode, float32, channels_last memory
+    classes         names in the order of the logits
+    preprocessing   from a picture to the network's input
+    calibration     "temperature" and "unsure", as in `resnets.weights.Model`
+    provenance      where the model comes from
+
+    Raises ModelFileError for a network that does not take the three channels of a picture.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if model.network.plan.in_channels != 3:
+            raise ModelFileError(
+                f"The network takes {model.network.plan.in_channels} channels and a picture has 3: "
+                "use model.network itself on input that you prepare."
+            )
+        # mypy knows no `memory_format` without the arguments before it.
+        self.network = model.network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classes = model.classes
+        self.preprocessing = model.preprocessing
+        self.calibration = model.calibration
+        self.provenance = model.provenance
+
+    def logits(self, pixels: np.ndarray) -> Tensor:
+        """The network's answer to (N, S, S, 3) uint8 as `preprocessing.pixels` gives them.
+
+        Returns (N, classes) float32 on the CPU, not yet divided by the temperature.
+        """
+        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        device = next(self.network.parameters()).device
+        # Predictions are float32 by promise, also where the caller holds an autocast open.
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            return self.network(self.preprocessing.normalise(batch.to(device))).cpu()  # type: ignore[no-any-return]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """softmax(logits / temperature) over the classes, (N, classes) float64."""
+        return torch.softmax(logits.double() / float(self.calibration["temperature"]), dim=1)
+
+    def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
+        """Say what pictures show, one `Prediction` each, in their order.
+
+        images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W)
+                    grey; a single one may come without a list around it
+        top         how many classes to name; all of them if there are fewer
+        batch_size  pictures that the network sees at once
+
+        Raises ImageError, naming the picture, for the first that cannot be used. `predict_each` goes on.
+        """
+        alone = isinstance(images, str | Path | bytes | Image.Image)
+        if alone or (isinstance(images, np.ndarray) and images.ndim <= 3):
+            images = [cast(Picture, images)]
+        results = []
+        pictures = cast(Iterable[Picture], images)
+        for number, (picture, result) in enumerate(self.predict_each(pictures, top, batch_size)):
+            if isinstance(result, ImageError):
+                name = picture if isinstance(picture, str | Path) else f"image {number}"
+                raise ImageError(f"{name}: {result}") from result
+            results.append(result)
+        return results
+
+    def predict_each(
+        self, images: Iterable[P], top: int = 5, batch_size: int = 32
+    ) -> Iterator[tuple[P, Prediction | ImageError]]:
+        """Like `predict`, with (picture, result) as results come in; never stop at a bad one.
+
+        A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
+        """
+        if top < 1 or batch_size < 1:
+            raise ValueError(f"top and batch_size are at least 1, not {top} and {batch_size}")
+        todo = iter(images)
+        pool = ThreadPoolExecutor(os.cpu_count())
+        ahead: deque[tuple[P, Future[np.ndarray]]] = deque()
+
+        def read_ahead() -> None:
+            more = islice(todo, 2 * batch_size - len(ahead))
+            ahead.extend((picture, pool.submit(self._pixels, picture)) for picture in more)
+
+        try:
+            read_ahead()
+            while ahead:
+                batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
+                outcomes = [_outcome(future) for _, future in batch]
+                read_ahead()
+                good = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
+                predictions = iter(self._name(np.stack(good), top) if good else [])
+                for (picture, _), outcome in zip(batch, outcomes, strict=True):
+                    yield picture, outcome if isinstance(outcome, ImageError) else next(predictions)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _pixels(self, picture: Picture) -> np.ndarray:
+        """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
+        if isinstance(picture, str | Path):
+            with opened(os.fspath(picture), None) as file:
+                picture = file.read(LARGEST + 1)
+            check_size(len(picture))
+        if isinstance(picture, bytes):
+            return self.preprocessing.pixels(decode(picture))
+        if isinstance(picture, np.ndarray):
+            if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
+                raise ImageError(f"an array must be uint8, (H, W, 3) or (H, W), not {picture.dtype} {picture.shape}")
+            picture = Image.fromarray(np.ascontiguousarray(picture))
+        if isinstance(picture, Image.Image):
+            return self.preprocessing.pixels(as_rgb(picture))
+        raise ImageError(f"a picture is a path, bytes, a Pillow picture or an array, not {type(picture).__name__}")
+
+    def _name(self, pixels: np.ndarray, top: int) -> list[Prediction]:
+        logits = self.logits(pixels)
+        # Sorted by logits, where fewer are equal than among rounded probabilities; of equals the first wins.
+        order = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
+        values = self.probabilities(logits).gather(1, order)
+        return [
+            Prediction(tuple((self.classes[i], p) for i, p in zip(row, ps, strict=True)))
+            for row, ps in zip(order.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def load(what: str | Path) -> Classifier:
+    """Load a trained network: a model file, or the folder of a run with a model.safetensors in it.
+
+    Raises ModelFileError when there is none or it cannot be trusted; see `resnets.weights.load`.
+    """
+    path = Path(what)
+    if path.is_dir():
+        path /= "model.safetensors"
+        if not path.exists():
+            raise ModelFileError(
+                f"{what} has no model.safetensors in it: name the folder of a finished run, or a model file."
+            )
+    elif not path.exists() and str(what) in names():
+        raise ModelFileError(
+            f"{what} is a network without weights: train it (`resnets train DATA --model {what}`) and name "
+            "the model.safetensors or the folder of that run."
+        )
+    return Classifier(load_model(path))
+
+
+def _outcome(future: Future[np.ndarray]) -> np.ndarray | ImageError:
+    try:
+        return future.result()
+    except ImageError as problem:
+        return problem

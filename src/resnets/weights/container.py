@@ -1,0 +1,141 @@
+"""A .safetensors file that carries one document and a hash over everything in it.
+
+Metadata are two strings: "resnets", the document, and "sha256", over the document and every tensor's name,
+type, shape and bytes, in the order of the names. What the document says is `modelfile`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from resnets.errors import ModelFileError, nearest
+
+TYPES = {torch.float32: "F32", torch.int64: "I64"}  # all that a network's state is made of
+
+
+def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
+    """Write a file: whole, or not at all; what stood there before stays until the new one is on the disk.
+
+    tensors: contiguous, on the CPU, of the TYPES. Raises ModelFileError when the file cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        try:
+            with open(part, "xb") as file:
+                _write(file, text, tensors)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
+
+
+def read(path: Path) -> tuple[str, dict[str, Tensor], bool]:
+    """(document, tensors, whether the hash agrees with both); the tensors are mapped, not read, into memory.
+
+    Raises ModelFileError for a file that is missing, no safetensors, cut off, or has no document.
+    """
+    _refuse_what_is_no_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "resnets" not in metadata:
+                raise ModelFileError(
+                    f"{path} was not written by resnets; it holds bare tensors, which do not say which "
+                    "network, classes and preprocessing they belong to: give the model.safetensors of a run."
+                )
+            names = list(file.keys())
+            if not all(file.get_slice(name).get_dtype() in TYPES.values() for name in names):
+                return metadata["resnets"], {}, False
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as problem:
+        raise _unreadable(path) from problem
+    except OSError as problem:
+        raise ModelFileError(f"{path} cannot be read ({problem}): check its permissions.") from problem
+    text = metadata["resnets"]
+    return text, tensors, metadata.get("sha256") == _digest(text, tensors)
+
+
+def damaged(path: Path) -> ModelFileError:
+    """The error for a file that changed after it was written."""
+    return ModelFileError(f"{path} is damaged or cut off: copy it again, or train again.")
+
+
+def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
+    """The library's own writer puts metadata in a random order; here equal models give equal files."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    entries: dict[str, Any] = {}
+    start = 0
+    for name in names:
+        tensor = tensors[name]
+        end = start + tensor.nbytes
+        entries[name] = {
+            "dtype": TYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+
+    def header(text: str, digest: str) -> bytes:
+        metadata = {"resnets": text, "sha256": digest}
+        return json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
+
+    # The header's length must be a multiple of 8. The spaces go to the end of the document, where the hash
+    # covers them, and not behind the header, where nobody would notice a damaged one.
+    text += " " * (-len(header(text, "0" * 64)) % 8)
+    head = header(text, _digest(text, tensors))
+    file.write(len(head).to_bytes(8, "little") + head)
+    for name in names:
+        file.write(_raw(tensors[name]))
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {TYPES[tensor.dtype]} {list(tensor.shape)}\n".encode())
+        digest.update(_raw(tensor))
+    return digest.hexdigest()
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder: name the model file in it.")
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ModelFileError(f"There is no model file {path}.{nearest(path.name, siblings)}")
+    if path.stat().st_size == 0:
+        raise ModelFileError(f"{path} is empty: copy it again, or train again.")
+
+
+def _unreadable(path: Path) -> ModelFileError:
+    """Why the safetensors library refuses this file, judged by its first bytes."""
+    with open(path, "rb") as file:
+        first = file.read(9)
+    if first[8:] == b"{":
+        return damaged(path)
+    if first.startswith((b"PK\x03\x04", b"\x80")):
+        return ModelFileError(
+            f"{path} is a pickle or an archive, not a resnets model file; resnets opens none, because "
+            "unpickling runs code: give the model.safetensors of a run."
+        )
+    return ModelFileError(f"{path} is not a resnets model file: give the model.safetensors of a run.")
