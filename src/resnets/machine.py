@@ -1,0 +1,90 @@
+"""The machine below: what it computes fastest in, how its memory is handed out, what a record says of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def keep_memory() -> bool:
+    """Let this process keep the memory that it frees, and say whether that was possible (glibc only).
+
+    By default glibc gives every large block back to the system and takes page faults for the next one; a
+    training step allocates the same activations again and again. Measured in docs/benchmarks.md.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2  # <malloc.h>
+    return all((mallopt(m_mmap_max, 0), mallopt(m_trim_threshold, -1), mallopt(m_top_pad, 64 << 20)))
+
+
+@cache
+def processor_flags() -> frozenset[str]:
+    """Instruction sets that Linux reports for the processor; empty where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+def fastest_precision(device: str) -> str:
+    """'bfloat16' where the hardware multiplies in it, else 'float32'. device: 'cpu', 'cuda', 'mps'."""
+    import torch
+
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    # An AVX-512 processor without these emulates bfloat16, slower than float32.
+    return "bfloat16" if device == "cpu" and processor_flags() & {"avx512_bf16", "amx_bf16"} else "float32"
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ResnetsError for one not there."""
+    import torch
+
+    from resnets.errors import ResnetsError
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if wanted not in there:
+        raise ResnetsError(f"--device is auto, {', '.join(there)}, not {wanted!r}.")
+    if not there[wanted]:
+        raise ResnetsError(f"This machine, or this build of torch, has no {wanted}: leave --device out.")
+    return wanted
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, system and versions, for the record of a run or a benchmark."""
+    import numpy
+    import PIL
+    import torch
+
+    name = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    found = {
+        "processor": name,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "bfloat16": sorted(processor_flags() & {"avx512_bf16", "amx_bf16"}),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pillow": PIL.__version__,
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found

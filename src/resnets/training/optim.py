@@ -1,0 +1,73 @@
+"""Optimiser, schedule, average: all functions of the step, so that a resumed run computes the same."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from resnets.network import ResNet
+from resnets.training.recipe import Recipe
+
+
+def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with a group for each (rate, decay); a group's `scale` times the schedule is its rate.
+
+    Norms and biases decay only with `decay_everything`. With `lower_rates` a stage learns at that share of
+    the stage above it, the head at the full rate.
+    """
+    levels = ["head", *reversed(network.stage_names), "stem"]
+    groups: dict[tuple[int, bool], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        level = levels.index(name.partition(".")[0])
+        decays = recipe.decay_everything or parameter.ndim > 1
+        groups.setdefault((level if recipe.lower_rates < 1 else 0, decays), []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {
+                "params": parameters,
+                "scale": recipe.lower_rates**level,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (level, decays), parameters in groups.items()
+        ],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        fused=True,
+    )
+
+
+def rate(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -> float:
+    """The learning rate of a step, 0 <= step < total: warm-up, then cosine to zero or steps down."""
+    warmup = min(recipe.warmup_epochs * steps_per_epoch, total / 2)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / (warmup + 1)
+    if recipe.schedule == "steps":
+        passed = sum(step >= share * total for share in recipe.milestones)
+        return recipe.learning_rate * float(recipe.decay_factor**passed)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
+
+
+class Average:
+    """A running average of a network's state, norms' statistics included, warmed up over the first steps."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self._pairs(network)
+
+    def _pairs(self, network: nn.Module) -> None:
+        live = network.state_dict()
+        floating = [name for name, tensor in live.items() if tensor.is_floating_point()]
+        self._mine = [self.state[name] for name in floating]
+        self._theirs = [live[name] for name in floating]  # views of the live weights
+        self._counters = [(self.state[name], live[name]) for name in live if name not in set(floating)]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move towards the live weights, by at least 1 / (step + 10) so that the start is forgotten."""
+        torch._foreach_lerp_(self._mine, self._theirs, 1 - min(self.decay, (step + 1) / (step + 10)))
+        for mine, theirs in self._counters:
+            mine.copy_(theirs)

@@ -1,0 +1,190 @@
+"""Recipes: how a network is trained, as a flat table of values in a small TOML file.
+
+The shipped ones lie in `recipes/`; each opens with its command, its time and its result. Every value can be
+overridden on the command line: `--set learning_rate=0.05`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from resnets.errors import RecipeError, nearest
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+CHOICES = {
+    "schedule": ("cosine", "steps"),
+    "crop": ("resized", "shift", "none", "auto"),
+    "mean": ("imagenet", "pixel"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 10**6),
+    "min_steps": (0, 10**9),
+    "batch_size": (2, 10**6),
+    "learning_rate": (0, 1000),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, 1),
+    "warmup_epochs": (0, 10**6),
+    "decay_factor": (0, 1),
+    "label_smoothing": (0, 0.9),
+    "ema": (0, 0.999999),
+    "image_size": (0, 4096),
+    "start_size": (0.1, 1),
+    "min_area": (0.01, 1),
+    "shift": (0, 256),
+    "mixup": (0, 100),
+    "head_epochs": (0, 10**6),
+    "lower_rates": (0.0001, 1),
+    "evaluate_every": (1, 10**6),
+    "checkpoint_seconds": (0, 10**9),
+    "workers": (1, 256),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides how a network is trained; `docs/guides/recipes.md` explains the choices.
+
+    epochs, min_steps   times that every image is seen; small sets are gone over until min_steps are made
+    batch_size          images in a step
+    learning_rate       the highest rate; momentum, nesterov, weight_decay: of SGD
+    decay_everything    True: weight decay also on norms and biases (the papers); False: on weights alone
+    schedule            cosine: falls to zero; steps: times decay_factor at each milestone (share of training)
+    warmup_epochs       epochs over which the rate rises from zero at the start
+    label_smoothing     share of the target given to all classes alike
+    ema                 decay of the running average of the weights that is evaluated and saved; 0: none
+    image_size          pixels; 0: decided by the data (see `data_size`)
+    start_size          training begins at this share of image_size and grows to it (Howard 2018); 1: never
+    crop .. mixup       see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
+    mean                what is subtracted: ImageNet's channel means, or the training set's mean image (He 2015)
+    precision           auto: bfloat16 autocast where the processor computes in it, else float32
+    zero_init_last      start every unit as its shortcut, where the network has shortcuts
+    head_epochs         fine-tuning: epochs that train the new head alone, before everything trains
+    lower_rates         fine-tuning: each stage further from the head learns at this share of the one above it
+    evaluate_every      epochs between evaluations on the held-out split
+    checkpoint_seconds  a checkpoint at least this often, and after every epoch; 0: after every step
+    workers             threads that read batches ahead; the result does not depend on it
+    """
+
+    epochs: int = 12
+    min_steps: int = 0
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay_everything: bool = False
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    decay_factor: float = 0.1
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.1
+    ema: float = 0.0
+    image_size: int = 0
+    start_size: float = 1.0
+    crop: str = "auto"
+    min_area: float = 0.35
+    shift: int = 4
+    flip: bool = True
+    trivial_augment: bool = False
+    mixup: float = 0.0
+    mean: str = "imagenet"
+    precision: str = "auto"
+    zero_init_last: bool = False
+    head_epochs: int = 0
+    lower_rates: float = 1.0
+    evaluate_every: int = 1
+    checkpoint_seconds: float = 60.0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in RANGES.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {value!r}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise RecipeError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}.")
+        if not all(0 < share < 1 for share in self.milestones):
+            raise RecipeError(f"milestones are shares of the training, above 0 and below 1, not {self.milestones}.")
+        if self.head_epochs >= self.epochs:
+            raise RecipeError(f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest.")
+        if self.nesterov and not self.momentum:
+            raise RecipeError("nesterov needs momentum: set nesterov=false, or momentum=0.9.")
+        if self.mean == "pixel" and (self.crop == "resized" or self.start_size < 1):
+            raise RecipeError("mean='pixel' needs images that are always of one size: crop='shift', start_size=1.")
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], where: str) -> Self:
+        """A recipe of a TOML table. Raises RecipeError for unknown keys (naming the nearest) and wrong types."""
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = {}
+        for key, value in table.items():
+            if key not in fields:
+                raise RecipeError(f"{where}: there is no key {key!r}.{nearest(key, fields)}")
+            values[key] = _typed(key, value, fields[key].default, where)
+        return cls(**values)
+
+    def toml(self) -> str:
+        """This recipe as TOML, every key."""
+        return "".join(f"{key} = {_toml(value)}\n" for key, value in dataclasses.asdict(self).items())
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the library."""
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """A shipped recipe by name or anybody's TOML file by path, with `key=value` overrides on top.
+
+    Raises RecipeError for an unknown name or key (naming the nearest), a wrong type or range, broken TOML.
+    """
+    path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
+    if not path.is_file():
+        hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
+        raise RecipeError(f"There is no recipe {str(recipe)!r}.{hint}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        raise RecipeError(f"{path} is no valid TOML: {problem}.") from problem
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes key=value, not {override!r}.")
+        try:
+            table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[key.strip()] = text.strip()  # a bare word: --set precision=float32
+    return Recipe.from_table(table, str(recipe))
+
+
+def _typed(key: str, value: Any, default: Any, where: str) -> Any:
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise RecipeError(f"{where}: {key} is true or false, not {value!r}.")
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+            return tuple(float(v) for v in value)
+        raise RecipeError(f"{where}: {key} is a list of numbers, not {value!r}.")
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        kind = {int: "a whole number", float: "a number", str: "a word"}[type(default)]
+        raise RecipeError(f"{where}: {key} is {kind}, not {value!r}.")
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(repr, value))}]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

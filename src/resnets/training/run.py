@@ -1,0 +1,236 @@
+"""A run: data and recipe in, a folder with the trained model out.
+
+model.safetensors        the result (see `resnets.weights`)
+run.json                 what was asked, on which data and machine, and what came of it
+recipe.toml              every value of the recipe
+log.jsonl                a line per step and per epoch; curves.png and curves.svg are drawn from it
+checkpoint.safetensors   where a stopped run goes on (`--resume`)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from resnets import machine
+from resnets.architecture import ResNetSpec
+from resnets.data.labels import class_names
+from resnets.data.sources import open_source
+from resnets.data.split import split
+from resnets.errors import ResnetsError, TrainingError
+from resnets.evaluation import judge
+from resnets.inference import Classifier
+from resnets.training import setup
+from resnets.training.log import draw_curves
+from resnets.training.loop import Job, Training
+from resnets.training.recipe import Recipe, load_recipe
+from resnets.weights import Model
+from resnets.weights import load as load_model
+from resnets.weights import save as save_model
+
+
+def train(
+    data: str | Path = "digits",
+    *,
+    model: str | ResNetSpec | None = None,
+    recipe: str | Path | None = None,
+    weights: str | Path | None = None,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overrides: Iterable[str] = (),
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Train a network on labelled images and leave a run folder behind.
+
+    data        a folder, .zip or .tar with class folders (with or without train/ and val/ or test/), or the
+                name of a set; see `resnets.data.sources`
+    model       a name of the catalog; default: that of `weights`, else resnet20 for small images, resnet18
+    recipe      a shipped recipe or a TOML file; default: fine-tune with `weights`, else
+                digits for the set of that name (a mirrored digit is another sign), else quick
+    weights     a model file to start from: its head is replaced unless the classes are the same
+    epochs, image_size   override the recipe's
+    out         the run's folder; default: a new one under runs/
+    seed        decides the weights, the order, the augmentation and a split that the data does not bring
+    overrides   "key=value" of the recipe
+    strict      refuse data with unusable files instead of leaving them out
+
+    Returns {"run", "model", "top1", "seconds", "images", "epochs", "skipped_files"}; top1 is a fraction, on the
+    held-out split, in float32, each image once. Raises ResnetsError.
+    """
+    extra = [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
+    extra += [f"image_size={image_size}"] if image_size is not None else []
+    if recipe is None:
+        recipe = "fine-tune" if weights else "digits" if data == "digits" else "quick"
+    chosen = load_recipe(recipe, [*overrides, *extra])
+    asked = {
+        "data": _absolute(data),
+        "network": model.to_dict() if isinstance(model, ResNetSpec) else model,
+        "weights": None if weights is None else str(Path(weights).resolve()),
+        "seed": seed,
+        "device": device,
+        "strict": strict,
+    }
+    folder = _new_folder(out, data, model or "resnet")
+    return _run(folder, asked, chosen, resume=False)
+
+
+def resume(folder: str | Path) -> dict[str, Any]:
+    """Go on with a run that was stopped, to the bit as if it had not been (on the same machine).
+
+    Returns what `train` returns; a finished run is only reported. Raises ResnetsError when the data has changed.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        asked = record["asked"]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise ResnetsError(f"{folder} is no run that can be resumed: it has no readable run.json.") from problem
+    if "result" in record:
+        return dict(record["result"])
+    if not (folder / "checkpoint.safetensors").exists():
+        raise ResnetsError(f"{folder} has no checkpoint yet: delete it and start the run again.")
+    return _run(folder, asked, load_recipe(folder / "recipe.toml"), resume=True)
+
+
+def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -> dict[str, Any]:
+    start = time.perf_counter()
+    machine.keep_memory()
+    device = machine.pick_device(asked["device"])
+    parent = load_model(asked["weights"]) if asked["weights"] else None
+
+    source = open_source(asked["data"])
+    splits = split(source, seed=asked["seed"])
+    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
+    caches = setup.decode(source, splits, preprocessing, recipe, asked["strict"])
+    train_cache, held_out = caches
+    classes = class_names(train_cache.samples)
+    if recipe.mean == "pixel":
+        preprocessing = dataclasses.replace(
+            preprocessing, mean_image=setup.mean_image(train_cache.images), std=(1.0, 1.0, 1.0)
+        )
+
+    network, name = setup.make_network(asked, recipe, parent, classes, preprocessing.image_size)
+    job = Job(
+        recipe=recipe,
+        epochs=setup.count_epochs(recipe, len(train_cache.samples)),
+        seed=asked["seed"],
+        device=device,
+        precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
+        folder=folder,
+        preprocessing=preprocessing,
+        augmentation=setup.augmentation(recipe, preprocessing.image_size),
+        images=train_cache.images,
+        labels=setup.label_indices(train_cache, classes),
+        keys=[sample.key for sample in train_cache.samples],
+        held_out=(held_out.images, setup.label_indices(held_out, classes)),
+    )
+    skipped = [{"path": key, "why": why} for cache in caches for key, why in cache.skipped]
+    record = {
+        "asked": asked,
+        "network": name,
+        "classes": list(classes),
+        "dataset": {"name": source.name, "fingerprint": source.fingerprint, "split": splits.record()},
+        "epochs": job.epochs,
+        "precision": job.precision,
+        "preprocessing": preprocessing.to_dict(),
+        "machine": machine.describe(),
+        "skipped_files": skipped,
+        "decoding": [{"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches],
+    }
+    if resume:
+        _same_data(folder, record)
+    else:
+        _write(folder / "recipe.toml", f"# The recipe of this run, every value.\n{recipe.toml()}")
+        _write_json(folder / "run.json", record)
+    setup.say(
+        f"{name}, {len(classes)} classes, {len(job.images):,} training and {len(held_out.images):,} held-out images at "
+        f"{preprocessing.image_size} pixels, {job.epochs} epochs, {job.precision} on {device}, into {folder}"
+    )
+
+    prepared = time.perf_counter() - start
+    training = Training(network, job)
+    training.run(resume)
+    trained = time.perf_counter()
+    model = Model(training.result.cpu(), classes, preprocessing)
+    metrics = judge(Classifier(model), held_out)
+    model.provenance = _provenance(record, recipe, metrics)
+    save_model(folder / "model.safetensors", model)
+    draw_curves(folder, f"{name} on {Path(source.name).name}: top-1 {metrics['top1']:.2%} held out")
+    result = {
+        "run": str(folder),
+        "model": str(folder / "model.safetensors"),
+        "top1": metrics["top1"],
+        "seconds": prepared + training.seconds + time.perf_counter() - trained,
+        "images": len(job.images),
+        "epochs": job.epochs,
+        "skipped_files": skipped,
+    }
+    _write_json(folder / "run.json", {**record, "result": result})
+    return result
+
+
+def _provenance(record: dict[str, Any], recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
+    dataset = dict(record["dataset"])
+    dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
+    return {
+        "network": record["network"],
+        "dataset": dataset,
+        "recipe": dataclasses.asdict(recipe) | {"milestones": list(recipe.milestones)},
+        "epochs": record["epochs"],
+        "seed": record["asked"]["seed"],
+        "weights": record["asked"]["weights"] and Path(record["asked"]["weights"]).name,
+        "versions": record["machine"],
+        "metrics": {key: metrics[key] for key in ("images", "top1", "top5", "macro_f1", "loss", "ece")},
+    }
+
+
+def _same_data(folder: Path, record: dict[str, Any]) -> None:
+    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    if before["dataset"]["fingerprint"] != record["dataset"]["fingerprint"]:
+        raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
+    for key in ("classes", "preprocessing", "epochs", "precision"):
+        if before[key] != record[key]:
+            raise TrainingError(f"{key} would be {record[key]!r} where the run began with {before[key]!r}.")
+
+
+def _absolute(data: str | Path) -> str:
+    """A path made absolute, so that --resume works from another folder; the name of a set as it is."""
+    return str(Path(data).resolve()) if Path(data).exists() and data != "digits" else str(data)
+
+
+def _new_folder(out: str | Path | None, data: str | Path, model: str | ResNetSpec) -> Path:
+    if out is not None:
+        folder = Path(out)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ResnetsError(f"{folder} is there and not empty: give another --out, or --resume {folder}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    name = model if isinstance(model, str) else "custom"
+    stem = f"{Path(data).stem or 'run'}-{name}"
+    for number in range(1, 10_000):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise ResnetsError("There are 10,000 runs of this name under runs/: give --out.")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    _write(path, json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,159 @@
+"""Before the first step: what the data, the recipe and the weights decide together.
+
+Image size, preprocessing, decoded images, classes, network. A resumed run comes through here again and must
+come out the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from resnets.architecture import CATALOG, ResNetSpec, spec_of
+from resnets.data.augment import Augmentation
+from resnets.data.cache import Cache, cached
+from resnets.data.labels import check_classes, printable
+from resnets.data.preprocess import Preprocessing
+from resnets.data.sources import Sample, Source
+from resnets.data.split import Splits
+from resnets.errors import DataError, ImageError, RecipeError, SpecError
+from resnets.network import ResNet, create
+from resnets.training.recipe import Recipe
+from resnets.weights import Model
+
+SMALL = 64  # pixels: up to here an image is used at its own size and shifted, above it is cropped
+
+
+def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
+    """The image size that suits the data: the median shorter side up to 16, 32 or 64; for photos 128, or 224 on a GPU.
+
+    Small images gain from being enlarged a little (a network halves the resolution at least twice), and photos at
+    224 pixels take a processor three times as long as at 128.
+    """
+    samples = list(samples)
+    sides = []
+    for sample in samples[:: max(1, len(samples) // 100)]:
+        try:
+            with Image.open(BytesIO(source.read(sample.key))) as image:
+                sides.append(min(image.size))
+        except (ImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue  # decoding names it
+    median = float(np.median(sides)) if sides else 224.0
+    fitting = [size for size in (16, 32, SMALL) if median <= size]
+    return fitting[0] if fitting else (128 if device == "cpu" else 224)
+
+
+def choose_preprocessing(
+    recipe: Recipe, parent: Model | None, source: Source, splits: Splits, device: str
+) -> Preprocessing:
+    """That of the weights to start from, at the recipe's size if it names one; else what suits the data."""
+    if parent is not None:
+        size = recipe.image_size or parent.preprocessing.image_size
+        if size == parent.preprocessing.image_size:
+            return parent.preprocessing
+        ratio = parent.preprocessing.resize_to / parent.preprocessing.image_size
+        return dataclasses.replace(parent.preprocessing, image_size=size, resize_to=round(size * ratio))
+    return Preprocessing.evaluation(recipe.image_size or data_size(source, splits.train, device))
+
+
+def decode(
+    source: Source, splits: Splits, preprocessing: Preprocessing, recipe: Recipe, strict: bool
+) -> tuple[Cache, Cache]:
+    """Training and held-out images. The former keep the margin that the centre crop would cut off."""
+    roomy = preprocessing
+    if augmentation(recipe, preprocessing.image_size).crop == "resized":
+        roomy = dataclasses.replace(preprocessing, image_size=preprocessing.resize_to, mean_image=None)
+    caches = (
+        cached(source, splits.train, roomy, what="decoding train"),
+        cached(source, splits.held_out, preprocessing, what=f"decoding {splits.held_out_name}"),
+    )
+    skipped = [pair for cache in caches for pair in cache.skipped]
+    if skipped and strict:
+        key, why = skipped[0]
+        raise DataError(
+            f"{len(skipped)} files cannot be used, the first: {printable(key)} ({why}); "
+            "without --strict they are left out."
+        )
+    for key, why in skipped[:10]:
+        say(f"left out: {printable(key)} ({why})")
+    if len(skipped) > 10:
+        say(f"left out: {len(skipped) - 10} more, all named in run.json")
+    check_classes({"train": caches[0].samples, splits.held_out_name: caches[1].samples})
+    return caches
+
+
+def make_network(
+    asked: dict[str, Any], recipe: Recipe, parent: Model | None, classes: tuple[str, ...], image_size: int
+) -> tuple[ResNet, str]:
+    """The network to train, and its name: fresh, or with the weights of `parent` and a head for `classes`."""
+    wanted = asked["network"]
+    spec = ResNetSpec.from_dict(wanted) if isinstance(wanted, dict) else wanted and spec_of(wanted)
+    if parent is not None:
+        own = parent.network.plan.spec
+        if spec and dataclasses.replace(spec, zero_init_last=own.zero_init_last) != own:
+            raise SpecError("--model differs from the network in --weights: leave --model out.")
+        if classes == parent.classes:
+            say("The classes are those of the weights: their head is kept.")
+            return parent.network, _name(own)
+        say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
+        network = create(own, len(classes), seed=asked["seed"])
+        body = {k: v for k, v in parent.network.state_dict().items() if not k.startswith("head.linear.")}
+        network.load_state_dict(body, strict=False)
+        return network, _name(own)
+    if recipe.head_epochs:
+        raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or set head_epochs=0.")
+    spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
+    if recipe.zero_init_last and spec.shortcut != "none":
+        spec = dataclasses.replace(spec, zero_init_last=True)
+    return create(spec, len(classes), seed=asked["seed"]), _name(spec)
+
+
+def _name(spec: ResNetSpec) -> str:
+    """The catalog's name of a spec, however its weights begin; 'custom' for one that is not in it."""
+    for name, known in CATALOG.items():
+        if dataclasses.replace(spec, zero_init_last=known.zero_init_last) == known:
+            return name
+    return "custom"
+
+
+def augmentation(recipe: Recipe, image_size: int) -> Augmentation:
+    """The recipe's augmentation at a size; the shift is meant for 32 pixels and shrinks with smaller images."""
+    crop = ("shift" if image_size <= SMALL else "resized") if recipe.crop == "auto" else recipe.crop
+    return Augmentation(
+        crop=crop,
+        min_area=recipe.min_area,
+        shift=-(-recipe.shift * min(image_size, 32) // 32),
+        flip=recipe.flip,
+        trivial=recipe.trivial_augment,
+    )
+
+
+def count_epochs(recipe: Recipe, images: int) -> int:
+    """The recipe's epochs, or as many as its min_steps need."""
+    steps = max(1, images // min(recipe.batch_size, images))
+    return max(recipe.epochs, -(-recipe.min_steps // steps))
+
+
+def label_indices(cache: Cache, classes: tuple[str, ...]) -> np.ndarray:
+    """(N,) int64 class index of each image."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index[sample.label] for sample in cache.samples], dtype=np.int64)
+
+
+def mean_image(images: np.ndarray) -> np.ndarray:
+    """(3, S, S) float32 of 0..1: the mean of every pixel over (N, S, S, 3)."""
+    total = np.zeros(images.shape[1:], np.float64)
+    for first in range(0, len(images), 1024):
+        total += images[first : first + 1024].sum(0, dtype=np.float64)
+    return (total / len(images) / 255).transpose(2, 0, 1).astype(np.float32)
+
+
+def say(text: str) -> None:
+    """A remark on standard error."""
+    print(text, file=sys.stderr, flush=True)
