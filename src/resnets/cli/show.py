@@ -1,0 +1,149 @@
+"""`resnets show`: one network layer by layer, or two of them side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnets.cli.output import console, emit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from resnets.architecture import Plan
+    from resnets.inspection import Comparison, Line, Part
+
+
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A network that `resnets list` shows.", show_default=False)
+    ],
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Side of the square image in pixels [default: the network's own]."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", help="Outputs of the head [default: the network's own].")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="NAME2", help="Compare with this network, part by part.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show a network layer by layer.
+
+    Each line is a layer with its output shape, parameters and multiply-adds (MACs) for one image.
+    Norms are summed up in one line, and three or more identical units are shown once, with their number.
+
+    \b
+    Examples:
+      resnets show resnet18 --classes 10
+      resnets show resnet50 --image-size 288
+      resnets show resnet50 --against resnet50_v1
+      resnets show resnet20 --json
+    """
+    from resnets.architecture import plan
+    from resnets.inspection import compare
+
+    one = plan(name, num_classes=classes, image_size=image_size)
+    other = plan(against, num_classes=classes, image_size=image_size) if against is not None else None
+    comparison = compare(one, other, (name, against)) if other and against else None
+    if json:
+        document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
+        if other and against and comparison:
+            document["against"] = _summary(against, other)
+            document["differences"] = comparison.choices
+        emit(document)
+    elif other and against and comparison:
+        _print_comparison(comparison, (name, against), (one, other))
+    else:
+        _print_layers(name, one)
+
+
+def _summary(name: str, plan: Plan) -> dict[str, Any]:
+    return {
+        "name": name,
+        "parameters": plan.parameters,
+        "macs": plan.macs,
+        "image_size": plan.image_size,
+        "num_classes": plan.num_classes,
+        "spec": plan.spec.to_dict(),
+    }
+
+
+def _row(row: Any) -> dict[str, Any]:
+    import dataclasses
+
+    return {**dataclasses.asdict(row), "parameters": row.parameters, "macs": row.macs}
+
+
+def _print_layers(name: str, plan: Plan) -> None:
+    from resnets.inspection import layer_table, total
+
+    lines = layer_table(plan)
+    grouped = ("groups",) if any(line.groups for line in lines) else ()
+    columns = ("kernel", "stride", *grouped, "output", "parameters", "macs")
+    out = console()
+    table = _table(out, ("layer",), (*columns[:-1], "MACs"))
+
+    def add(line: Line, style: str = "") -> None:
+        table.add_row(line.label, *(getattr(line, column) for column in columns), style=style)
+
+    for line in lines:
+        if line.starts:
+            table.add_row()
+        add(line)
+    table.add_row()
+    norms, sums = total(plan)
+    add(norms)
+    add(sums, "bold")
+    size = "×".join(str(side) for side in (plan.in_channels, plan.image_size, plan.image_size))
+    out.print(f"[bold]{name}[/]  [dim]{size} → {plan.num_classes} classes[/]\n")
+    out.print(table)
+
+
+def _print_comparison(comparison: Comparison, names: tuple[str, str], plans: tuple[Plan, Plan]) -> None:
+    from resnets.inspection import count, macs
+
+    out = console()
+    choices = _table(out, ("", *names), ())
+    for field, values in comparison.choices.items():
+        choices.add_row(field, *(_value(value) for value in values))
+    choices.add_row("parameters", *(count(plan.parameters) for plan in plans), style="bold")
+    choices.add_row("MACs", *(macs(plan.macs) for plan in plans), style="bold")
+
+    headers = tuple(header for name in names for header in (f"{name}\noutput", "\nparameters", "\nMACs"))
+    parts = _table(out, ("",), headers)
+    for pair in comparison.parts:
+        label = next(part.name for part in pair if part)
+        parts.add_row(label, *(cell for part in pair for cell in _cells(part)))
+
+    for block in (comparison.sentence, "", choices, "", parts):
+        out.print(block)
+
+
+def _cells(part: Part | None) -> tuple[str, str, str]:
+    from resnets.inspection import count, macs
+
+    if part is None:
+        return ("", "", "")
+    return ("×".join(str(side) for side in part.output), count(part.parameters), macs(part.macs))
+
+
+def _value(value: object) -> str:
+    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+def _table(out: Console, left: tuple[str, ...], right: tuple[str, ...]) -> Table:
+    """A table without lines: text to the left, numbers to the right, tight enough for 80 columns."""
+    from rich.table import Table
+
+    gap = 2 if out.width >= 90 else 1
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    for header in left:
+        table.add_column(header, no_wrap=True)
+    for header in right:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table

@@ -1,0 +1,73 @@
+"""resnets train: from labelled images to a model file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from resnets.cli.output import emit
+
+
+def train(
+    data: Annotated[
+        str, typer.Argument(help="A folder, .zip or .tar with a folder for each class, or a name.")
+    ] = "digits",
+    model: Annotated[str | None, typer.Option(help="The network; `resnets list` shows them.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="quick, standard, paper-cifar, fine-tune, or a .toml file.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="A model file to start from (fine-tuning).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How often every image is seen.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
+    out: Annotated[str | None, typer.Option(help="The run's folder; default: a new one under runs/.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with the stopped run in this folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and split.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may be repeated.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at unusable files instead of leaving them out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train a network on labelled images and write a run folder with the model, the log and the curves.
+
+    \b
+    Examples:
+      resnets train                                    handwritten digits, offline, under two minutes
+      resnets train photos/                            a folder for each class: photos/cat/1.jpg
+      resnets train photos.zip --model resnet50 --recipe standard --image-size 224
+      resnets train photos/ --weights runs/other/model.safetensors
+      resnets train photos/ --set learning_rate=0.02 --set epochs=30
+      resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
+    """
+    from resnets import training
+    from resnets.errors import ResnetsError
+
+    if resume is not None:
+        given = [weights, model, recipe, epochs, image_size, out, set_]
+        if any(value is not None and value != [] for value in given) or data != "digits":
+            raise ResnetsError("A resumed run goes on as it was begun: give --resume alone.")
+        result = training.resume(resume)
+    else:
+        result = training.train(
+            data,
+            model=model,
+            recipe=recipe,
+            weights=weights,
+            epochs=epochs,
+            image_size=image_size,
+            out=out,
+            seed=seed,
+            device=device,
+            overrides=set_ or (),
+            strict=strict,
+        )
+    if json:
+        emit(result)
+        return
+    print(f"top-1 {result['top1']:.2%} on the held-out images, after {result['seconds']:.0f} s")
+    print(f"model  {result['model']}")
+    print(f"curves {result['run']}/curves.png")
+    if result["skipped_files"]:
+        print(f"left out {len(result['skipped_files'])} unusable files, named in {result['run']}/run.json")

@@ -1,0 +1,148 @@
+"""The house of DESIGN: imports only go down, rooms stay small, and what is light stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnets.cli.reference import commands
+
+SOURCE = Path(__file__).parents[1] / "src" / "resnets"
+FILES = sorted(SOURCE.rglob("*.py"))
+MOST_LINES = 320
+
+# From the top of the house to its ground. A room may import from the floors below its own, and from itself.
+FLOORS = [
+    {"cli"},
+    {"studies", "benchmark"},
+    {"training", "serving", "doctor"},
+    {"evaluation"},
+    {"inference"},
+    {"weights"},
+    {"network", "inspection"},
+    {"architecture", "data"},
+    {"progress", "machine"},
+    {"errors"},
+]
+# Rooms that may use even less than their floor allows.
+NARROW = {
+    "network": {"architecture", "errors", "progress"},  # never data
+    "inspection": {"architecture", "errors"},  # the plan alone
+}
+HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "safetensors", "jinja2"}
+
+
+def room_of(module):
+    """'resnets.data.cache' -> 'data'; the package itself -> ''."""
+    return [*module.split("."), ""][1]
+
+
+def imports(tree, package):
+    """All modules of this project that a file imports, wherever in the file it does so."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            yield ".".join([*base, node.module or ""]).rstrip(".")
+        elif isinstance(node, ast.ImportFrom) and node.module == "resnets":
+            yield from (f"resnets.{alias.name}" for alias in node.names if alias.name != "__version__")
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "resnets"
+            and node.attr != "__version__"
+        ):
+            yield f"resnets.{node.attr}"
+
+
+def allowed(room):
+    if room in NARROW:
+        return NARROW[room] | {room}
+    floors = [i for i, rooms in enumerate(FLOORS) if room in rooms]
+    assert floors, f"{room} has no floor in the house yet: give it one in FLOORS"
+    return set().union({room}, *FLOORS[floors[0] + 1 :])
+
+
+def wrong_imports(source, module, package):
+    room = room_of(module)
+    own = (name for name in imports(ast.parse(source), package) if name.split(".")[0] == "resnets")
+    return [name for name in own if room_of(name) and room_of(name) not in allowed(room)]
+
+
+def name_of(path):
+    relative = path.relative_to(SOURCE.parent).with_suffix("")
+    return ".".join(part for part in relative.parts if part != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_go_down(path):
+    if path in (SOURCE / "__init__.py", SOURCE / "__main__.py"):
+        return  # the public surface and the command stand outside: they point into the house
+    module = name_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    assert wrong_imports(path.read_text(encoding="utf-8"), module, package) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("resnets.data.cache", "from resnets.network import create", ["resnets.network"]),
+        ("resnets.data.cache", "def f():\n    import resnets.training.loop", ["resnets.training.loop"]),
+        ("resnets.data.cache", "from ..cli import main", ["resnets.cli"]),
+        ("resnets.data.cache", "from resnets import train", ["resnets.train"]),
+        ("resnets.data.cache", "import resnets\nresnets.load('x')", ["resnets.load"]),
+        ("resnets.data.cache", "from resnets.errors import DataError\nfrom resnets.data import labels", []),
+        ("resnets.data.cache", "from resnets import __version__\nimport torch", []),
+        ("resnets.network.resnet", "from resnets.data.labels import class_names", ["resnets.data.labels"]),
+        ("resnets.inspection.table", "from resnets.data.labels import class_names", ["resnets.data.labels"]),
+        ("resnets.training.loop", "from resnets.cli.output import note", ["resnets.cli.output"]),
+        ("resnets.training.loop", "from resnets.evaluation import evaluate", []),
+    ],
+)
+def test_the_reader_of_imports_sees_every_form(module, source, wrong):
+    assert wrong_imports(source, module, module.rpartition(".")[0]) == wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_rooms_stay_small(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{path.name} has {lines} lines: it has two ideas in it"
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("what", ["architecture", "inspection"])
+def test_a_plan_needs_no_torch(what):
+    """`sys.modules[name] = None` makes every import of the name fail, as on a machine without it."""
+    done = python(
+        "import sys; sys.modules['torch'] = sys.modules['numpy'] = None;"
+        f"import resnets, resnets.{what};"
+        "print(resnets.plan('resnet50').parameters, len(resnets.names()) > 30)"
+    )
+    assert (done.stdout, done.stderr) == ("25557032 True\n", "")
+
+
+@pytest.mark.parametrize("command", ["", "--version", "list", "show resnet18", *(f"{v} --help" for v in commands())])
+def test_light_commands_import_nothing_heavy(command):
+    done = python(
+        "import sys, contextlib, io\n"
+        "from resnets.cli.main import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): status = main({command.split()!r})\n"
+        f"print(status, sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    assert (done.stdout, done.stderr) == ("0 []\n", "")
+
+
+def test_importing_the_library_imports_nothing_heavy():
+    done = python(
+        "import sys, resnets; dir(resnets), resnets.ResnetsError, resnets.names()\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
