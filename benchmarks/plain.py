@@ -80,7 +80,7 @@ def main():
     make = resnet20 if arguments.model == "resnet20" else models.get_model_builder(arguments.model)
     network = make(num_classes=classes)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    milestones = [arguments.epochs // 2, arguments.epochs * 3 // 4] if arguments.epochs > 2 else []
+    milestones = sorted({arguments.epochs // 2, arguments.epochs * 3 // 4} - {0})
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.1)
 
     for epoch in range(arguments.epochs):

@@ -78,3 +78,24 @@ def test_the_map_of_the_house_has_every_room(room):
 def test_the_licence_is_the_one_that_the_project_declares():
     assert "Apache License" in read("LICENSE")
     assert 'license = "Apache-2.0"' in read("pyproject.toml")
+
+
+def test_every_key_of_a_recipe_is_explained_with_its_default():
+    import dataclasses
+    import tomllib
+
+    from resnets.training import Recipe
+
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", read("docs/guides/recipes.md"), re.MULTILINE))
+    for field in dataclasses.fields(Recipe):
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        assert tomllib.loads(f"value = {rows.pop(field.name)}")["value"] == default
+    assert not rows, "these are keys no more"
+
+
+def test_every_shipped_recipe_opens_with_its_command_its_time_and_its_result():
+    for path in (ROOT / "src/resnets/training/recipes").glob("*.toml"):
+        head = path.read_text().split("\n\n")[0]
+        assert re.search(r"^#\s+resnets train .+", head, re.MULTILINE), path
+        assert re.search(r"\d+ (s|min)\b", head), path
+        assert re.search(r"top-1 \d+\.\d+ %", head), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -25,32 +26,36 @@ from resnets.training import loop, resume, train
 from resnets.training.log import Log, read_log
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))  # of the steps at which runs are killed
-EPOCHS, STEPS = 4, 6  # 48 training images in batches of 8
+EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12
 
 # Everything that has a state or draws numbers, in the precision that the processor prefers; and the plain way.
 RICH = (
-    "epochs = 4\nbatch_size = 8\nema = 0.9\nmixup = 0.4\ntrivial_augment = true\ncrop = 'resized'\nflip = true\n"
+    "epochs = 3\nbatch_size = 12\nema = 0.9\nmixup = 0.4\ntrivial_augment = true\ncrop = 'resized'\nflip = true\n"
     "start_size = 0.75\nlabel_smoothing = 0.1\n"
 )
-PLAIN = "epochs = 4\nbatch_size = 8\ncrop = 'shift'\nschedule = 'steps'\nprecision = 'float32'\n"
+PLAIN = "epochs = 3\nbatch_size = 12\ncrop = 'shift'\nschedule = 'steps'\nprecision = 'float32'\n"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A folder with photos/, photos.zip of the same files, and two recipes."""
+    """A folder for each recipe, with photos/, photos.zip of the same files, and the recipe.
+
+    The rich one's photos bring their splits, the plain one's are split by the seed.
+    """
     root = tmp_path_factory.mktemp("resume")
-    random_pixels = np.random.default_rng(0)
-    with zipfile.ZipFile(root / "photos.zip", "w") as archive:
-        for index, label in enumerate(("cat", "dog", "eel")):
-            (root / "photos" / label).mkdir(parents=True)
-            for number in range(20):
-                pixels = random_pixels.integers(0, 120, (24, 24, 3))
+    for recipe, text in (("rich", RICH), ("plain", PLAIN)):
+        folder, noise = root / recipe, np.random.default_rng(0)
+        folder.mkdir()
+        (folder / "recipe.toml").write_text(text)
+        with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
+            for index, number in itertools.product(range(3), range(20)):
+                pixels = noise.integers(0, 120, (24, 24, 3))
                 pixels[..., index] += 100
-                path = root / "photos" / label / f"{number}.png"
+                split = "" if recipe == "plain" else "val" if number < 4 else "train"
+                path = folder / "photos" / split / ("cat", "dog", "eel")[index] / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(path)
-                archive.write(path, path.relative_to(root))
-    (root / "rich.toml").write_text(RICH)
-    (root / "plain.toml").write_text(PLAIN)
+                archive.write(path, path.relative_to(folder))
     return root
 
 
@@ -59,10 +64,18 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def begin(data: Path, recipe: str, out: Path, workers: int = 1, every: float = 0) -> list[str]:
-    """The arguments of a new run; the recipes lie beside the data."""
-    file = data.with_name(f"{recipe}.toml")
-    chosen = ["--model", "resnet20", "--recipe", str(file), "--image-size", "16", "--out", str(out)]
+def begin(data: Path, out: Path, workers: int = 1, every: float = 0) -> list[str]:
+    """The arguments of a new run, with the recipe that lies beside the data."""
+    chosen = [
+        "--model",
+        "resnet20",
+        "--recipe",
+        str(data.with_name("recipe.toml")),
+        "--image-size",
+        "16",
+        "--out",
+        str(out),
+    ]
     return [str(data), *chosen, "--set", f"checkpoint_seconds={every}", "--set", f"workers={workers}"]
 
 
@@ -80,7 +93,7 @@ def stop(process: subprocess.Popen[str], folder: Path, when: Callable[[str], boo
         if log.exists() and when(log.read_text()):
             process.send_signal(sign)
             break
-        time.sleep(0.002)
+        time.sleep(0.005)
     return process.communicate(timeout=300)[1]
 
 
@@ -120,7 +133,7 @@ def undisturbed(place) -> Callable[[str], Path]:
     def make(recipe: str) -> Path:
         folder = place / f"whole-{recipe}"
         if not folder.exists():
-            finish(start(*begin(place / "photos.zip", recipe, folder)))
+            finish(start(*begin(place / recipe / "photos.zip", folder)))
         return folder
 
     return make
@@ -135,7 +148,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(place, undisturbed, data, worke
     folder = place / f"killed-{data}-{workers}"
     steps = sorted(random.Random(f"{SEED} {data} {workers}").sample(range(1, EPOCHS * STEPS - 2), kills))
     print(f"killed after steps {steps}; seed {SEED}")  # pytest shows it when the test fails
-    arguments = begin(place / data, recipe, folder, workers)
+    arguments = begin(place / recipe / data, folder, workers)
     for step in steps:
         process = start(*arguments)
         said = stop(process, folder, after(step), signal.SIGKILL)
@@ -150,7 +163,7 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
     """No checkpoint by the clock: the one at the end of an epoch, or the one that Ctrl-C leaves."""
     wanted = undisturbed("plain")
     folder = place / "interrupted"
-    process = start(*begin(place / "photos", "plain", folder, every=3600))
+    process = start(*begin(place / "plain" / "photos", folder, every=3600))
     said = stop(process, folder, lambda text: '"kind": "epoch"' in text, signal.SIGINT)
     assert process.returncode == 130, said
     assert said.endswith("stopped\n")
@@ -165,17 +178,15 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
 # In this process: what a real signal cannot hit at will ---------------------------------------------------
 
 
-def small_run(place: Path, out: Path, *overrides: str) -> dict:
+def small_run(data: Path, out: Path, *overrides: str) -> dict:
     chosen = ["precision=float32", "checkpoint_seconds=3600", *overrides]
-    return train(
-        place / "photos", model="resnet20", recipe=place / "plain.toml", image_size=16, out=out, overrides=chosen
-    )
+    return train(data, model="resnet20", recipe=data.with_name("recipe.toml"), image_size=16, out=out, overrides=chosen)
 
 
 @pytest.fixture(scope="module")
 def alone(place) -> Path:
     folder = place / "alone"
-    small_run(place, folder, "epochs=2", "ema=0.9")
+    small_run(place / "plain" / "photos", folder, "epochs=2", "ema=0.9")
     return folder
 
 
@@ -183,10 +194,10 @@ def alone(place) -> Path:
 def test_ctrl_c_at_any_place_of_a_step_is_exact(place, alone, tmp_path, monkeypatch, where):
     """Ctrl-C arrives between any two instructions, also between half a step and the other half."""
     owner, name, at = {
-        "forward": (loop.ResNet, "forward", 9),
-        "optimiser": (loop.torch.optim.SGD, "step", 9),
-        "average": (loop.Average, "update", 9),
-        "log": (Log, "write", 9),
+        "forward": (loop.ResNet, "forward", 6),
+        "optimiser": (loop.torch.optim.SGD, "step", 6),
+        "average": (loop.Average, "update", 6),
+        "log": (Log, "write", 7),
         "evaluation": (loop.Training, "evaluate", 1),
         "checkpoint": (loop, "save_checkpoint", 2),
     }[where]
@@ -205,7 +216,7 @@ def test_ctrl_c_at_any_place_of_a_step_is_exact(place, alone, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            small_run(place, tmp_path / "run", "epochs=2", "ema=0.9")
+            small_run(place / "plain" / "photos", tmp_path / "run", "epochs=2", "ema=0.9")
     resume(tmp_path / "run")
     for file in ("model.safetensors", "checkpoint.safetensors"):
         assert tensors(tmp_path / "run" / file) == tensors(alone / file), file
@@ -235,8 +246,8 @@ def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
 @pytest.fixture
 def stopped(place, tmp_path, monkeypatch) -> Path:
     """A run that ended after the first epoch, on data of its own."""
-    shutil.copytree(place / "photos", tmp_path / "photos")
-    (tmp_path / "plain.toml").write_text(PLAIN)
+    shutil.copytree(place / "plain" / "photos", tmp_path / "photos")
+    (tmp_path / "recipe.toml").write_text(PLAIN)
     with monkeypatch.context() as patch:
 
         def interrupt(*arguments):
@@ -244,7 +255,7 @@ def stopped(place, tmp_path, monkeypatch) -> Path:
 
         patch.setattr(loop.Training, "image_size", lambda self, epoch: 16 if epoch == 0 else interrupt())
         with pytest.raises(KeyboardInterrupt):
-            small_run(tmp_path, tmp_path / "run", "epochs=2")
+            small_run(tmp_path / "photos", tmp_path / "run", "epochs=2")
     return tmp_path / "run"
 
 
@@ -275,7 +286,7 @@ def test_another_number_of_epochs_is_refused(stopped):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("ema = 0.0\n", "ema = 0.9\n"), ("batch_size = 8\n", "batch_size = 4\n"), ("flip = true", "flip = false")],
+    [("ema = 0.0\n", "ema = 0.9\n"), ("batch_size = 12\n", "batch_size = 6\n"), ("flip = true", "flip = false")],
 )
 def test_another_recipe_is_refused(stopped, old, new):
     recipe = stopped / "recipe.toml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,20 +11,36 @@ from resnets.cli.output import emit
 
 def train(
     data: Annotated[
-        str, typer.Argument(help="A folder, .zip or .tar with a folder for each class, or a name.")
-    ] = "digits",
-    model: Annotated[str | None, typer.Option(help="The network; `resnets list` shows them.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="quick, standard, paper-cifar, fine-tune, or a .toml file.")
+        str | None,
+        typer.Argument(metavar="[DATA]", help="A folder, .zip or .tar with a folder for each class, or a set's name."),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="A model file to start from (fine-tuning).")] = None,
-    epochs: Annotated[int | None, typer.Option(help="How often every image is seen.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of the images in pixels.")] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder; default: a new one under runs/.")] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with the stopped run in this folder.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides weights, order, augmentation and split.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may be repeated.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The network; `resnets list` shows them. Default: by image size.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|F.toml", help="quick, standard, paper-cifar, fine-tune, or a file of your own."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A model file to start from (fine-tuning).")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")] = None,
+    image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Decides weights, order, augmentation and split. Default: 0.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. Default: the fastest there is.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe; may be repeated.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at unusable files instead of leaving them out.")
     ] = False,
@@ -38,31 +54,32 @@ def train(
       resnets train photos/                            a folder for each class: photos/cat/1.jpg
       resnets train photos.zip --model resnet50 --recipe standard --image-size 224
       resnets train photos/ --weights runs/other/model.safetensors
-      resnets train photos/ --set learning_rate=0.02 --set epochs=30
+      resnets train photos/ --set learning_rate=0.02 --set flip=false
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
     """
     from resnets import training
     from resnets.errors import ResnetsError
 
-    if resume is not None:
-        given = [weights, model, recipe, epochs, image_size, out, set_]
-        if any(value is not None and value != [] for value in given) or data != "digits":
-            raise ResnetsError("A resumed run goes on as it was begun: give --resume alone.")
-        result = training.resume(resume)
+    asked: dict[str, Any] = {
+        "data": data,
+        "model": model,
+        "recipe": recipe,
+        "weights": weights,
+        "epochs": epochs,
+        "image_size": image_size,
+        "out": out,
+        "seed": seed,
+        "device": device,
+        "overrides": set_ or None,
+        "strict": strict or None,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    if resume is None:
+        result = training.train(**given)
+    elif given:
+        raise ResnetsError("A resumed run goes on as it was begun: give --resume alone.")
     else:
-        result = training.train(
-            data,
-            model=model,
-            recipe=recipe,
-            weights=weights,
-            epochs=epochs,
-            image_size=image_size,
-            out=out,
-            seed=seed,
-            device=device,
-            overrides=set_ or (),
-            strict=strict,
-        )
+        result = training.resume(resume)
     if json:
         emit(result)
         return

@@ -74,7 +74,7 @@ class Training:
     def run(self, resume: bool) -> None:
         """Train to the end, from the start or from the folder's checkpoint.
 
-        Raises TrainingError when the loss is no longer finite. A KeyboardInterrupt leaves a checkpoint.
+        Raises TrainingError when the loss is no longer finite.
         """
         keep = None
         if resume:
@@ -90,7 +90,8 @@ class Training:
                 while self.step < self.total:
                     self._epoch(tracker)
         except KeyboardInterrupt:
-            self._checkpoint()
+            # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.
+            print(f"Go on with: resnets train --resume {self.job.folder}", file=sys.stderr)
             raise
         finally:
             self._log.close()

@@ -138,6 +138,7 @@ def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -
         "network": name,
         "classes": list(classes),
         "dataset": {"name": source.name, "fingerprint": source.fingerprint, "split": splits.record()},
+        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "epochs": job.epochs,
         "precision": job.precision,
         "preprocessing": preprocessing.to_dict(),
@@ -161,7 +162,7 @@ def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -
     trained = time.perf_counter()
     model = Model(training.result.cpu(), classes, preprocessing)
     metrics = judge(Classifier(model), held_out)
-    model.provenance = _provenance(record, recipe, metrics)
+    model.provenance = _provenance(record, metrics)
     save_model(folder / "model.safetensors", model)
     draw_curves(folder, f"{name} on {Path(source.name).name}: top-1 {metrics['top1']:.2%} held out")
     result = {
@@ -177,13 +178,13 @@ def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -
     return result
 
 
-def _provenance(record: dict[str, Any], recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
+def _provenance(record: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
     dataset = dict(record["dataset"])
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
     return {
         "network": record["network"],
         "dataset": dataset,
-        "recipe": dataclasses.asdict(recipe) | {"milestones": list(recipe.milestones)},
+        "recipe": record["recipe"],
         "epochs": record["epochs"],
         "seed": record["asked"]["seed"],
         "weights": record["asked"]["weights"] and Path(record["asked"]["weights"]).name,
@@ -196,9 +197,11 @@ def _same_data(folder: Path, record: dict[str, Any]) -> None:
     before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if before["dataset"]["fingerprint"] != record["dataset"]["fingerprint"]:
         raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
-    for key in ("classes", "preprocessing", "epochs", "precision"):
+    for key in ("epochs", "precision", "classes", "preprocessing", "recipe"):
         if before[key] != record[key]:
-            raise TrainingError(f"{key} would be {record[key]!r} where the run began with {before[key]!r}.")
+            raise TrainingError(
+                f"{key} would be {record[key]!r} where the run began with {before[key]!r}: put it back, or start a new run."
+            )
 
 
 def _absolute(data: str | Path) -> str:
