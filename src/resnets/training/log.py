@@ -108,6 +108,6 @@ def draw_curves(folder: Path, title: str) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)  # a folder may be called a$^b
     for ending in ("png", "svg"):
         figure.savefig(folder / f"curves.{ending}", dpi=150)

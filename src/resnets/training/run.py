@@ -20,6 +20,7 @@ from typing import Any
 from resnets import machine
 from resnets.architecture import ResNetSpec
 from resnets.data.labels import class_names
+from resnets.data.named import NAMES
 from resnets.data.sources import open_source
 from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
@@ -78,8 +79,11 @@ def train(
         "device": device,
         "strict": strict,
     }
-    folder = _new_folder(out, data, model or "resnet")
-    return _run(folder, asked, chosen, resume=False)
+    if not 0 <= seed < 2**32:
+        raise ResnetsError(f"The seed lies between 0 and {2**32 - 1}, not at {seed}.")
+    if out is not None:
+        _check_empty(Path(out))
+    return _run(None if out is None else Path(out), asked, chosen)
 
 
 def resume(folder: str | Path) -> dict[str, Any]:
@@ -100,7 +104,8 @@ def resume(folder: str | Path) -> dict[str, Any]:
     return _run(folder, asked, load_recipe(folder / "recipe.toml"), resume=True)
 
 
-def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -> dict[str, Any]:
+def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: bool = False) -> dict[str, Any]:
+    """The whole run, in `folder` (None: a new one under runs/). Nothing is written until the data is known good."""
     start = time.perf_counter()
     machine.keep_memory()
     device = machine.pick_device(asked["device"])
@@ -118,6 +123,8 @@ def _run(folder: Path, asked: dict[str, Any], recipe: Recipe, *, resume: bool) -
         )
 
     network, name = setup.make_network(asked, recipe, parent, classes, preprocessing.image_size)
+    if folder is None or not resume:
+        folder = _make_folder(folder, asked["data"], name)
     job = Job(
         recipe=recipe,
         epochs=setup.count_epochs(recipe, len(train_cache.samples)),
@@ -200,32 +207,36 @@ def _same_data(folder: Path, record: dict[str, Any]) -> None:
     for key in ("epochs", "precision", "classes", "preprocessing", "recipe"):
         if before[key] != record[key]:
             raise TrainingError(
-                f"{key} would be {record[key]!r} where the run began with {before[key]!r}: put it back, or start a new run."
+                f"{key} would be {record[key]!r} where the run began with {before[key]!r}: "
+                "put it back, or start a new run."
             )
 
 
 def _absolute(data: str | Path) -> str:
     """A path made absolute, so that --resume works from another folder; the name of a set as it is."""
-    return str(Path(data).resolve()) if Path(data).exists() and data != "digits" else str(data)
+    return (
+        str(data) if data in NAMES or not Path(data).expanduser().exists() else str(Path(data).expanduser().resolve())
+    )
 
 
-def _new_folder(out: str | Path | None, data: str | Path, model: str | ResNetSpec) -> Path:
-    if out is not None:
-        folder = Path(out)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ResnetsError(f"{folder} is there and not empty: give another --out, or --resume {folder}.")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    name = model if isinstance(model, str) else "custom"
-    stem = f"{Path(data).stem or 'run'}-{name}"
-    for number in range(1, 10_000):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ResnetsError(f"{folder} is there and not empty: give another --out, or --resume {folder}.")
+
+
+def _make_folder(folder: Path | None, data: str, network: str) -> Path:
+    """Make the run's folder: the one asked for, or the first runs/DATA-NETWORK-N that is not there yet."""
+    number = 1
+    while True:
+        stem = f"{Path(data).stem}-{network}" if number == 1 else f"{Path(data).stem}-{network}-{number}"
+        made = folder or Path("runs") / stem
         try:
-            folder.mkdir(parents=True)
+            made.mkdir(parents=True, exist_ok=folder is not None)
+            return made
         except FileExistsError:
-            continue
-        return folder
-    raise ResnetsError("There are 10,000 runs of this name under runs/: give --out.")
+            number += 1
+        except OSError as problem:
+            raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from resnets.architecture import CATALOG, ResNetSpec, spec_of
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
-from resnets.data.labels import check_classes, printable
+from resnets.data.labels import check_classes, class_names, printable
 from resnets.data.preprocess import Preprocessing
 from resnets.data.sources import Sample, Source
 from resnets.data.split import Splits
@@ -55,6 +55,13 @@ def choose_preprocessing(
     """That of the weights to start from, at the recipe's size if it names one; else what suits the data."""
     if parent is not None:
         size = recipe.image_size or parent.preprocessing.image_size
+        if parent.preprocessing.mean_image is not None and (
+            size != parent.preprocessing.image_size or recipe.start_size < 1
+        ):
+            own = parent.preprocessing.image_size
+            raise RecipeError(
+                f"The weights subtract a mean image of {own} pixels: leave image_size={own}, start_size=1."
+            )
         if size == parent.preprocessing.image_size:
             return parent.preprocessing
         ratio = parent.preprocessing.resize_to / parent.preprocessing.image_size
@@ -85,6 +92,9 @@ def decode(
     if len(skipped) > 10:
         say(f"left out: {len(skipped) - 10} more, all named in run.json")
     check_classes({"train": caches[0].samples, splits.held_out_name: caches[1].samples})
+    for label in class_names(splits.train):
+        if label not in class_names(caches[0].samples):
+            raise DataError(f'Class "{printable(label)}" has no usable image: add photos to it, or remove its folder.')
     return caches
 
 
@@ -125,6 +135,10 @@ def _name(spec: ResNetSpec) -> str:
 def augmentation(recipe: Recipe, image_size: int) -> Augmentation:
     """The recipe's augmentation at a size; the shift is meant for 32 pixels and shrinks with smaller images."""
     crop = ("shift" if image_size <= SMALL else "resized") if recipe.crop == "auto" else recipe.crop
+    if recipe.mean == "pixel" and crop == "resized":
+        raise RecipeError(
+            f"mean='pixel' needs whole images, and at {image_size} pixels they are cropped: set crop='shift'."
+        )
     return Augmentation(
         crop=crop,
         min_area=recipe.min_area,
