@@ -31,7 +31,8 @@ def plain(folder):
 
 def ours(archive, folder):
     command = [sys.executable, "-m", "resnets", "train", str(archive), "--model", "resnet20", "--epochs", "1"]
-    command += ["--set", "batch_size=128", "--out", str(folder / "run")]
+    # Whole images from the first epoch on, as the plain script has them.
+    command += ["--set", "batch_size=128", "--set", "start_size=1", "--out", str(folder / "run")]
     environment = {**os.environ, "RESNETS_HOME": str(folder / "home")}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     decoding = json.loads((folder / "run" / "run.json").read_text())["decoding"][0]

@@ -28,6 +28,10 @@ class ImageError(ResnetsError):
     """One image that cannot be used. The message is the reason alone; the caller knows the path."""
 
 
+class UnreadableError(ImageError):
+    """An image that could not be read this time: no permission, no memory. Another time it may be good."""
+
+
 class ModelFileError(ResnetsError):
     """A model file that is damaged, foreign, or newer than this version."""
 

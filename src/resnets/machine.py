@@ -27,14 +27,25 @@ def keep_memory() -> bool:
     return all((mallopt(m_mmap_max, 0), mallopt(m_trim_threshold, -1), mallopt(m_top_pad, 64 << 20)))
 
 
+def cores() -> int:
+    """Cores that this process may use: a container's or a batch system's share of them is honoured."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def _processor() -> dict[str, str]:
+    """What Linux says of the first processor; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 @cache
 def processor_flags() -> frozenset[str]:
     """Instruction sets that Linux reports for the processor; empty where it does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+    return frozenset(_processor().get("flags", "").split())
 
 
 def fastest_precision(device: str) -> str:
@@ -69,15 +80,9 @@ def describe() -> dict[str, Any]:
     import PIL
     import torch
 
-    name = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
     found = {
-        "processor": name,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": _processor().get("model name") or platform.processor() or platform.machine(),
+        "cores": cores(),
         "bfloat16": sorted(processor_flags() & {"avx512_bf16", "amx_bf16"}),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -86,11 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = problem.ctx.command_path if problem.ctx else "resnets"
         note(f"error: {problem.format_message()}\nTry `{command} --help`.")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as problem:  # the disk is full, a folder cannot be written: nothing that a traceback explains
+        note(f"error: {problem.filename or 'a file'}: {problem.strerror or problem}")
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     if status == INTERRUPTED:
         note("stopped")
     return status

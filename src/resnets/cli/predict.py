@@ -108,6 +108,8 @@ def _results(
 
 def _expand(paths: Iterable[str], failed: list[Problem]) -> Iterator[str | bytes]:
     """The files (paths) and the picture on standard input (bytes) that the arguments mean."""
+    from resnets.data.decode import is_picture
+
     for path in paths:
         if path != STDIN:
             yield from _files(path, failed)
@@ -115,19 +117,11 @@ def _expand(paths: Iterable[str], failed: list[Problem]) -> Iterator[str | bytes
         data = sys.stdin.buffer.read()
         if not data:
             failed.append((STDIN, "standard input is empty"))
-        # Every picture format that is read has a zero byte or one that is not UTF-8 near its start.
-        elif (text := _text(data)) is None:
+        elif is_picture(data) or b"\0" in data:
             yield data
         else:
-            for line in filter(None, text.splitlines()):
-                yield from _files(line, failed)
-
-
-def _text(data: bytes) -> str | None:
-    try:
-        return None if b"\0" in data else data.decode()
-    except UnicodeDecodeError:
-        return None
+            for line in filter(None, data.split(b"\n")):
+                yield from _files(os.fsdecode(line.removesuffix(b"\r")), failed)
 
 
 def _files(path: str, failed: list[Problem]) -> Iterator[str]:

@@ -31,7 +31,6 @@ class Augmentation:
                 normalisation coming in from outside (He 2015 on CIFAR, 4 pixels); none
     flip        mirror every second image left to right
     trivial     one operation of random strength an image (TrivialAugment wide, Mueller 2021)
-    mixup       > 0: blend each image with another, share drawn from Beta(mixup, mixup) (Zhang 2017)
     """
 
     crop: str = "resized"
@@ -39,17 +38,16 @@ class Augmentation:
     shift: int = 4
     flip: bool = True
     trivial: bool = False
-    mixup: float = 0.0
 
     def __call__(self, images: Tensor, dice: Tensor, size: int, preprocessing: Preprocessing) -> Tensor:
         """(B, S, S, 3) uint8 and (B, DICE) -> (B, 3, size, size) float32, normalised, channels_last."""
         shifts = self.crop == "shift"
         if self.crop == "resized" or self.trivial or images.shape[1] != size:
             pixels = images.permute(0, 3, 1, 2).float()
-            pixels = self._resample(pixels, dice, size)
+            pixels = self._resample(pixels, dice, size).round_()  # whole values, as the colour operations expect them
             if self.trivial:
                 pixels = trivial.recolour(pixels, dice[:, OPERATION], dice[:, MAGNITUDE], dice[:, SIGN])
-            images = pixels.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            images = pixels.round().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
         x = preprocessing.normalise(images)
         if shifts or self.flip:
             x = _shift_and_flip(x, dice, self.shift if shifts else 0, self.flip)
@@ -70,7 +68,7 @@ class Augmentation:
 
 
 def mix(x: Tensor, dice: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend each image with the one before it in the batch.
+    """Mixup (Zhang 2017): blend each image with the one before it in the batch, shares from Beta(alpha, alpha).
 
     x (B, C, H, W), dice (B, DICE), alpha > 0 -> the blend, and (B,) each image's own share of it, 1/2 to 1.
     """

@@ -18,7 +18,8 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ from PIL import features
 
 from resnets.data.labels import printable
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import DataError, ImageError
+from resnets.errors import DataError, ImageError, UnreadableError
+from resnets.machine import cores
 from resnets.progress import track
 
 if TYPE_CHECKING:
@@ -128,6 +130,7 @@ class _Job:
     preprocessing: Preprocessing
     workers: int
     what: str
+    unreadable: list[str] = field(default_factory=list)  # keys that may be readable another time
 
     @property
     def row(self) -> int:
@@ -168,6 +171,8 @@ class _Job:
                     results.append(self.preprocessing.read(self.source.read(sample.key)))
                 except ImageError as error:
                     results.append(str(error))
+                    if isinstance(error, UnreadableError):
+                        self.unreadable.append(sample.key)
             return results
 
         with track(self.what, len(self.samples)) as advance, ThreadPoolExecutor(self.workers) as pool:
@@ -197,9 +202,7 @@ class _Job:
 def _workers(samples: Sequence[Sample]) -> int:
     if sum(sample.size for sample in samples) < TINY * len(samples):
         return 1
-    if hasattr(os, "sched_getaffinity"):  # honours a container's or a batch system's share of the cores
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return cores()
 
 
 def _open(path: Path, job: _Job) -> Result | None:
@@ -226,6 +229,9 @@ def _build(path: Path, job: _Job) -> Result:
     try:
         _write(path, job)
         if (found := _open(path, job)) is not None:
+            if job.unreadable:  # the next run shall try them again; what is mapped outlives its name
+                with suppress(OSError):
+                    path.unlink()
             return found
         problem = "the file was gone at once"
     except OSError as error:

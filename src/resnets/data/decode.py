@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from resnets.data.labels import printable
-from resnets.errors import ImageError
+from resnets.errors import ImageError, UnreadableError
 
 VERSION = 1
 """Counts up when the same bytes begin to give other pixels. Caches and model files record it."""
@@ -85,6 +85,18 @@ def decode(data: bytes) -> Image.Image:
     kind = _kind(data)
     with _guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
         return _rgb(image)
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """(width, height) by the header alone, before an EXIF orientation is applied. Raises `ImageError`."""
+    kind = _kind(data)
+    with _guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        return image.size
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether ``data`` begins like a file of a format that is read."""
+    return any(re.match(pattern, data[:256], re.DOTALL) for _, pattern in _READ)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -190,7 +202,7 @@ def _guarded(kind: str, size: int) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"damaged or truncated {kind}: its header cannot be read") from error
     except MemoryError as error:
-        raise ImageError(f"not enough memory to decode this {kind}") from error
+        raise UnreadableError(f"not enough memory to decode this {kind}") from error
     except Exception as error:  # Pillow lets OSError, SyntaxError, ValueError, struct.error and others out
         reason = printable(" ".join(str(error).split()))[:120] or type(error).__name__
         if isinstance(error, EOFError) or "truncated" in reason.lower():

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from resnets.data.labels import check_count, class_names, printable
-from resnets.errors import DataError, ImageError, nearest
+from resnets.errors import DataError, ImageError, UnreadableError, nearest
 
 LARGEST = 256 * 2**20  # bytes of one image file; more is a mistake or an attack
 
@@ -166,10 +166,10 @@ def opened(path: str, stamp: tuple[int, int] | None) -> Iterator[BinaryIO]:
         with open(path, "rb") as file:
             info = os.fstat(file.fileno())
             if stamp is not None and stamp != (info.st_size, info.st_mtime_ns):
-                raise ImageError("the archive was changed while it was in use")
+                raise DataError(f"{printable(path)} was changed while it was in use: begin again.")
             yield file
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
+        raise UnreadableError(f"cannot be read: {error.strerror}") from error
 
 
 def check_size(size: int) -> None:

@@ -24,6 +24,7 @@ from resnets.architecture import names
 from resnets.data.decode import as_rgb, decode
 from resnets.data.sources import LARGEST, check_size, opened
 from resnets.errors import ImageError, ModelFileError
+from resnets.machine import cores
 from resnets.weights import Model
 from resnets.weights import load as load_model
 
@@ -110,7 +111,7 @@ class Classifier:
         if top < 1 or batch_size < 1:
             raise ValueError(f"top and batch_size are at least 1, not {top} and {batch_size}")
         todo = iter(images)
-        pool = ThreadPoolExecutor(os.cpu_count())
+        pool = ThreadPoolExecutor(cores())
         ahead: deque[tuple[P, Future[np.ndarray]]] = deque()
 
         def read_ahead() -> None:

@@ -34,6 +34,8 @@ def save_checkpoint(
     for index, values in optimiser.state_dict()["state"].items():
         if values.get("momentum_buffer") is not None:
             tensors[f"momentum.{index}"] = values["momentum_buffer"]
+    for left in folder.glob(f".{NAME}.*"):  # of a writer that was killed
+        left.unlink(missing_ok=True)
     temporary = folder / f".{NAME}.{os.getpid()}"
     try:
         # Row-major copies: the file does not depend on the memory layout that training happens to use.
@@ -69,12 +71,15 @@ def load_checkpoint(
                 parts[part][name] = file.get_tensor(key)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
         raise TrainingError(f"{path} cannot be read ({problem}): start the run anew in another folder.") from problem
-    network.load_state_dict(parts["network"])
-    if average is not None:
-        for name, tensor in average.state.items():
-            tensor.copy_(parts["average"][name])
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    for index, buffer in parts["momentum"].items():
-        parameter = parameters[int(index)]
-        optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+    try:
+        network.load_state_dict(parts["network"])
+        if average is not None:
+            for name, tensor in average.state.items():
+                tensor.copy_(parts["average"][name])
+        for index, buffer in parts["momentum"].items():
+            parameter = parameters[int(index)]
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+    except (RuntimeError, KeyError, IndexError, ValueError) as problem:
+        raise TrainingError(f"{path} is of another network or recipe than the run: start the run anew.") from problem
     return state

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+from resnets.errors import TrainingError
 
 NAME = "log.jsonl"
 
@@ -15,16 +18,18 @@ NAME = "log.jsonl"
 class Log:
     """Appends to a run's log.jsonl, and to TensorBoard's files when the package is installed."""
 
-    def __init__(self, folder: Path, keep: int | None = None) -> None:
-        """keep: bytes of an existing log that still hold (a checkpoint's `position`); None: begin anew."""
+    def __init__(self, folder: Path, keep: int | None = None, step: int = 0) -> None:
+        """keep: bytes of an existing log that still hold (a checkpoint's position), None: none; step: the next one."""
         self.path = folder / NAME
         if keep is None:
             self.path.write_bytes(b"")
         else:
+            if not self.path.exists() or self.path.stat().st_size < keep:
+                raise TrainingError(f"{self.path} is missing or cut short, so the run cannot go on: start it anew.")
             with self.path.open("rb+") as file:
                 file.truncate(keep)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder)
+        self._board = _tensorboard(folder, step)
 
     def write(self, kind: str, **values: Any) -> None:
         """One line: {"kind": "step" or "epoch", "step": .., ...}."""
@@ -35,8 +40,9 @@ class Log:
                     self._board.add_scalar(f"{kind}/{name}", value, values["step"])
 
     def position(self) -> int:
-        """Bytes written so far, all of them handed to the system: a kill does not lose them any more."""
+        """Bytes written so far, all of them on the disk: neither a kill nor a power cut loses them any more."""
         self._file.flush()
+        os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
@@ -57,12 +63,16 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _tensorboard(folder: Path) -> Any:
+def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # an extra: pip install 'resnets[tensorboard]'
+    except (
+        ImportError,
+        TypeError,
+        AttributeError,
+    ):  # not installed, or not fit for its protobuf; an extra: pip install 'resnets[tensorboard]'
         return None
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
 
 def draw_curves(folder: Path, title: str) -> None:

@@ -26,7 +26,8 @@ from resnets.errors import TrainingError
 from resnets.network import ResNet
 from resnets.progress import Tracker, track
 from resnets.training.checkpoint import load_checkpoint, save_checkpoint
-from resnets.training.log import Log
+from resnets.training.log import NAME as LOG
+from resnets.training.log import Log, read_log
 from resnets.training.optim import Average, optimiser, rate
 from resnets.training.recipe import Recipe
 
@@ -80,7 +81,7 @@ class Training:
         if resume:
             state = load_checkpoint(self.job.folder, self.network, self.optimiser, self.average)
             self.step, self.seconds, keep = state["step"], state["seconds"], state["log"]
-        self._log = Log(self.job.folder, keep)
+        self._log = Log(self.job.folder, keep, self.step)
         self._began = self._saved = time.perf_counter()
         size = self.loader.batch_size
         try:
@@ -89,6 +90,11 @@ class Training:
             with track("training", self.total * size, done=self.step * size) as tracker:
                 while self.step < self.total:
                     self._epoch(tracker)
+        except torch.OutOfMemoryError as problem:
+            raise TrainingError(
+                f"A batch of {size} does not fit into memory: try --set batch_size={max(2, size // 2)}, "
+                "or a smaller --image-size."
+            ) from problem
         except KeyboardInterrupt:
             # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.
             print(f"Go on with: resnets train --resume {self.job.folder}", file=sys.stderr)
@@ -133,6 +139,10 @@ class Training:
                 losses += self._read_back(epoch)
                 self._checkpoint()
         seconds = time.perf_counter() - began
+        if start:  # the steps before the resume count too
+            self._log.position()
+            lines = read_log(self.job.folder / LOG)
+            losses = [line["loss"] for line in lines if line["kind"] == "step" and line["epoch"] == epoch + 1]
         record: dict[str, Any] = {
             "epoch": epoch + 1,
             "loss": float(np.mean(losses)),
@@ -219,8 +229,8 @@ class Training:
         now = time.perf_counter()
         self.seconds += now - self._began
         self._began = self._saved = now
-        state = {"step": self.step, "seconds": self.seconds, "log": self._log.position()}
         try:
+            state = {"step": self.step, "seconds": self.seconds, "log": self._log.position()}
             save_checkpoint(self.job.folder, self.network, self.optimiser, self.average, state)
         except OSError as problem:
             # The work goes on: the checkpoint before this one is whole, and space may come back.

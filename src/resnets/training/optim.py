@@ -18,11 +18,13 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
     the stage above it, the head at the full rate.
     """
     levels = ["head", *reversed(network.stage_names), "stem"]
-    groups: dict[tuple[int, bool], list[Tensor]] = {}
+    # The head never shares a group with the body: while it trains alone, the body has no momentum yet, and torch's
+    # fused step wants it of all of a group or of none.
+    groups: dict[tuple[bool, int, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         level = levels.index(name.partition(".")[0])
         decays = recipe.decay_everything or parameter.ndim > 1
-        groups.setdefault((level if recipe.lower_rates < 1 else 0, decays), []).append(parameter)
+        groups.setdefault((level == 0, level if recipe.lower_rates < 1 else 0, decays), []).append(parameter)
     return torch.optim.SGD(
         [
             {
@@ -30,7 +32,7 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
                 "scale": recipe.lower_rates**level,
                 "weight_decay": recipe.weight_decay if decays else 0.0,
             }
-            for (level, decays), parameters in groups.items()
+            for (_, level, decays), parameters in groups.items()
         ],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,

@@ -55,7 +55,7 @@ class Recipe:
     batch_size          images in a step
     learning_rate       the highest rate; momentum, nesterov, weight_decay: of SGD
     decay_everything    True: weight decay also on norms and biases (the papers); False: on weights alone
-    schedule            cosine: falls to zero; steps: times decay_factor at each milestone (share of training)
+    schedule            cosine: falls to zero; steps: times decay_factor at each of milestones (shares of the training)
     warmup_epochs       epochs over which the rate rises from zero at the start
     label_smoothing     share of the target given to all classes alike
     ema                 decay of the running average of the weights that is evaluated and saved; 0: none
@@ -114,7 +114,10 @@ class Recipe:
         if not all(0 < share < 1 for share in self.milestones):
             raise RecipeError(f"milestones are shares of the training, above 0 and below 1, not {self.milestones}.")
         if self.head_epochs >= self.epochs:
-            raise RecipeError(f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest.")
+            raise RecipeError(
+                f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest: "
+                "give more epochs, or --set head_epochs=0."
+            )
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs momentum: set nesterov=false, or momentum=0.9.")
         if self.mean == "pixel" and (self.crop == "resized" or self.start_size < 1):

@@ -19,7 +19,7 @@ from typing import Any
 
 from resnets import machine
 from resnets.architecture import ResNetSpec
-from resnets.data.labels import class_names
+from resnets.data.labels import class_names, printable
 from resnets.data.named import NAMES
 from resnets.data.sources import open_source
 from resnets.data.split import split
@@ -81,6 +81,8 @@ def train(
     }
     if not 0 <= seed < 2**32:
         raise ResnetsError(f"The seed lies between 0 and {2**32 - 1}, not at {seed}.")
+    if not os.fspath(data):
+        raise ResnetsError("The data has an empty name: name a folder, an archive or a set.")
     if out is not None:
         _check_empty(Path(out))
     return _run(None if out is None else Path(out), asked, chosen)
@@ -114,7 +116,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     source = open_source(asked["data"])
     splits = split(source, seed=asked["seed"])
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
-    caches = setup.decode(source, splits, preprocessing, recipe, asked["strict"])
+    caches = setup.decode_splits(source, splits, preprocessing, recipe, asked["strict"])
     train_cache, held_out = caches
     classes = class_names(train_cache.samples)
     if recipe.mean == "pixel":
@@ -167,11 +169,10 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     training = Training(network, job)
     training.run(resume)
     trained = time.perf_counter()
-    model = Model(training.result.cpu(), classes, preprocessing)
+    model = Model(training.result, classes, preprocessing)
     metrics = judge(Classifier(model), held_out)
     model.provenance = _provenance(record, metrics)
     save_model(folder / "model.safetensors", model)
-    draw_curves(folder, f"{name} on {Path(source.name).name}: top-1 {metrics['top1']:.2%} held out")
     result = {
         "run": str(folder),
         "model": str(folder / "model.safetensors"),
@@ -182,11 +183,13 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         "skipped_files": skipped,
     }
     _write_json(folder / "run.json", {**record, "result": result})
+    draw_curves(folder, f"{name} on {printable(Path(source.name).name)}: top-1 {metrics['top1']:.2%} held out")
     return result
 
 
 def _provenance(record: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
-    dataset = dict(record["dataset"])
+    # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
+    dataset = {**record["dataset"], "name": Path(record["dataset"]["name"]).name}
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
     return {
         "network": record["network"],
@@ -204,7 +207,9 @@ def _same_data(folder: Path, record: dict[str, Any]) -> None:
     before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     if before["dataset"]["fingerprint"] != record["dataset"]["fingerprint"]:
         raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
-    for key in ("epochs", "precision", "classes", "preprocessing", "recipe"):
+    if before["machine"] != record["machine"]:
+        setup.say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
+    for key in ("network", "epochs", "precision", "classes", "preprocessing", "recipe", "skipped_files"):
         if before[key] != record[key]:
             raise TrainingError(
                 f"{key} would be {record[key]!r} where the run began with {before[key]!r}: "
@@ -233,10 +238,10 @@ def _make_folder(folder: Path | None, data: str, network: str) -> Path:
         try:
             made.mkdir(parents=True, exist_ok=folder is not None)
             return made
-        except FileExistsError:
-            number += 1
         except OSError as problem:
-            raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
+            if folder is not None or not made.exists():
+                raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
+            number += 1
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterable
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from resnets.architecture import CATALOG, ResNetSpec, spec_of
+from resnets.data import decode
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
 from resnets.data.labels import check_classes, class_names, printable
@@ -40,9 +39,8 @@ def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
     sides = []
     for sample in samples[:: max(1, len(samples) // 100)]:
         try:
-            with Image.open(BytesIO(source.read(sample.key))) as image:
-                sides.append(min(image.size))
-        except (ImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            sides.append(min(decode.size(source.read(sample.key))))
+        except ImageError:
             continue  # decoding names it
     median = float(np.median(sides)) if sides else 224.0
     fitting = [size for size in (16, 32, SMALL) if median <= size]
@@ -69,7 +67,7 @@ def choose_preprocessing(
     return Preprocessing.evaluation(recipe.image_size or data_size(source, splits.train, device))
 
 
-def decode(
+def decode_splits(
     source: Source, splits: Splits, preprocessing: Preprocessing, recipe: Recipe, strict: bool
 ) -> tuple[Cache, Cache]:
     """Training and held-out images. The former keep the margin that the centre crop would cut off."""
@@ -117,7 +115,7 @@ def make_network(
         network.load_state_dict(body, strict=False)
         return network, _name(own)
     if recipe.head_epochs:
-        raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or set head_epochs=0.")
+        raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or --set head_epochs=0.")
     spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
     if recipe.zero_init_last and spec.shortcut != "none":
         spec = dataclasses.replace(spec, zero_init_last=True)
