@@ -36,10 +36,10 @@ def test_every_flag_and_argument_is_explained(verb):
     for line in section.splitlines():
         if line.startswith("| `"):
             _, label, meaning, _ = re.split(r"(?<!\\)\|", line)
-            rows[label.strip(" `[]").split()[0]] = meaning
+            rows[label.strip(" `[].").split()[0].rstrip(".")] = meaning
     for param in commands()[verb].params:
         label = param.opts[0] if param.param_type_name == "option" else (param.metavar or param.name.upper())
-        words = rows[label.strip("[]")].split()
+        words = rows[label.strip("[].")].split()
         assert len(words) >= 3, f"{label} of `resnets {verb}` needs words that explain it"
 
 
@@ -86,7 +86,8 @@ def test_every_key_of_a_recipe_is_explained_with_its_default():
 
     from resnets.training import Recipe
 
-    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", read("docs/guides/recipes.md"), re.MULTILINE))
+    keys = read("docs/guides/recipes.md").partition("| key |")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", keys, re.MULTILINE))
     for field in dataclasses.fields(Recipe):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         assert tomllib.loads(f"value = {rows.pop(field.name)}")["value"] == default

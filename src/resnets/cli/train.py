@@ -19,7 +19,7 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME|F.toml", help="quick, standard, paper-cifar, fine-tune, digits, or your own."),
+        typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="A model file to start from (fine-tuning).")

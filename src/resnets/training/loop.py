@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnets.architecture import Plan
 from resnets.data.augment import Augmentation, mix
 from resnets.data.labels import printable
 from resnets.data.loader import Batch, Loader
@@ -57,12 +58,23 @@ class Job:
     held_out: tuple[np.ndarray, np.ndarray]
 
 
+def memory_format(plan: Plan) -> torch.memory_format:
+    """channels_last, which is 1.2 to 1.4 times as fast on a processor, except where it is not safe.
+
+    Measured with torch 2.13.0 on AVX-512, float32: the backward pass of a strided 1x1 convolution from fewer than 16
+    channels writes outside its memory when the batch is odd. No network of the catalog has one.
+    """
+    narrow = any(r.kind == "conv" and r.kernel == 1 and r.stride > 1 and r.in_channels < 16 for r in plan.rows)
+    return torch.contiguous_format if narrow else torch.channels_last
+
+
 class Training:
     """A training in progress."""
 
     def __init__(self, network: ResNet, job: Job) -> None:
         self.job, self.recipe = job, job.recipe
-        self.network = network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = memory_format(network.plan)
+        self.network = network.to(job.device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimiser = optimiser(network, job.recipe)
         self.average = Average(network, job.recipe.ema) if job.recipe.ema else None
         self.loader = Loader(job.images, job.labels, job.recipe.batch_size, job.seed, job.recipe.workers)
@@ -163,7 +175,7 @@ class Training:
         """One step of gradient descent; returns the loss, still on the device."""
         job, recipe = self.job, self.recipe
         images, dice, labels = (t.to(job.device, non_blocking=True) for t in (batch.images, batch.dice, batch.labels))
-        x = job.augmentation(images, dice, size, job.preprocessing)
+        x = job.augmentation(images, dice, size, job.preprocessing).contiguous(memory_format=self.layout)
         share = None
         if recipe.mixup:
             x, share = mix(x, dice, recipe.mixup)

@@ -116,6 +116,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     source = open_source(asked["data"])
     splits = split(source, seed=asked["seed"])
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
+    opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked["strict"])
     train_cache, held_out = caches
     classes = class_names(train_cache.samples)
@@ -153,6 +154,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         "preprocessing": preprocessing.to_dict(),
         "machine": machine.describe(),
         "skipped_files": skipped,
+        "opening_seconds": opened,
         "decoding": [{"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches],
     }
     if resume:
