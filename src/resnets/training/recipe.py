@@ -61,7 +61,7 @@ class Recipe:
     ema                 decay of the running average of the weights that is evaluated and saved; 0: none
     image_size          pixels; 0: decided by the data (see `data_size`)
     start_size          training begins at this share of image_size and grows to it (Howard 2018); 1: never
-    crop, min_area, shift, flip, trivial_augment   see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
+    crop .. trivial_augment   see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
     mixup               > 0: blend images in pairs, see `resnets.data.augment.mix`; 0: never
     mean                what is subtracted: ImageNet's channel means, or the training set's mean image (He 2015)
     precision           auto: bfloat16 autocast where the processor computes in it, else float32
