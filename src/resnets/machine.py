@@ -15,7 +15,7 @@ def keep_memory() -> bool:
     """Let this process keep the memory that it frees, and say whether that was possible (glibc only).
 
     By default glibc gives every large block back to the system and takes page faults for the next one; a
-    training step allocates the same activations again and again. Measured in docs/benchmarks.md.
+    training step allocates the same activations again and again. `benchmarks/step.py` measures it.
     """
     if sys.platform != "linux":
         return False
