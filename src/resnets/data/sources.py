@@ -73,7 +73,7 @@ class Source:
         Raises:
             ImageError: the file has vanished, is cut off, fails its checksum, or is over 256 MiB.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of source reads in its own way
 
 
 def open_source(data: str | Path) -> Source:
