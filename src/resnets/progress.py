@@ -24,6 +24,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def say(text: str) -> None:
+    """One line on standard error that stays, for what the user should know and no result holds."""
+    print(text, file=sys.stderr, flush=True)
+
+
 class Tracker:
     """What `track` hands out: call it with the number of units done since, and a few words of news if any."""
 
@@ -79,4 +84,4 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
             line = f"{what}: {done}/{total} {unit}, {duration(left)} left"
             print(f"{line}, {news}" if news else line, file=sys.stderr, flush=True)
 
-    yield Tracker(show, lambda text: print(text, file=sys.stderr, flush=True))
+    yield Tracker(show, say)

@@ -7,12 +7,20 @@ ResNet-D (He 2018). The CIFAR networks have 3 stages of n units: depth = 6n + 2 
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import replace
 from typing import Any
 
 from resnets.architecture.spec import ResNetSpec
 from resnets.errors import SpecError, nearest
 
 _BOTTLENECK: dict[str, Any] = {"block": "bottleneck"}
+_D: dict[str, Any] = {"stem": "deep", "shortcut": "avgpool"}
+_CAFFE: dict[str, Any] = {"block": "bottleneck", "stride_conv": "first", "pool_padding": "ceil"}
+_SLIM: dict[str, Any] = {"block": "bottleneck", "stride_unit": "last", "pool_padding": "same", "norm_momentum": 0.003}
+_SLIM_V2: dict[str, Any] = {**_SLIM, "order": "pre", "bias": "unnormed"}
+_KERAS: dict[str, Any] = {"block": "bottleneck", "pool_padding": "zero", "norm_eps": 1.001e-5, "norm_momentum": 0.01}
+_KERAS_V1: dict[str, Any] = {**_KERAS, "stride_conv": "first", "bias": "always"}
+_KERAS_V2: dict[str, Any] = {**_KERAS, "order": "pre", "stride_unit": "last", "bias": "unnormed"}
 _V1: dict[str, Any] = {"block": "bottleneck", "stride_conv": "first"}
 _V2: dict[str, Any] = {"block": "bottleneck", "order": "pre"}
 
@@ -33,6 +41,7 @@ def _resnext29(groups: int) -> ResNetSpec:
 CATALOG: dict[str, ResNetSpec] = {
     "resnet10": ResNetSpec(depths=(1, 1, 1, 1)),
     "resnet18": ResNetSpec(),
+    "resnet26": ResNetSpec(**_BOTTLENECK),
     "resnet34": ResNetSpec(depths=(3, 4, 6, 3)),
     "resnet50": ResNetSpec(depths=(3, 4, 6, 3), **_BOTTLENECK),
     "resnet101": ResNetSpec(depths=(3, 4, 23, 3), **_BOTTLENECK),
@@ -40,7 +49,13 @@ CATALOG: dict[str, ResNetSpec] = {
     "resnet50_v1": ResNetSpec(depths=(3, 4, 6, 3), **_V1),
     "resnet101_v1": ResNetSpec(depths=(3, 4, 23, 3), **_V1),
     "resnet152_v1": ResNetSpec(depths=(3, 8, 36, 3), **_V1),
-    "resnet50d": ResNetSpec(depths=(3, 4, 6, 3), stem="deep", shortcut="avgpool", **_BOTTLENECK),
+    "resnet18d": ResNetSpec(**_D),
+    "resnet26d": ResNetSpec(**_D, **_BOTTLENECK),
+    "resnet34d": ResNetSpec(depths=(3, 4, 6, 3), **_D),
+    "resnet50d": ResNetSpec(depths=(3, 4, 6, 3), **_D, **_BOTTLENECK),
+    "resnet101d": ResNetSpec(depths=(3, 4, 23, 3), **_D, **_BOTTLENECK),
+    "resnet152d": ResNetSpec(depths=(3, 8, 36, 3), **_D, **_BOTTLENECK),
+    "resnet200d": ResNetSpec(depths=(3, 24, 36, 3), **_D, **_BOTTLENECK),
     "resnext50_32x4d": ResNetSpec(depths=(3, 4, 6, 3), groups=32, width_per_group=4, **_BOTTLENECK),
     "resnext101_32x8d": ResNetSpec(depths=(3, 4, 23, 3), groups=32, width_per_group=8, **_BOTTLENECK),
     "resnext101_64x4d": ResNetSpec(depths=(3, 4, 23, 3), groups=64, width_per_group=4, **_BOTTLENECK),
@@ -71,7 +86,27 @@ CATALOG: dict[str, ResNetSpec] = {
     "wrn_40_4": _wide(6, 4),
     "resnext29_8x64d": _resnext29(8),
     "resnext29_16x64d": _resnext29(16),
+    "caffe_resnet50": ResNetSpec(depths=(3, 4, 6, 3), bias="stem", **_CAFFE),
+    "caffe_resnet101": ResNetSpec(depths=(3, 4, 23, 3), **_CAFFE),
+    "caffe_resnet152": ResNetSpec(depths=(3, 8, 36, 3), **_CAFFE),
+    "keras_resnet50": ResNetSpec(depths=(3, 4, 6, 3), **_KERAS_V1),
+    "keras_resnet101": ResNetSpec(depths=(3, 4, 23, 3), **_KERAS_V1),
+    "keras_resnet152": ResNetSpec(depths=(3, 8, 36, 3), **_KERAS_V1),
+    "keras_resnet50v2": ResNetSpec(depths=(3, 4, 6, 3), **_KERAS_V2),
+    "keras_resnet101v2": ResNetSpec(depths=(3, 4, 23, 3), **_KERAS_V2),
+    "keras_resnet152v2": ResNetSpec(depths=(3, 8, 36, 3), **_KERAS_V2),
+    "slim_resnet_v1_50": ResNetSpec(depths=(3, 4, 6, 3), **_SLIM),
+    "slim_resnet_v1_101": ResNetSpec(depths=(3, 4, 23, 3), **_SLIM),
+    "slim_resnet_v1_152": ResNetSpec(depths=(3, 8, 36, 3), **_SLIM),
+    "slim_resnet_v1_200": ResNetSpec(depths=(3, 24, 36, 3), **_SLIM),
+    "slim_resnet_v2_50": ResNetSpec(depths=(3, 4, 6, 3), **_SLIM_V2),
+    "slim_resnet_v2_101": ResNetSpec(depths=(3, 4, 23, 3), **_SLIM_V2),
+    "slim_resnet_v2_152": ResNetSpec(depths=(3, 8, 36, 3), **_SLIM_V2),
+    "slim_resnet_v2_200": ResNetSpec(depths=(3, 24, 36, 3), **_SLIM_V2),
+    "tutorial_resnet18": ResNetSpec(bias="always", stem_activation=False),
 }
+
+CLASSES = {"tutorial_resnet18": 10}  # of networks that were published with other classes than their family
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -88,3 +123,13 @@ def spec_of(network: str | ResNetSpec) -> ResNetSpec:
     except KeyError:
         hint = nearest(network, CATALOG) or " `resnets list` shows all names."
         raise SpecError(f"There is no network {network!r}.{hint}") from None
+
+
+def name_of(spec: ResNetSpec) -> str | None:
+    """The catalog's name of a spec, however it is trained (initialisation, norm momentum); None if it has none."""
+    return next((name for name, known in CATALOG.items() if same_network(spec, known)), None)
+
+
+def same_network(one: ResNetSpec, other: ResNetSpec) -> bool:
+    """Whether two specs compute the same: they may differ in what matters to training alone."""
+    return replace(one, zero_init_last=other.zero_init_last, norm_momentum=other.norm_momentum) == other

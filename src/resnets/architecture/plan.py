@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from resnets.architecture.catalog import spec_of
+from resnets.architecture.catalog import CLASSES, spec_of
 from resnets.architecture.rows import Row, Shape, Unit
 from resnets.architecture.spec import ResNetSpec
 from resnets.errors import SpecError
@@ -73,7 +73,8 @@ def plan(
     """
     spec = spec_of(network)
     image_size = spec.image_size if image_size is None else image_size
-    num_classes = spec.num_classes if num_classes is None else num_classes
+    if num_classes is None:
+        num_classes = CLASSES.get(str(network), spec.num_classes)
     for name, value, limit in (
         ("num_classes", num_classes, 10**6),
         ("in_channels", in_channels, 10**4),

@@ -1,5 +1,5 @@
 """plan -> torch.nn.Module."""
 
-from resnets.network.resnet import ResNet, create
+from resnets.network.resnet import ResNet, create, with_new_head
 
-__all__ = ["ResNet", "create"]
+__all__ = ["ResNet", "create", "with_new_head"]

@@ -63,3 +63,12 @@ def create(
     net = ResNet(make_plan(network, num_classes, in_channels, output_stride))
     initialise(net, net.plan, seed)
     return net
+
+
+def with_new_head(network: ResNet, num_classes: int, seed: int | None = None) -> ResNet:
+    """The same body, with a fresh linear layer for another number of classes."""
+    p = network.plan
+    new = create(p.spec, num_classes, p.in_channels, p.output_stride, seed)
+    body = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.linear.")}
+    new.load_state_dict(body, strict=False)
+    return new

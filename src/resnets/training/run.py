@@ -26,6 +26,7 @@ from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
 from resnets.evaluation import judge
 from resnets.inference import Classifier
+from resnets.progress import say
 from resnets.training import setup
 from resnets.training.log import draw_curves
 from resnets.training.loop import Job, Training
@@ -74,7 +75,7 @@ def train(
     asked = {
         "data": _absolute(data),
         "network": model.to_dict() if isinstance(model, ResNetSpec) else model,
-        "weights": None if weights is None else str(Path(weights).resolve()),
+        "weights": weights and str(Path(weights).resolve() if Path(weights).exists() else weights),
         "seed": seed,
         "device": device,
         "strict": strict,
@@ -162,7 +163,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     else:
         _write(folder / "recipe.toml", f"# The recipe of this run, every value.\n{recipe.toml()}")
         _write_json(folder / "run.json", record)
-    setup.say(
+    say(
         f"{name}, {len(classes)} classes, {len(job.images):,} training and {len(held_out.images):,} held-out images at "
         f"{preprocessing.image_size} pixels, {job.epochs} epochs, {job.precision} on {device}, into {folder}"
     )
@@ -210,7 +211,7 @@ def _same_data(folder: Path, record: dict[str, Any]) -> None:
     if before["dataset"]["fingerprint"] != record["dataset"]["fingerprint"]:
         raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
     if before["machine"] != record["machine"]:
-        setup.say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
+        say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
     for key in ("network", "epochs", "precision", "classes", "preprocessing", "recipe", "skipped_files"):
         if before[key] != record[key]:
             raise TrainingError(

@@ -7,13 +7,13 @@ come out the same.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from resnets.architecture import CATALOG, ResNetSpec, spec_of
+from resnets.architecture.catalog import name_of, same_network
 from resnets.data import decode
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
@@ -22,7 +22,8 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.sources import Sample, Source
 from resnets.data.split import Splits
 from resnets.errors import DataError, ImageError, RecipeError, SpecError
-from resnets.network import ResNet, create
+from resnets.network import ResNet, create, with_new_head
+from resnets.progress import say
 from resnets.training.recipe import Recipe
 from resnets.weights import Model
 
@@ -104,30 +105,19 @@ def make_network(
     spec = ResNetSpec.from_dict(wanted) if isinstance(wanted, dict) else wanted and spec_of(wanted)
     if parent is not None:
         own = parent.network.plan.spec
-        if spec and dataclasses.replace(spec, zero_init_last=own.zero_init_last) != own:
+        if spec and not same_network(spec, own):
             raise SpecError("--model differs from the network in --weights: leave --model out.")
         if classes == parent.classes:
             say("The classes are those of the weights: their head is kept.")
-            return parent.network, _name(own)
+            return parent.network, name_of(own) or "custom"
         say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
-        network = create(own, len(classes), seed=asked["seed"])
-        body = {k: v for k, v in parent.network.state_dict().items() if not k.startswith("head.linear.")}
-        network.load_state_dict(body, strict=False)
-        return network, _name(own)
+        return with_new_head(parent.network, len(classes), asked["seed"]), name_of(own) or "custom"
     if recipe.head_epochs:
         raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or --set head_epochs=0.")
     spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
     if recipe.zero_init_last and spec.shortcut != "none":
         spec = dataclasses.replace(spec, zero_init_last=True)
-    return create(spec, len(classes), seed=asked["seed"]), _name(spec)
-
-
-def _name(spec: ResNetSpec) -> str:
-    """The catalog's name of a spec, however its weights begin; 'custom' for one that is not in it."""
-    for name, known in CATALOG.items():
-        if dataclasses.replace(spec, zero_init_last=known.zero_init_last) == known:
-            return name
-    return "custom"
+    return create(spec, len(classes), seed=asked["seed"]), name_of(spec) or "custom"
 
 
 def augmentation(recipe: Recipe, image_size: int) -> Augmentation:
@@ -164,8 +154,3 @@ def mean_image(images: np.ndarray) -> np.ndarray:
     for first in range(0, len(images), 1024):
         total += images[first : first + 1024].sum(0, dtype=np.float64)
     return (total / len(images) / 255).transpose(2, 0, 1).astype(np.float32)
-
-
-def say(text: str) -> None:
-    """A remark on standard error."""
-    print(text, file=sys.stderr, flush=True)
