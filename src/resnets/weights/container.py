@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,19 +21,31 @@ from torch import Tensor
 
 from resnets.errors import ModelFileError, nearest
 
-TYPES = {torch.float32: "F32", torch.int64: "I64"}  # all that a network's state is made of
+TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
-def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write a file: whole, or not at all; what stood there before stays until the new one is on the disk.
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write to, which comes to stand at `path` when all of it is on the disk, or not at all.
 
-    tensors: contiguous, on the CPU, of the TYPES. Raises ModelFileError when the file cannot be written.
+    What stood there before stays until then. Raises ModelFileError when the file cannot be written.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         try:
             with open(part, "xb") as file:
-                _write(file, text, tensors)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -43,6 +55,15 @@ def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
     except OSError as problem:
         why = problem.strerror or str(problem)
         raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
+
+
+def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
+    """Write a file: whole, or not at all; what stood there before stays until the new one is on the disk.
+
+    tensors: contiguous, on the CPU, of the TYPES. Raises ModelFileError when the file cannot be written.
+    """
+    with whole(path) as file:
+        _write(file, text, tensors)
 
 
 def read(path: Path) -> tuple[str, dict[str, Tensor], bool]:
@@ -76,12 +97,11 @@ def damaged(path: Path) -> ModelFileError:
     return ModelFileError(f"{path} is damaged or cut off: copy it again, or train again.")
 
 
-def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
-    """The library's own writer puts metadata in a random order; here equal models give equal files."""
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    entries: dict[str, Any] = {}
+def header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
+    """The JSON document that a .safetensors file begins with, behind its length, which must be a multiple of 8."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
     start = 0
-    for name in names:
+    for name in _order(tensors):
         tensor = tensors[name]
         end = start + tensor.nbytes
         entries[name] = {
@@ -90,18 +110,30 @@ def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
             "data_offsets": [start, end],
         }
         start = end
+    return json.dumps(entries, separators=(",", ":")).encode()
 
-    def header(text: str, digest: str) -> bytes:
-        metadata = {"resnets": text, "sha256": digest}
-        return json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
 
-    # The header's length must be a multiple of 8. The spaces go to the end of the document, where the hash
-    # covers them, and not behind the header, where nobody would notice a damaged one.
-    text += " " * (-len(header(text, "0" * 64)) % 8)
-    head = header(text, _digest(text, tensors))
+def put(file: BinaryIO, head: bytes, tensors: Mapping[str, Tensor]) -> None:
+    """Write a header and its tensors: contiguous, on the CPU, of the TYPES."""
     file.write(len(head).to_bytes(8, "little") + head)
-    for name in names:
+    for name in _order(tensors):
         file.write(_raw(tensors[name]))
+
+
+def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
+    """The library's own writer puts metadata in a random order; here equal models give equal files."""
+
+    def head(text: str, digest: str) -> bytes:
+        return header({"resnets": text, "sha256": digest}, tensors)
+
+    # The spaces up to a multiple of 8 go to the end of the document, where the hash covers them, and not behind
+    # the header, where nobody would notice a damaged one.
+    text += " " * (-len(head(text, "0" * 64)) % 8)
+    put(file, head(text, _digest(text, tensors)), tensors)
+
+
+def _order(tensors: Mapping[str, Tensor]) -> list[str]:
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:

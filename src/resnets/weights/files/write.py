@@ -1,0 +1,40 @@
+"""Writing the files of the torch worlds: a plain state dict, or a folder with its documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from resnets.errors import ModelFileError
+from resnets.weights.files import DOCUMENTS
+from resnets.weights.files.safetensors_file import write_safetensors
+from resnets.weights.files.stored import Foreign
+from resnets.weights.files.torch_file import write_torch
+
+
+def write_torch_family(path: Path, file: Foreign) -> tuple[Path, ...]:
+    """The tensors as a state dict: .safetensors, or torch's own format for .pth, .pt, .th and .bin."""
+    tensors = {name: stored.read() for name, stored in file.tensors.items()}
+    if path.suffix == ".safetensors":
+        write_safetensors(path, tensors, {"format": "pt"})
+    elif path.suffix in (".pth", ".pt", ".th", ".bin"):
+        write_torch(path, tensors)
+    else:
+        raise ModelFileError(f"{path} does not end in .pth or .safetensors, which a state dict is written to.")
+    return (path,)
+
+
+def write_folder(path: Path, file: Foreign) -> tuple[Path, ...]:
+    """A folder of model.safetensors and the documents, as the hubs have them."""
+    if path.suffix:
+        raise ModelFileError(f"{path} looks like a file, and this dialect is a folder: leave the suffix out.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        written = write_torch_family(path / "model.safetensors", file)
+        for key, document in file.documents.items():
+            (path / DOCUMENTS[key]).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            written += (path / DOCUMENTS[key],)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
+    return written
