@@ -19,7 +19,8 @@ from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import create
-from resnets.weights import Model, container, load, modelfile, save
+from resnets.weights import Model, container, modelfile, save
+from resnets.weights.modelfile import load
 
 TINY = ResNetSpec(depths=(1, 1), widths=(4, 8), stem="cifar", stem_width=4)
 CLASSES = ("cat", "dög", "odd\udcff\n\u2028name")  # the last as a Linux folder name can be

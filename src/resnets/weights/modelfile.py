@@ -133,8 +133,7 @@ def _build(p: Plan, state: Mapping[str, Tensor]) -> ResNet:
         if wanted.get(name) != found.get(name):
             here, there = wanted.get(name, "none"), found.get(name, "none")
             raise ModelFileError(f"the network as planned has for {name} {here}, but there is {there}")
-    network.to_empty(device="cpu")
-    network.load_state_dict(dict(state))
+    network.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
     return network.eval()
 
 

@@ -1,0 +1,158 @@
+"""Anybody's weights -> our model, and our model -> anybody's file.
+
+Reading fills the network tensor by tensor, so that no second copy of the weights is ever in memory. Writing is
+checked before it happens: the tensors under their new names must be recognised as the network they come from,
+or that world has no such network and the reason is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnets.architecture import Plan, ResNetSpec
+from resnets.architecture.catalog import name_of, same_network
+from resnets.errors import ModelFileError
+from resnets.network import ResNet, with_new_head
+from resnets.progress import say
+from resnets.weights.dialects import Dialect, dialect_of
+from resnets.weights.dialects.base import Part
+from resnets.weights.files import Foreign, Stored, open_file
+from resnets.weights.modelfile import Model
+from resnets.weights.recognise import Recognised, recognise
+
+
+def read(
+    path: str | Path,
+    dialect: str | None = None,
+    network: str | ResNetSpec | None = None,
+    num_classes: int | None = None,
+) -> Model:
+    """A foreign file as our model: the network in evaluation mode, float32, on the CPU.
+
+    dialect, network    what the file is, if the user knows better than the detection
+    num_classes         replace the head by a fresh one for so many classes, unless it has them already
+
+    Raises ModelFileError when the file cannot be opened, recognised or read; nothing is half-loaded.
+    """
+    return model_of(recognise(open_file(path), dialect and dialect_of(dialect).name, network), num_classes)
+
+
+def model_of(found: Recognised, num_classes: int | None = None) -> Model:
+    """The model of a recognised file."""
+    file, dialect, spec = found.file, found.dialect, found.plan.spec
+    network = _filled(found)
+    classes = dialect.classes(file, found.plan.num_classes)
+    if num_classes is not None and num_classes != len(classes):
+        say(f"The head for {len(classes)} classes is replaced by a fresh one for {num_classes}: train it before use.")
+        network = with_new_head(network, num_classes, seed=0).eval()
+        classes = tuple(map(str, range(num_classes)))
+    if rounded := sorted({str(stored.dtype).removeprefix("torch.") for stored in _weights(found)} - {"float32"}):
+        say(f"{file.path.name} holds {' and '.join(rounded)}; the model is float32.")
+    provenance = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
+    return Model(network, classes, dialect.preprocessing(file, spec), provenance={"converted": provenance})
+
+
+def write(model: Model, path: str | Path, dialect: str) -> tuple[Path, ...]:
+    """Write a model as a file (or files, or a folder) of a dialect; the paths written.
+
+    Raises ModelFileError when that world has no such network, or the files cannot be written.
+    """
+    file, target = exported(model, Path(path), dialect)
+    spec = model.network.plan.spec
+    if target.preprocessing(file, spec) != model.preprocessing:
+        say(
+            f"A {dialect} file cannot say how this model wants its pictures; whoever loads it must prepare them so: "
+            f"{model.preprocessing.to_dict()}"
+        )
+    return target.write(Path(path), file, model.network.plan)
+
+
+def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:
+    """(the file that a model becomes in a dialect, not yet written, the dialect).
+
+    Raises ModelFileError when it would not be recognised as the network that it is.
+    """
+    target = dialect_of(dialect)
+    if not target.writes:
+        raise ModelFileError(f"{dialect} files are read, not written: choose another --to.")
+    p = model.network.plan
+    naming = target.naming(p)
+    tensors = {}
+    for ours, tensor in model.network.state_dict().items():
+        if theirs := naming(ours):
+            arranged = _theirs(tensor, Part.of(ours), target, p)
+            tensors[theirs] = Stored(tuple(arranged.shape), arranged.dtype, _reader(arranged))
+    file = Foreign(path, target.containers[0], tensors, target.documents(model), ())
+    _refuse_another_network(file, target, p)
+    return file, target
+
+
+def digests(files: tuple[Path, ...]) -> list[dict[str, Any]]:
+    """Name, size and sha256 of each file."""
+    listed = []
+    for path in files:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
+    return listed
+
+
+def _refuse_another_network(file: Foreign, dialect: Dialect, p: Plan) -> None:
+    try:
+        again = recognise(file, dialect.name).plan
+    except ModelFileError as problem:
+        rows = "\n".join(line for line in str(problem).splitlines() if line.startswith("  "))
+        raise ModelFileError(
+            f"{dialect.name} has no such network; choose another --to. It would miss:\n{rows}"
+        ) from problem
+    if not same_network(again.spec, p.spec):
+        mine, theirs = p.spec.to_dict(), again.spec.to_dict()
+        differing = [f"{key}={mine[key]!r} (there {theirs[key]!r})" for key in mine if mine[key] != theirs[key]]
+        raise ModelFileError(
+            f"{dialect.name} has no such network: {', '.join(differing)}. Its code would compute something else with "
+            "these weights; choose another --to."
+        )
+
+
+def _filled(found: Recognised) -> ResNet:
+    """The network with the file's weights; takes memory only after every shape has been compared."""
+    with torch.device("meta"):
+        network = ResNet(found.plan)
+    state = {}
+    for ours, wanted in network.state_dict().items():
+        # Zero stays torch's count of training steps, which most other worlds do not keep.
+        state[ours] = torch.zeros(wanted.shape, dtype=wanted.dtype)
+        if ours in found.names:
+            stored = found.file.tensors[found.names[ours]]
+            state[ours].copy_(_ours(stored.read(), Part.of(ours), found.dialect, wanted.shape))
+    network.load_state_dict(state, assign=True)  # `to_empty` would do, but imports sympy, which takes a second
+    return network.eval()
+
+
+def _ours(tensor: Tensor, part: Part, dialect: Dialect, shape: torch.Size) -> Tensor:
+    if dialect.transposed and part.leaf == "weight":
+        tensor = tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor.mT if tensor.ndim == 2 else tensor
+    return tensor.reshape(shape)
+
+
+def _theirs(tensor: Tensor, part: Part, dialect: Dialect, p: Plan) -> Tensor:
+    if dialect.transposed and part.leaf == "weight":
+        tensor = tensor.permute(2, 3, 1, 0) if tensor.ndim == 4 else tensor.mT if tensor.ndim == 2 else tensor
+    if part.kind == "linear" and part.leaf == "weight":
+        tensor = tensor.reshape(dialect.head_shape(p, tuple(tensor.shape)))
+    return tensor
+
+
+def _reader(tensor: Tensor) -> Callable[[], Tensor]:
+    return lambda: tensor.detach().cpu().contiguous()
+
+
+def _weights(found: Recognised) -> list[Stored]:
+    counters = ("num_batches_tracked",)
+    return [found.file.tensors[theirs] for ours, theirs in found.names.items() if not ours.endswith(counters)]

@@ -1,0 +1,160 @@
+"""Which dialect, which network, how many classes: from the tensors of a file alone.
+
+Every dialect is asked what names it would expect; `infer` reads the spec off the shapes found under them; the
+plan of that spec must then account for every tensor of the file, and the file for every tensor of the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from resnets.architecture import Plan, ResNetSpec, plan
+from resnets.architecture.catalog import spec_of
+from resnets.errors import ModelFileError, SpecError, nearest
+from resnets.network import ResNet
+from resnets.weights.dialects import DIALECTS, Dialect
+from resnets.weights.dialects.base import Naming, Part
+from resnets.weights.dialects.infer import ShapeOf, infer
+from resnets.weights.files.stored import Foreign, Stored
+
+MAX_LISTED = 20  # rows of a table of tensors that do not fit
+COUNTER = "num_batches_tracked"  # torch's count of training steps: no weight, and not in every file
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A file understood: `names` says for each of our state names under which name `file` has it."""
+
+    dialect: Dialect
+    file: Foreign
+    plan: Plan
+    names: Mapping[str, str]
+
+
+@dataclass
+class _Misfit:
+    """How far one reading of a file got: what it could not place."""
+
+    dialect: str
+    plan: Plan
+    matched: int
+    rows: list[str]
+
+
+def recognise(file: Foreign, dialect: str | None = None, network: str | ResNetSpec | None = None) -> Recognised:
+    """Understand an opened file.
+
+    dialect, network: what the user knows better (`--from`, `--model`); otherwise they are detected.
+
+    Raises ModelFileError with a table of the tensors that are missing, misshapen or extra in the reading that
+    explains most of the file, or the reason why none of the dialects reads it; SpecError for an unknown network.
+    """
+    asked = DIALECTS if dialect is None else {dialect: DIALECTS[dialect]}
+    if network is not None:
+        spec_of(network)  # an unknown name is the user's mistake, not the file's
+    misfits: list[_Misfit] = []
+    reasons: list[str] = []
+    for candidate in asked.values():
+        if file.container not in candidate.containers:
+            reasons.append(f"{candidate.name}: its files are {' or '.join(candidate.containers)}")
+            continue
+        prepared = candidate.prepare(file)
+        for naming in candidate.namings(prepared):
+            try:
+                p = _plan(prepared, candidate, naming, network)
+            except SpecError as problem:
+                reasons.append(f"{candidate.name}: {problem}")
+                continue
+            names = {ours: naming(ours) for ours in state_shapes(p)}
+            rows, matched = _differences(prepared, candidate, p, names)
+            if not rows:
+                found = {ours: theirs for ours, theirs in names.items() if theirs in prepared.tensors}
+                candidate.check(prepared, p, found)
+                return Recognised(candidate, prepared, p, found)
+            misfits.append(_Misfit(candidate.name, p, matched, rows))
+    raise _not_recognised(file, misfits, reasons)
+
+
+def state_shapes(p: Plan) -> dict[str, tuple[int, ...]]:
+    """Our state names with their shapes."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in ResNet(p).state_dict().items()}
+
+
+def our_shape(part: Part, stored: Stored, transposed: bool) -> tuple[int, ...]:
+    """The shape of a stored tensor as we lay it out: convolutions (O, I, H, W), the head (O, I)."""
+    shape = stored.shape
+    if part.leaf == "weight" and transposed:
+        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+    if part.kind == "linear" and shape[2:] == (1, 1):  # a head written as a 1x1 convolution
+        shape = shape[:2]
+    return shape
+
+
+def _plan(file: Foreign, dialect: Dialect, naming: Naming, network: str | ResNetSpec | None) -> Plan:
+    def shape_of(ours: str) -> tuple[int, ...] | None:
+        stored = file.tensors.get(naming(ours))
+        return None if stored is None else our_shape(Part.of(ours), stored, dialect.transposed)
+
+    if network is not None:
+        head, in_channels = shape_of("head.linear.weight"), _in_channels(shape_of)
+        if head is None or in_channels is None:
+            raise SpecError("it has no head or no stem under the names of this dialect.")
+        return plan(network, num_classes=head[0], in_channels=in_channels)
+    spec, classes, in_channels = infer(shape_of, dialect.fields(file))
+    return plan(spec, num_classes=classes, in_channels=in_channels)
+
+
+def _in_channels(shape_of: ShapeOf) -> int | None:
+    stem = shape_of("stem.conv.weight") or shape_of("stem.conv1.weight")
+    return stem[1] if stem is not None and len(stem) == 4 else None
+
+
+def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, str]) -> tuple[list[str], int]:
+    """(a row for each tensor that does not fit, how many do)."""
+    missing, misshapen, matched = [], [], 0
+    for ours, shape in state_shapes(p).items():
+        theirs = names[ours]
+        stored = file.tensors.get(theirs)
+        if stored is None:
+            if not ours.endswith(COUNTER):
+                missing.append((theirs or "(no such tensor in this dialect)", shape, ours))
+        elif (found := our_shape(Part.of(ours), stored, dialect.transposed)) != shape:
+            misshapen.append(
+                f"misshapen  {theirs}  {stored.shape}: {ours} is {shape}, this is {found} as we lay it out"
+            )
+        else:
+            matched += 1
+    used = set(names.values())
+    extra = {name: file.tensors[name].shape for name in file.tensors if name not in used}
+    rows = [f"missing    {theirs}  {shape}: {ours}.{nearest(theirs, extra)}" for theirs, shape, ours in missing]
+    wanted = [theirs for theirs, *_ in missing]
+    rows += misshapen
+    rows += [f"extra      {name}  {shape}{nearest(name, wanted)}" for name, shape in extra.items()]
+    return rows, matched
+
+
+def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -> ModelFileError:
+    if not misfits:
+        some = ", ".join(list(file.tensors)[:4])
+        why = "\n".join(f"  {reason}" for reason in dict.fromkeys(reasons))
+        return ModelFileError(
+            f"{file.path} ({len(file.tensors)} tensors: {some}, ...) is no residual network of a dialect that is "
+            f"known:\n{why}\nIf you know which it is, say so with --from and --model."
+        )
+    best = max(misfits, key=lambda misfit: (misfit.matched, -len(misfit.rows)))
+    rows = list(_limited(best.rows))
+    return ModelFileError(
+        f"{file.path} reads best as {best.dialect}, with {best.matched} tensors in place, but these do not fit:\n"
+        + "\n".join(f"  {row}" for row in rows)
+        + "\nNothing was loaded. If it is another network or dialect, say so with --from and --model."
+    )
+
+
+def _limited(rows: list[str]) -> Iterator[str]:
+    yield from rows[:MAX_LISTED]
+    if len(rows) > MAX_LISTED:
+        yield f"... and {len(rows) - MAX_LISTED} more"
