@@ -6,6 +6,8 @@ import hashlib
 import re
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,11 +62,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:20_000])
             server.released.wait(20)
             return
+        if self.command == "HEAD":
+            return
         server.sent += len(body)
         try:
             self.wfile.write(body)
         except ConnectionError:
             server.hung_up = True
+
+    do_HEAD = do_GET
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -269,3 +275,67 @@ def test_the_pauses_grow(server: Server, path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(FetchError):
         get(server, path, pause=1.0)
     assert pauses == [1, 2, 4, 8]
+
+
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+GIT = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("sums", [{"sha256": SHA256[:8]}, {"sha256": None, "git": GIT}])
+def test_the_beginning_of_a_checksum_and_gits_name_of_a_file_are_checked(
+    server: Server, path: Path, sums: dict[str, Any]
+) -> None:
+    get(server, path, **sums)
+    server.plan = ["wrong bytes"]
+    with pytest.raises(FetchError, match="another checksum"):
+        get(server, path.with_name("another.bin"), **sums)
+    path.write_bytes(CONTENT[1:])
+    with pytest.raises(FetchError, match="remove or replace it"):
+        get(server, path, **sums)
+
+
+def test_a_file_without_a_checksum_must_be_asked_for_so_and_is_bounded(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"sha256": None, "size": None}
+    with pytest.raises(ValueError, match="a checksum"):
+        get(server, path, **nothing)
+    assert get(server, path, **nothing, unchecked=True).read_bytes() == CONTENT
+    monkeypatch.setattr(module, "LARGEST", 100_000)
+    with pytest.raises(FetchError, match="larger than the 100000 bytes"):
+        get(server, path.with_name("another.bin"), **nothing, unchecked=True)
+
+
+def redirected(method: str, here: str, there: str) -> urllib.request.Request | None:
+    request = urllib.request.Request(here, headers={"Authorization": "secret", "Range": "bytes=1-"}, method=method)
+    return module._Redirects().redirect_request(request, None, 302, "Found", {}, there)
+
+
+@pytest.mark.parametrize("there", ["https://b/x", "https://a:8443/x", "https://a.b/x", "https://a@b/x"])
+def test_a_redirect_to_another_host_carries_no_token_and_no_question(there: str) -> None:
+    new = redirected("GET", "https://a/x", there)
+    assert not new.has_header("Authorization")
+    assert new.get_header("Range") == "bytes=1-"
+    assert redirected("HEAD", "https://a/x", there) is None
+
+
+def test_a_redirect_on_the_same_host_carries_both() -> None:
+    assert redirected("GET", "https://a/x", "https://a/y").get_header("Authorization") == "secret"
+    assert redirected("HEAD", "https://a/x", "https://a/y").get_method() == "HEAD"
+
+
+@pytest.mark.parametrize("there", ["http://a/x", "ftp://a/x"])
+def test_a_redirect_never_leaves_https(there: str) -> None:
+    with pytest.raises(urllib.error.URLError, match="it redirects from https to"):
+        redirected("GET", "https://a/x", there)
+
+
+def test_a_question_is_patient_and_brings_no_bytes(server: Server) -> None:
+    server.plan = ["503", "429", "good"]
+    status, headers = module.ask(server.url, FetchError, pause=0.01)
+    assert (status, headers["Content-Length"], server.sent) == (200, str(len(CONTENT)), 0)
+    server.plan = ["404"]
+    assert module.ask(server.url, FetchError, pause=0.01)[0] == 404
+    server.plan = ["503"]
+    with pytest.raises(FetchError, match="the server answers 503"):
+        module.ask(server.url, FetchError, pause=0.01)

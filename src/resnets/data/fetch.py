@@ -13,10 +13,13 @@ import ssl
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
+from typing import Any, TypeVar
 
 from resnets.errors import FetchError
 from resnets.progress import track
@@ -25,6 +28,9 @@ BLOCK = 2**16  # bytes
 MEGABYTE = 10**6
 RETRIES = 4  # after attempts in a row that brought less than a megabyte
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be better a little later
+LARGEST = 2**33  # bytes of a file of which nobody says how large it should be
+
+_T = TypeVar("_T")
 
 
 class _CutOff(Exception):
@@ -37,7 +43,10 @@ def fetch(
     *,
     sha256: str | None = None,
     md5: str | None = None,
+    git: str | None = None,
+    unchecked: bool = False,
     size: int | None = None,
+    headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     pause: float = 1.0,
 ) -> Path:
@@ -46,9 +55,13 @@ def fetch(
     Args:
         url: http or https.
         path: the file to write; its folder is made.
-        sha256: the expected checksum in hex; this or ``md5`` must be given.
+        sha256: the expected checksum in hex, or its first digits where no more is published; this or one of
+            the next three must be given.
         md5: as ``sha256``, for files whose owners publish nothing better.
+        git: as ``sha256``, the name that git gives to a file of this content.
+        unchecked: nothing is published, and the caller checks the content.
         size: the expected number of bytes, if it is known; more are never written.
+        headers: sent with the request; "Authorization" never goes to another host after a redirect.
         timeout: seconds of silence after which a connection is given up.
         pause: seconds before the first retry; each further one waits twice as long.
 
@@ -57,23 +70,24 @@ def fetch(
             copy from another machine can be put. ``RESNETS_OFFLINE=1`` in the environment forbids
             downloads.
     """
-    if not url.startswith(("http://", "https://")) or not (sha256 or md5):
+    sums = {"sha256": sha256, "md5": md5, "git": git}
+    if not url.startswith(("http://", "https://")) or not (unchecked or any(sums.values())):
         raise ValueError("fetch needs an http or https address and a checksum")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if path.exists():
-                if not _verified(path, sha256, md5):
+                if not _verified(path, sums):
                     raise FetchError(f"{path} is not the file that {url} should give: remove or replace it.")
                 return path
-            if os.environ.get("RESNETS_OFFLINE", "0") not in ("", "0"):
+            if _offline():
                 raise _failed(url, path, "RESNETS_OFFLINE is set")
             part = path.with_name(path.name + ".part")
-            resumed = _download(url, path, part, size, timeout, pause)
-            if resumed and not _verified(part, sha256, md5):
+            resumed = _download(url, path, part, size, headers or {}, timeout, pause)
+            if resumed and not _verified(part, sums):
                 part.unlink()  # the old bytes may be at fault
-                _download(url, path, part, size, timeout, pause)
-            if not _verified(part, sha256, md5):
+                _download(url, path, part, size, headers or {}, timeout, pause)
+            if not _verified(part, sums):
                 part.unlink()
                 raise _failed(url, path, "what arrived has another checksum and was deleted")
             os.replace(part, path)
@@ -83,6 +97,34 @@ def fetch(
             "folder that can be written."
         ) from error
     return path
+
+
+def ask(
+    url: str,
+    failed: Callable[[str], FetchError],
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+) -> tuple[int, Message]:
+    """What a host itself says of ``url``: HTTP status and headers. Redirects to other hosts are not followed.
+
+    Raises what ``failed`` makes of the reason if ``RESNETS_OFFLINE`` is set or nobody answers.
+    """
+
+    def once() -> tuple[int, Message]:
+        try:
+            with _open(url, headers or {}, timeout, "HEAD") as response:
+                return response.status, response.headers
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in PASSING:
+                raise
+            return error.code, error.headers
+
+    if _offline():
+        raise failed("RESNETS_OFFLINE is set")
+    return _patiently(once, lambda: 0, failed, timeout, pause)
 
 
 @contextmanager
@@ -96,20 +138,36 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _offline() -> bool:
+    return os.environ.get("RESNETS_OFFLINE", "0") not in ("", "0")
+
+
 def _failed(url: str, path: Path, why: str) -> FetchError:
     return FetchError(f"{url} could not be fetched ({why}): try again, or put a copy of it at {path}.")
 
 
-def _verified(path: Path, sha256: str | None, md5: str | None) -> bool:
-    name, wanted = ("sha256", sha256) if sha256 else ("md5", md5)
+def _verified(path: Path, sums: Mapping[str, str | None]) -> bool:
+    return all(_digest(path, name).startswith(wanted) for name, wanted in sums.items() if wanted)
+
+
+def _digest(path: Path, name: str) -> str:
+    if name == "git":
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    else:
+        digest = hashlib.new(name, usedforsecurity=False)
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False))
-    return digest.hexdigest() == wanted
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
-def _download(url: str, path: Path, part: Path, size: int | None, timeout: float, pause: float) -> bool:
+def _download(
+    url: str, path: Path, part: Path, size: int | None, headers: Mapping[str, str], timeout: float, pause: float
+) -> bool:
     """Fill ``part``, going on from what it holds. True if it held something."""
-    resumed = part.exists() and part.stat().st_size > 0
+
+    def have() -> int:
+        return part.stat().st_size if part.exists() else 0
+
+    resumed = have() > 0
     with track(f"fetching {path.name}", (size or 0) // MEGABYTE, unit="MB") as advance:
         shown = 0
 
@@ -118,25 +176,71 @@ def _download(url: str, path: Path, part: Path, size: int | None, timeout: float
             advance(done // MEGABYTE - shown)
             shown = done // MEGABYTE
 
-        failures = 0
-        while True:
-            before = part.stat().st_size if part.exists() else 0
-            try:
-                _attempt(url, part, size, timeout, report)
-                return resumed
-            except (urllib.error.URLError, http.client.HTTPException, _CutOff, *_NETWORK) as error:
-                why = _reason(error, timeout)
-                gained = (part.stat().st_size if part.exists() else 0) - before
-                failures = 0 if gained >= MEGABYTE else failures + 1
-                if failures > RETRIES or not _passing(error):
-                    raise _failed(url, path, why) from error
-                time.sleep(pause * 2 ** max(failures - 1, 0))
+        _patiently(
+            lambda: _attempt(url, part, size, headers, timeout, report),
+            have,
+            lambda why: _failed(url, path, why),
+            timeout,
+            pause,
+        )
+    return resumed
+
+
+def _patiently(
+    act: Callable[[], _T], have: Callable[[], int], failed: Callable[[str], FetchError], timeout: float, pause: float
+) -> _T:
+    """``act``, again and again while the network may mend and as long as the bytes that we ``have`` grow."""
+    failures = 0
+    while True:
+        before = have()
+        try:
+            return act()
+        except (urllib.error.URLError, http.client.HTTPException, _CutOff, *_NETWORK) as error:
+            failures = 0 if have() - before >= MEGABYTE else failures + 1
+            if failures > RETRIES or not _passing(error):
+                raise failed(_reason(error, timeout)) from error
+            time.sleep(pause * 2 ** max(failures - 1, 0))
 
 
 _NETWORK = (ConnectionError, TimeoutError, ssl.SSLError)
 
 
-def _attempt(url: str, part: Path, size: int | None, timeout: float, report: Callable[[int], None]) -> None:
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """A token stays with the host that it is for, and so does a question (HEAD); nothing leaves https for less."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request that follows a redirect; None to stay where we are."""
+        here, there = (urllib.parse.urlsplit(url) for url in (req.full_url, newurl))
+        if there.scheme not in ("https", here.scheme):
+            raise urllib.error.URLError(f"it redirects from {here.scheme} to {there.scheme}")
+        at_home = (here.scheme, here.netloc) == (there.scheme, there.netloc)
+        if req.get_method() == "HEAD" and not at_home:
+            return None
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None:
+            new.method = req.get_method()
+            if not at_home:
+                new.remove_header("Authorization")
+        return new
+
+
+def _open(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET") -> http.client.HTTPResponse:
+    always = {"User-Agent": "resnets", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers={**always, **headers}, method=method)
+    response: http.client.HTTPResponse = urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+    return response
+
+
+def _attempt(
+    url: str,
+    part: Path,
+    size: int | None,
+    headers: Mapping[str, str],
+    timeout: float,
+    report: Callable[[int], None],
+) -> None:
     """One request. The bytes that arrive are in ``part`` however it ends."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
@@ -144,11 +248,8 @@ def _attempt(url: str, part: Path, size: int | None, timeout: float, report: Cal
             return
         part.unlink()
         have = 0
-    headers = {"User-Agent": "resnets", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
     try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
+        response = _open(url, {**headers, **({"Range": f"bytes={have}-"} if have else {})}, timeout)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and have:  # nothing lies behind what we have: begin again without it
@@ -167,12 +268,13 @@ def _attempt(url: str, part: Path, size: int | None, timeout: float, report: Cal
         if size is not None and promised is not None and promised != size:
             raise urllib.error.URLError(f"it has {promised} bytes there, and {size} are right")
         whole = promised if size is None else size
+        most = LARGEST if whole is None else min(whole, LARGEST)
         with open(part, "ab" if have else "wb") as file:
             report(have)
             while block := response.read1(BLOCK):
                 have += len(block)
-                if whole is not None and have > whole:
-                    raise urllib.error.URLError(f"it is larger than the {whole} bytes that are right")
+                if have > most:
+                    raise urllib.error.URLError(f"it is larger than the {most} bytes that are right")
                 file.write(block)
                 report(have)
     if whole is not None and have < whole:

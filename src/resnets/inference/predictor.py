@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.architecture import names
 from resnets.data.decode import as_rgb, decode
 from resnets.data.sources import LARGEST, check_size, opened
 from resnets.errors import ImageError, ModelFileError
@@ -159,23 +158,12 @@ class Classifier:
 
 
 def load(what: str | Path) -> Classifier:
-    """Load a trained network: a model file, or the folder of a run with a model.safetensors in it.
+    """Load a trained network: our model file, a run's folder, anybody's checkpoint, or a tag of the registry.
 
-    Raises ModelFileError when there is none or it cannot be trusted; see `resnets.weights.load`.
+    What it is, is seen from its content. Raises ModelFileError when there is none or it cannot be trusted; see
+    `resnets.weights.load`.
     """
-    path = Path(what)
-    if path.is_dir():
-        path /= "model.safetensors"
-        if not path.exists():
-            raise ModelFileError(
-                f"{what} has no model.safetensors in it: name the folder of a finished run, or a model file."
-            )
-    elif not path.exists() and str(what) in names():
-        raise ModelFileError(
-            f"{what} is a network without weights: train it (`resnets train DATA --model {what}`) and name "
-            "the model.safetensors or the folder of that run."
-        )
-    return Classifier(load_model(path))
+    return Classifier(load_model(what))
 
 
 def _outcome(future: Future[np.ndarray]) -> np.ndarray | ImageError:

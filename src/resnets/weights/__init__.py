@@ -1,5 +1,6 @@
 """Bytes on disk -> network, and back."""
 
-from resnets.weights.modelfile import Model, load, save
+from resnets.weights.load import load
+from resnets.weights.modelfile import Model, save
 
 __all__ = ["Model", "load", "save"]

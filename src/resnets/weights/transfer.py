@@ -1,0 +1,132 @@
+"""One conversion from beginning to end: source -> model -> target, and the certificate over both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnets.architecture import plan
+from resnets.architecture.catalog import name_of
+from resnets.data.preprocess import Preprocessing
+from resnets.errors import ModelFileError
+from resnets.network import ResNet
+from resnets.weights import convert, modelfile, registry
+from resnets.weights.dialects import dialect_of
+from resnets.weights.files import open_file
+from resnets.weights.load import located, own_file
+from resnets.weights.modelfile import Model
+from resnets.weights.recognise import Recognised, recognise
+
+OWN = "resnets"  # the name of our own model file among the dialects
+
+
+@dataclass
+class Transfer:
+    """A conversion under way. `found` is the recognised foreign source, None for our own model file."""
+
+    source: str
+    files: tuple[Path, ...]
+    model: Model
+    found: Recognised | None
+    target: Recognised | None = None
+    target_dialect: str = OWN
+    written: tuple[Path, ...] = ()
+    proof: dict[str, Any] | None = None
+
+    def adopt(self, preprocessing: Preprocessing, graph: dict[str, Any]) -> None:
+        """Take the preprocessing and the reading of the graph that a probe found best."""
+        self.model.preprocessing = preprocessing
+        if graph:
+            self.model.network = with_graph(self.model.network, graph)
+
+    def write(self, path: Path, dialect: str | None) -> None:
+        """Write the target: our model file, or a file of a dialect. Raises ModelFileError."""
+        if any(path.exists() and path.samefile(file) for file in self.files):
+            raise ModelFileError(f"{path} is the source itself: choose another place for the result.")
+        self.target_dialect = OWN if dialect is None else dialect
+        if self.target_dialect != OWN:
+            dialect_of(self.target_dialect)
+            self.written = convert.write(self.model, path, self.target_dialect)
+            return
+        if path.suffix != ".safetensors":
+            raise ModelFileError(
+                f"{path} does not end in .safetensors, as our model file does; or name a dialect: --to."
+            )
+        modelfile.save(path, self.model)
+        self.written = (path,)
+
+    def certify(self, path: Path) -> dict[str, Any]:
+        """Run every foreign side (source, target) and our network on the same inputs; write and return what came out.
+
+        Raises ModelFileError when the document cannot be written.
+        """
+        from resnets.weights.certificate import certificate
+
+        proofs = []
+        if self.found is not None:
+            proofs.append(certificate(self.found.file, self.found.dialect.name, self._as_written(), self.written))
+        if self.target_dialect != OWN:
+            again = recognise(open_file(self.written[0]), self.target_dialect)
+            network = self.model.network
+            proofs.append(certificate(again.file, self.target_dialect, network, self.written, self.files))
+        documents = sorted(proofs, key=lambda proof: bool(proof["holds"]))  # a failing one first
+        self.proof = documents[0]
+        document = {**documents[0], "sides": documents} if len(documents) > 1 else documents[0]
+        try:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        except OSError as problem:
+            raise ModelFileError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
+        return self.proof
+
+    def document(self, target: str | None) -> dict[str, Any]:
+        """What `resnets convert --json` prints."""
+        keys = ("holds", "max_abs", "relative", "argmax_agreement", "reference")
+        return {
+            "source": self.source,
+            "target": target,
+            "dialect": OWN if self.found is None else self.found.dialect.name,
+            "network": name_of(self.model.network.plan.spec) or "custom",
+            "classes": len(self.model.classes),
+            "certificate": None if self.proof is None else {key: self.proof[key] for key in keys},
+        }
+
+    def _as_written(self) -> ResNet:
+        """The network as somebody will load it: from the file that was written, if that is our own."""
+        return modelfile.load(self.written[0]).network if self.target_dialect == OWN else self.model.network
+
+
+def open_source(
+    source: str, dialect: str | None = None, network: str | None = None, num_classes: int | None = None
+) -> Transfer:
+    """Open what is to be converted: our model file, a run's folder, a foreign file or folder, or a tag.
+
+    dialect, network, num_classes: as in `convert.read`. Raises ModelFileError, FetchError, SpecError.
+    """
+    if dialect == OWN:
+        dialect = None
+    path, tag = located(source)
+    if dialect is None and (own := own_file(path)):
+        model = modelfile.load(own)
+        if num_classes is not None and num_classes != len(model.classes):
+            raise ModelFileError("--classes is for foreign files: `resnets train --weights` gives our own a new head.")
+        return Transfer(source, (own,), model, None)
+    found = recognise(open_file(path), dialect and dialect_of(dialect).name, network)
+    model = convert.model_of(found, num_classes)
+    if tag:
+        registry.describe(model, tag)
+    return Transfer(source, found.file.files, model, found)
+
+
+def with_graph(network: ResNet, graph: dict[str, Any]) -> ResNet:
+    """The weights of a network in a graph of which some fields of the spec differ; shared, not copied."""
+    p = network.plan
+    other = plan(dataclasses.replace(p.spec, **graph), p.num_classes, p.in_channels, p.output_stride)
+    with torch.device("meta"):
+        variant = ResNet(other)
+    variant.load_state_dict(network.state_dict(), assign=True)
+    return variant.eval()
