@@ -40,6 +40,8 @@ def test_imagenet_family_equals_the_published_figures(name):
         ("wrn_28_10", 36_479_194),
         ("resnet50d", 25_576_264),
         ("resnetv2_50", 25_549_352),
+        ("keras_resnet50", 25_636_712 - 53_120),  # Keras's own summary: all, less those that are not trained
+        ("keras_resnet50v2", 25_613_800 - 45_440),
     ],
 )
 def test_other_exact_parameters(name, parameters):

@@ -10,7 +10,7 @@ from resnets.cli.output import console, emit, note
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, or the folder of a run.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
     data: Annotated[
         str,
         typer.Argument(metavar="DATA", help="A folder, a .zip or .tar of one, or a name like cifar10."),

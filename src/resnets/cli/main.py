@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnets.cli.convert import convert
 from resnets.cli.evaluate import evaluate
 from resnets.cli.list import list_networks
 from resnets.cli.output import note
@@ -41,6 +42,7 @@ app.command("show")(show)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("convert")(convert)
 
 
 def _version(wanted: bool) -> None:

@@ -24,7 +24,7 @@ Problem = tuple[str, str]  # path, why
 
 
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, or the folder of a run.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),

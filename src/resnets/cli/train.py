@@ -22,7 +22,7 @@ def train(
         typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A model file to start from (fine-tuning).")
+        str | None, typer.Option(metavar="FILE", help="A model file, anybody's weights, or a tag, to start from.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")] = None,
     image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
