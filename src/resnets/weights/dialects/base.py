@@ -65,7 +65,7 @@ class Dialect:
         raise NotImplementedError
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:
-        """The fields of the spec that shapes do not show. `stem_kernel` 3 may be set where a deep stem is meant."""
+        """The fields of the spec that shapes do not show."""
         return {}
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from resnets.weights.files.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, un
 __all__ = ["Foreign", "Stored", "open_file"]
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # of a model folder, in the order of preference
+KERAS_WEIGHTS = b"model.weights.h5"  # in a .keras archive
 DOCUMENTS = {"config": "config.json", "preprocessor": "preprocessor_config.json"}
 
 
@@ -101,11 +101,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _is_keras_zip(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(".weights.h5") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
+    """Whether an archive's directory, which is its end, names Keras's weights."""
+    with open(path, "rb") as file:
+        file.seek(max(path.stat().st_size - 2**16, 0))
+        return KERAS_WEIGHTS in file.read()
 
 
 def _torch(path: Path) -> Foreign:

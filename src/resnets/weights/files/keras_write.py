@@ -6,8 +6,8 @@ older .h5) by its place among those that have weights. Both need the layers in t
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,15 @@ def write_keras(path: Path, layers: Layers, tensors: Mapping[str, Stored]) -> No
 
     Raises ModelFileError where h5py is not installed or the file cannot be written.
     """
-    with _new(path) as file:
+    try:
+        h5py = import_module("h5py")
+    except ImportError as problem:
+        raise ModelFileError('Writing files of Keras needs h5py: pip install "resnets[convert]".') from problem
+    content = io.BytesIO()  # on a full disk, HDF5's library does not raise: it crashes
+    with h5py.File(content, "w") as file:
         (_write_new if path.name.endswith(".weights.h5") else _write_old)(file, layers, tensors)
+    with whole(path) as part:
+        part.write(content.getbuffer())
 
 
 def numbered(layers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
@@ -82,17 +89,3 @@ def _list(group: Any, attribute: str, names: list[str]) -> None:
         return
     for number, part in enumerate(np.array_split(array, parts + 1)):  # one more, as the parts differ by one name
         group.attrs[f"{attribute}{number}"] = part
-
-
-@contextmanager
-def _new(path: Path) -> Iterator[Any]:
-    try:
-        h5py = import_module("h5py")
-    except ImportError as problem:
-        raise ModelFileError('Writing files of Keras needs h5py: pip install "resnets[convert]".') from problem
-    with whole(path) as part:
-        try:
-            with h5py.File(part.name, "w") as file:
-                yield file
-        except RuntimeError as problem:  # h5py's way of saying that the disk is full
-            raise OSError(str(problem)) from problem

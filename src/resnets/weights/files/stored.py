@@ -43,7 +43,8 @@ class Foreign:
     container   torch, safetensors, keras, caffe or tensorflow: how the bytes lie, not who wrote them
     tensors     by the file's own names; nested dictionaries of a checkpoint are joined with "/"
     documents   what stands beside the tensors: "config" and "preprocessor" (the JSON documents of a model
-                folder), "graph" (Caffe's layers), "keras" (a Keras configuration)
+                folder); Caffe's "graph" (its layers), "input" (the shape), "mean_image" and "notes" (comments);
+                "keras" (a Keras configuration); "metadata" (of safetensors)
     files       every file that belongs to it, for hashing
     """
 
