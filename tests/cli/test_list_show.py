@@ -49,7 +49,7 @@ class TestList:
         ("pattern", "expected"),
         [
             ("wrn*", ["wrn_16_8", "wrn_28_10", "wrn_40_4"]),
-            ("resnet20", ["resnet20"]),
+            ("resnet34", ["resnet34", "resnet34d"]),
             ("?????18", ["plain18"]),
             ("plain", ["plain18", "plain34", "plain20", "plain32", "plain44", "plain56", "plain110"]),
         ],

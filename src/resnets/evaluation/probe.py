@@ -23,6 +23,7 @@ from resnets.data.labels import class_names
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
 from resnets.data.sources import open_source
 from resnets.errors import DataError, ImageError, SpecError
+from resnets.network import ResNet
 from resnets.progress import say, track
 from resnets.weights import Model
 from resnets.weights.recognise import state_shapes
@@ -89,11 +90,12 @@ def probe(model: Model, data: str | Path, images: int = 200) -> list[Candidate]:
     pictures, labels, classes = _pictures(data, images)
     targets = _targets(classes, model.classes)
     candidates = list(_candidates(model))
+    networks = {str(graph): with_graph(model.network, graph) if graph else model.network for graph in _graphs(model)}
     work = len(candidates) * min(FIRST, len(pictures)) + FINALISTS * len(pictures)
     with track("probing", work) as advance:
 
         def judged(candidate: Candidate, count: int) -> Candidate:
-            logits = _logits(model, candidate, pictures[:count])
+            logits = _logits(networks[str(candidate.graph)], candidate.preprocessing, pictures[:count])
             advance(count)
             accuracy, loss = _score(logits, labels[:count], targets)
             return replace(candidate, accuracy=accuracy, loss=loss, images=count)
@@ -185,9 +187,7 @@ def _geometries(best: Candidate) -> Iterator[Candidate]:
             yield replace(best, preprocessing=wanted)
 
 
-def _logits(model: Model, candidate: Candidate, pictures: list[Image.Image]) -> np.ndarray:
-    wanted = candidate.preprocessing
-    network = with_graph(model.network, candidate.graph) if candidate.graph else model.network
+def _logits(network: ResNet, wanted: Preprocessing, pictures: list[Image.Image]) -> np.ndarray:
     parts = []
     with torch.inference_mode():
         for first in range(0, len(pictures), BATCH):
