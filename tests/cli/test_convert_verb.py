@@ -96,7 +96,16 @@ def test_a_probe_alone_writes_nothing_and_with_a_target_gives_it_what_did_best(f
         (["{foreign}", "out.safetensors", "--to", "tensorflow"], "There is no dialect 'tensorflow'"),
         (["{foreign}", "out.safetensors", "--from", "kears"], 'Did you mean "keras"?'),
         (["{foreign}", "out.safetensors", "--model", "resnet51"], "There is no network 'resnet51'"),
-        (["{foreign}", "out.safetensors", "--classes", "9", "--certificate", "p.json"], "choose one"),
+        (["{foreign}", "out.safetensors", "--classes", "9", "--certificate", "p.json"], "--classes gives a fresh head"),
+        (["{foreign}", "out.safetensors", "--classes", "9", "--probe", "photos"], "--classes gives a fresh head"),
+        (["{foreign}", "out.safetensors", "--images", "9"], "name them with --probe"),
+        (["{foreign}", "out.safetensors", "--certificate", "{foreign}"], "is the source itself"),
+        (["{foreign}", "out.safetensors", "--certificate", "out.safetensors"], "both the result and its certificate"),
+        (["{foreign}", "out.safetensors", "--certificate", "no/p.json"], "There is no folder no"),
+        (["{foreign}", "no/out.safetensors"], "There is no folder no"),
+        (["{foreign}", "out.safetensors", "--from", "resnets"], "was not written by resnets"),
+        (["{own}", "out.safetensors", "--model", "resnet18"], "leave --model and --classes out"),
+        (["{run}", "{run}", "--to", "huggingface"], "is a source, or a model of resnets itself"),
         (["{foreign}", "--probe", "{foreign}", "--certificate", "p.json"], "name the file to write"),
         (["nothing.pth", "out.safetensors"], "There is no model file nothing.pth."),
         (["resnet50", "out.safetensors"], "resnet50 is a network without weights"),
@@ -106,12 +115,17 @@ def test_a_probe_alone_writes_nothing_and_with_a_target_gives_it_what_did_best(f
 def test_wrong_usage_is_one_clear_sentence_and_status_2(foreign, model, tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
     save(tmp_path / "own.safetensors", model)
-    names = {"{foreign}": str(foreign), "{own}": str(tmp_path / "own.safetensors")}
+    (tmp_path / "run").mkdir()
+    save(tmp_path / "run" / "model.safetensors", model)
+    names = {"{foreign}": str(foreign), "{own}": str(tmp_path / "own.safetensors"), "{run}": str(tmp_path / "run")}
+    before = foreign.read_bytes()
     assert main(["convert", *(names.get(word, word) for word in arguments)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert said in err
     assert "Traceback" not in err
+    assert foreign.read_bytes() == before
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_every_verb_takes_a_foreign_file(foreign, photo_folder, capsys):

@@ -144,7 +144,7 @@ def test_half_precision_is_read_as_float32_and_said(tmp_path, capsys):
         (lambda t: t.update({"layer1.0.se.fc1.weight": torch.ones(2, 8)}), ["extra", "layer1.0.se.fc1.weight"]),
         (lambda t: t.update({"bn1.bias": torch.ones(9)}), ["misshapen", "bn1.bias", "(9,)", "(8,)"]),
         (lambda t: t.update({"bn1.wieght": t.pop("bn1.weight")}), ["missing", 'Did you mean "bn1.wieght"?', "extra"]),
-        (lambda t: t.pop("fc.weight"), ["torchvision: it has no head.linear"]),
+        (lambda t: t.pop("fc.weight"), ["torchvision: it has no fc.weight"]),
         (lambda t: t.update({"layer1.0.conv1.weight": torch.ones(8, 8, 5, 5)}), ["misshapen", "(8, 8, 5, 5)"]),
     ],
 )
@@ -210,6 +210,7 @@ def test_another_number_of_classes_replaces_the_head_alone_and_says_so(tmp_path,
         ("tf_slim", "n.ckpt", tiny("resnet18"), "tf_slim"),
         ("huggingface", "folder", tiny("resnet50d"), "huggingface"),
         ("timm", "folder", tiny("resnet18"), "timm has no network"),
+        ("torchvision", "n.pth", dataclasses.replace(CATALOG["resnet20"], shortcut="projection"), "stem='cifar'"),
         ("akamaster", "n.th", CATALOG["resnet20"], "read, not written"),
     ],
 )
@@ -294,3 +295,107 @@ def test_what_is_no_checkpoint_is_one_clear_sentence(tmp_path, path):
     with pytest.raises(ModelFileError, match=path) as problem:
         load(tmp_path / path)
     assert str(problem.value).count("\n") == 0
+
+
+def test_a_failed_writing_leaves_what_stood_there_and_nothing_else(tmp_path, monkeypatch):
+    model = model_of(tiny("caffe_resnet50"))
+    write(model, tmp_path / "net.caffemodel", "caffe")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        model.network.get_parameter("head.linear.bias").add_(1)
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises(ModelFileError, match="No space left on device"):
+        write(model, tmp_path / "net.caffemodel", "caffe")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("dialect", "source", "target"), [("caffe", "n.caffemodel", "n.prototxt")])
+def test_a_source_is_never_replaced_by_a_sibling_of_the_target(tmp_path, dialect, source, target):
+    model = model_of(tiny("caffe_resnet50"))
+    kept = write(model, tmp_path / source, dialect)
+    with pytest.raises(ModelFileError, match="is a source"):
+        write(model, tmp_path / target, dialect, keep=kept)
+
+
+def test_a_model_of_our_own_is_never_replaced_by_a_folder_of_others(tmp_path):
+    model = model_of(tiny("resnet18"))
+    save(tmp_path / "model.safetensors", model)
+    with pytest.raises(ModelFileError, match="a model of resnets itself"):
+        write(model, tmp_path, "huggingface")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert same(load(tmp_path), model)
+
+
+def test_an_output_stride_that_a_file_cannot_say_is_refused(tmp_path):
+    dense = create(tiny("resnet50"), num_classes=5, output_stride=8).eval()
+    with pytest.raises(ModelFileError, match="output_stride=8"):
+        write(Model(dense, tuple("abcde"), Preprocessing.evaluation(64)), tmp_path / "n.pth", "torchvision")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t["fc.bias"].fill_(float("nan")), "not finite"),
+        (lambda t: t["bn1.running_var"].sub_(9), "variance below 0"),
+        (
+            lambda t: t.update({"fc.weight": t["fc.weight"].to(torch.complex64)}),
+            "is complex64, and a weight is a float",
+        ),
+        (lambda t: t.update({"conv1.weight": t["conv1.weight"].to(torch.int8)}), "is int8, and a weight is a float"),
+        (lambda t: t.update({"fc.weight": t["fc.weight"].double() + 1e300}), "not finite"),
+    ],
+)
+def test_numbers_that_no_network_computes_with_are_refused(tmp_path, change, words):
+    tensors = state(tiny("resnet18"), tmp_path)
+    change(tensors)
+    torch.save(tensors, tmp_path / "odd.pth")
+    with pytest.raises(ModelFileError, match=words):
+        load(tmp_path / "odd.pth")
+
+
+def test_prefixes_whose_removal_would_merge_two_names_stay(tmp_path):
+    tensors = state(tiny("resnet18"), tmp_path)
+    mixed = {"module." + name: tensor for name, tensor in tensors.items()} | {
+        "conv1.weight": tensors["conv1.weight"] * 0
+    }
+    write_torch(tmp_path / "odd.pth", mixed)
+    with pytest.raises(ModelFileError, match="no residual network"):
+        load(tmp_path / "odd.pth")
+
+
+def test_a_small_first_convolution_under_torchvisions_names_is_said_aloud(tmp_path, capsys):
+    tensors = state(tiny("resnet18"), tmp_path)
+    tensors["conv1.weight"] = torch.rand(8, 3, 3, 3)
+    write_torch(tmp_path / "cifar.pth", tensors)
+    assert load(tmp_path / "cifar.pth").network.plan.spec.stem == "cifar"
+    assert "taken for CIFAR's stem" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors"])
+def test_a_lone_file_of_a_hub_takes_the_configuration_beside_it(tmp_path, name):
+    spec = tiny("resnet50_v1")
+    write(model_of(spec), tmp_path / "folder", "huggingface")
+    if name.endswith(".bin"):
+        from safetensors.torch import load_file
+
+        torch.save(load_file(tmp_path / "folder" / "model.safetensors"), tmp_path / "folder" / name)
+    assert load(tmp_path / "folder" / name).network.plan.spec == spec
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"architecture": "mynet"}', '{"downsample_in_bottleneck": true}'])
+def test_another_projects_configuration_beside_a_lone_file_is_nothing(tmp_path, text):
+    write(model_of(tiny("resnet50")), tmp_path / "net.safetensors", "torchvision")
+    (tmp_path / "config.json").write_text(text)
+    model = load(tmp_path / "net.safetensors")
+    assert model.provenance["converted"]["dialect"] == "torchvision"
+    assert model.network.plan.spec == tiny("resnet50")
+
+
+def test_a_dialect_that_the_user_names_wins_over_a_configuration(tmp_path):
+    write(model_of(CATALOG["resnet18"]), tmp_path / "folder", "timm")
+    assert read(tmp_path / "folder").provenance["converted"]["dialect"] == "timm"
+    assert read(tmp_path / "folder", dialect="torchvision").provenance["converted"]["dialect"] == "torchvision"

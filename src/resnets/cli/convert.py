@@ -44,7 +44,9 @@ def convert(
         str | None,
         typer.Option(metavar="DATA", help="Labelled images that tell which preprocessing and strides SRC wants."),
     ] = None,
-    images: Annotated[int, typer.Option(metavar="N", help="How many images --probe takes.", min=1)] = 200,
+    images: Annotated[
+        int | None, typer.Option(metavar="N", help="How many images --probe takes. Default: 200.", min=1)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Turn weights of one world into those of another, and prove that they are equal.
@@ -59,7 +61,7 @@ def convert(
     Examples:
       resnets convert resnet50.pth model.safetensors                      torchvision, timm, ...: detected
       resnets convert ResNet-50.caffemodel model.safetensors --certificate proof.json
-      resnets convert runs/photos photos.weights.h5 --to keras            our model for others
+      resnets convert runs/photos photos.caffemodel --to caffe            our model for others
       resnets convert unknown.th --probe photos/                          which preprocessing does it want?
     """
     from resnets.errors import ModelFileError
@@ -69,20 +71,22 @@ def convert(
         raise typer.BadParameter("name the file to write (DST), or labelled images (--probe)")
     if certificate is not None and target is None:
         raise typer.BadParameter("--certificate compares SRC with DST: name the file to write")
-    if certificate is not None and classes is not None:
-        raise ModelFileError("A certificate proves equal logits, and --classes replaces the head: choose one.")
+    if images is not None and probe is None:
+        raise typer.BadParameter("--images says how many images --probe takes: name them with --probe")
+    if classes is not None and (certificate is not None or probe is not None):
+        raise ModelFileError("--classes gives a fresh head, of which --certificate and --probe can say nothing.")
     job = transfer.open_source(source, from_, model, classes)
-    if certificate is not None and job.found is None and to in (None, transfer.OWN):
-        raise ModelFileError("A certificate compares with another framework's file, and both are our own.")
+    proof_path = None if certificate is None else Path(certificate)
+    job.check(None if target is None else Path(target), to, proof_path)
     ranking: list[Candidate] = []
     if probe is not None:
         from resnets.evaluation.probe import probe as rank
 
-        ranking = rank(job.model, probe, images)
+        ranking = rank(job.model, probe, images or 200)
         job.adopt(ranking[0].preprocessing, ranking[0].graph)
     if target is not None:
-        job.write(Path(target), to)
-    proof = job.certify(Path(certificate)) if certificate is not None else None
+        job.write(Path(target))
+    proof = None if proof_path is None else job.certify(proof_path)
     document = job.document(target)
     if ranking:
         document["probe"] = [_row(candidate) for candidate in ranking]

@@ -8,6 +8,8 @@ or that world has no such network and the reason is given.
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from resnets.progress import say
 from resnets.weights.dialects import Dialect, dialect_of
 from resnets.weights.dialects.base import Part
 from resnets.weights.files import Foreign, Stored, open_file
+from resnets.weights.files.stored import unusable
+from resnets.weights.load import own_file
 from resnets.weights.modelfile import Model
 from resnets.weights.recognise import Recognised, recognise
 
@@ -58,19 +62,42 @@ def model_of(found: Recognised, num_classes: int | None = None) -> Model:
     return Model(network, classes, dialect.preprocessing(file, spec), provenance={"converted": provenance})
 
 
-def write(model: Model, path: str | Path, dialect: str) -> tuple[Path, ...]:
+def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] = ()) -> tuple[Path, ...]:
     """Write a model as a file (or files, or a folder) of a dialect; the paths written.
 
-    Raises ModelFileError when that world has no such network, or the files cannot be written.
+    keep: files that must not be replaced, such as those that the model was read from
+
+    Raises ModelFileError when that world has no such network, or the files cannot be written; what stood in
+    their places before is then untouched.
     """
-    file, target = exported(model, Path(path), dialect)
+    path = Path(path)
+    file, target = exported(model, path, dialect)
     spec = model.network.plan.spec
     if target.preprocessing(file, spec) != model.preprocessing:
         say(
             f"A {dialect} file cannot say how this model wants its pictures; whoever loads it must prepare them so: "
             f"{model.preprocessing.to_dict()}"
         )
-    return target.write(Path(path), file, model.network.plan)
+    try:
+        # A dialect may write several files: all of them are whole on the disk before the first takes its place.
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
+            written = {
+                part: path.parent / part.relative_to(staging) for part in _staged(target, Path(staging), file, model)
+            }
+            for place in written.values():
+                if any(place.exists() and place.samefile(kept) for kept in keep) or own_file(place):
+                    raise ModelFileError(f"{place} is a source, or a model of resnets itself: choose another place.")
+            for part, place in written.items():
+                place.parent.mkdir(exist_ok=True)
+                os.replace(part, place)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
+    return tuple(written.values())
+
+
+def _staged(target: Dialect, staging: Path, file: Foreign, model: Model) -> tuple[Path, ...]:
+    return target.write(staging / file.path.name, file, model.network.plan)
 
 
 def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:
@@ -111,6 +138,8 @@ def _refuse_another_network(file: Foreign, dialect: Dialect, p: Plan) -> None:
         raise ModelFileError(
             f"{dialect.name} has no such network; choose another --to. It would miss:\n{rows}"
         ) from problem
+    if again.output_stride != p.output_stride:
+        raise ModelFileError(f"{dialect.name} files cannot say output_stride={p.output_stride}: choose another --to.")
     if not same_network(again.spec, p.spec):
         mine, theirs = p.spec.to_dict(), again.spec.to_dict()
         differing = [f"{key}={mine[key]!r} (there {theirs[key]!r})" for key in mine if mine[key] != theirs[key]]
@@ -131,6 +160,11 @@ def _filled(found: Recognised) -> ResNet:
         if ours in found.names:
             stored = found.file.tensors[found.names[ours]]
             state[ours].copy_(_ours(stored.read(), Part.of(ours), found.dialect, wanted.shape))
+            low = float(state[ours].min())
+            if not torch.isfinite(state[ours]).all() or (ours.endswith("running_var") and low < 0):
+                raise unusable(
+                    found.file.path, f"{found.names[ours]} has values that are not finite, or a variance below 0"
+                )
     network.load_state_dict(state, assign=True)  # `to_empty` would do, but imports sympy, which takes a second
     return network.eval()
 

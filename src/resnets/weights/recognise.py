@@ -17,7 +17,7 @@ from resnets.errors import ModelFileError, SpecError, nearest
 from resnets.network import ResNet
 from resnets.weights.dialects import DIALECTS, Dialect
 from resnets.weights.dialects.base import Naming, Part
-from resnets.weights.dialects.infer import ShapeOf, infer
+from resnets.weights.dialects.infer import MissingError, ShapeOf, infer
 from resnets.weights.files.stored import Foreign, Stored
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
@@ -57,7 +57,7 @@ def recognise(file: Foreign, dialect: str | None = None, network: str | ResNetSp
         spec_of(network)  # an unknown name is the user's mistake, not the file's
     misfits: list[_Misfit] = []
     reasons: list[str] = []
-    for candidate in asked.values():
+    for candidate in sorted(asked.values(), key=lambda candidate: not candidate.claims(file)):
         if file.container not in candidate.containers:
             reasons.append(f"{candidate.name}: its files are {' or '.join(candidate.containers)}")
             continue
@@ -65,6 +65,9 @@ def recognise(file: Foreign, dialect: str | None = None, network: str | ResNetSp
         for naming in candidate.namings(prepared):
             try:
                 p = _plan(prepared, candidate, naming, network)
+            except MissingError as problem:
+                reasons.append(f"{candidate.name}: it has no {naming(problem.state_name)}")
+                continue
             except SpecError as problem:
                 reasons.append(f"{candidate.name}: {problem}")
                 continue
@@ -102,7 +105,7 @@ def _plan(file: Foreign, dialect: Dialect, naming: Naming, network: str | ResNet
     if network is not None:
         head, in_channels = shape_of("head.linear.weight"), _in_channels(shape_of)
         if head is None or in_channels is None:
-            raise SpecError("it has no head or no stem under the names of this dialect.")
+            raise MissingError("stem.conv.weight" if head else "head.linear.weight")
         return plan(network, num_classes=head[0], in_channels=in_channels)
     spec, classes, in_channels = infer(shape_of, dialect.fields(file))
     return plan(spec, num_classes=classes, in_channels=in_channels)
@@ -122,6 +125,10 @@ def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, s
         if stored is None:
             if not ours.endswith(COUNTER):
                 missing.append((theirs or "(no such tensor in this dialect)", shape, ours))
+        elif not (stored.dtype.is_floating_point or ours.endswith(COUNTER)):
+            misshapen.append(
+                f"misshapen  {theirs}  is {str(stored.dtype).removeprefix('torch.')}, and a weight is a float"
+            )
         elif (found := our_shape(Part.of(ours), stored, dialect.transposed)) != shape:
             misshapen.append(
                 f"misshapen  {theirs}  {stored.shape}: {ours} is {shape}, this is {found} as we lay it out"

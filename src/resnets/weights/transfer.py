@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
-from resnets.weights import convert, modelfile, registry
+from resnets.weights import container, convert, modelfile, registry
 from resnets.weights.dialects import dialect_of
 from resnets.weights.files import open_file
 from resnets.weights.load import located, own_file
@@ -37,34 +37,57 @@ class Transfer:
     target_dialect: str = OWN
     written: tuple[Path, ...] = ()
     proof: dict[str, Any] | None = None
+    regraphed: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, target: Path | None, dialect: str | None, proof: Path | None) -> None:
+        """Refuse, before any work, what cannot be written. Raises ModelFileError.
+
+        target      what `write` will be given, None if nothing is to be written
+        dialect     what it shall be, None for our own model file
+        proof       what `certify` will be given, None if there is to be no certificate
+        """
+        self.target_dialect = OWN if dialect is None else dialect
+        if self.target_dialect != OWN:
+            dialect_of(self.target_dialect)
+        elif target is not None and target.suffix != ".safetensors":
+            raise ModelFileError(
+                f"{target} does not end in .safetensors, as our model file does; or name a dialect: --to."
+            )
+        if proof is not None and self.found is None and self.target_dialect == OWN:
+            raise ModelFileError("A certificate compares with another framework's file, and both are our own.")
+        if proof is not None and proof == target:
+            raise ModelFileError(f"{proof} cannot be both the result and its certificate: choose another place.")
+        for path in filter(None, (target, proof)):
+            if path.exists() and any(path.samefile(file) for file in self.files):
+                raise ModelFileError(f"{path} is the source itself: choose another place for the result.")
+            if not path.absolute().parent.is_dir():
+                raise ModelFileError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
 
     def adopt(self, preprocessing: Preprocessing, graph: dict[str, Any]) -> None:
         """Take the preprocessing and the reading of the graph that a probe found best."""
         self.model.preprocessing = preprocessing
         if graph:
             self.model.network = with_graph(self.model.network, graph)
+            self.regraphed = graph
 
-    def write(self, path: Path, dialect: str | None) -> None:
-        """Write the target: our model file, or a file of a dialect. Raises ModelFileError."""
-        if any(path.exists() and path.samefile(file) for file in self.files):
-            raise ModelFileError(f"{path} is the source itself: choose another place for the result.")
-        self.target_dialect = OWN if dialect is None else dialect
+    def write(self, path: Path) -> None:
+        """Write the target: our model file, or a file of the dialect that `check` was given. Raises ModelFileError."""
         if self.target_dialect != OWN:
-            dialect_of(self.target_dialect)
-            self.written = convert.write(self.model, path, self.target_dialect)
+            self.written = convert.write(self.model, path, self.target_dialect, keep=self.files)
             return
-        if path.suffix != ".safetensors":
-            raise ModelFileError(
-                f"{path} does not end in .safetensors, as our model file does; or name a dialect: --to."
-            )
         modelfile.save(path, self.model)
         self.written = (path,)
 
     def certify(self, path: Path) -> dict[str, Any]:
         """Run every foreign side (source, target) and our network on the same inputs; write and return what came out.
 
-        Raises ModelFileError when the document cannot be written.
+        Raises ModelFileError when the document cannot be written, and when a probe chose another graph.
         """
+        if self.regraphed:
+            raise ModelFileError(
+                f"The probe found that this file wants another graph ({self.regraphed}) than the one its dialect's own "
+                "code runs, so that there is nothing to compare with: leave --certificate out."
+            )
         from resnets.weights.certificate import certificate
 
         proofs = []
@@ -77,10 +100,8 @@ class Transfer:
         documents = sorted(proofs, key=lambda proof: bool(proof["holds"]))  # a failing one first
         self.proof = documents[0]
         document = {**documents[0], "sides": documents} if len(documents) > 1 else documents[0]
-        try:
-            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        except OSError as problem:
-            raise ModelFileError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
+        with container.whole(path) as file:
+            file.write(json.dumps(document, indent=2).encode() + b"\n")
         return self.proof
 
     def document(self, target: str | None) -> dict[str, Any]:
@@ -107,14 +128,14 @@ def open_source(
 
     dialect, network, num_classes: as in `convert.read`. Raises ModelFileError, FetchError, SpecError.
     """
-    if dialect == OWN:
-        dialect = None
     path, tag = located(source)
-    if dialect is None and (own := own_file(path)):
-        model = modelfile.load(own)
-        if num_classes is not None and num_classes != len(model.classes):
-            raise ModelFileError("--classes is for foreign files: `resnets train --weights` gives our own a new head.")
-        return Transfer(source, (own,), model, None)
+    own = own_file(path)
+    if own and dialect in (None, OWN):
+        if network is not None or num_classes is not None:
+            raise ModelFileError(f"{source} is our own file, which says what it is: leave --model and --classes out.")
+        return Transfer(source, (own,), modelfile.load(own), None)
+    if dialect == OWN:
+        raise ModelFileError(f"{source} was not written by resnets: leave --from out.")
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network)
     model = convert.model_of(found, num_classes)
     if tag:

@@ -56,6 +56,10 @@ class Dialect:
     transposed: ClassVar[bool] = False  # kernels are (H, W, I, O) and the head is (I, O)
     writes: ClassVar[str] = ""  # what `write` makes of a path, for --help and errors; "" for read only
 
+    def claims(self, file: Foreign) -> bool:
+        """Whether the file says that it is of this dialect, whatever other dialects can make of its tensors."""
+        return False
+
     def prepare(self, file: Foreign) -> Foreign:
         """The file with its tensors as the namings expect them: prefixes stripped, optimiser state dropped."""
         return file
@@ -128,6 +132,8 @@ def unwrapped(file: Foreign) -> Foreign:
             tensors = inner
             break
     for prefix in ("module.", "model.", "_orig_mod.", "module."):  # DataParallel, a wrapper, torch.compile
-        if tensors and sum(name.startswith(prefix) for name in tensors) * 2 > len(tensors):
-            tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
+        stripped = {name.removeprefix(prefix): t for name, t in tensors.items()}
+        many = sum(name.startswith(prefix) for name in tensors) * 2 > len(tensors)
+        if many and len(stripped) == len(tensors):  # where two names would become one, none is changed
+            tensors = stripped
     return replace(file, tensors=tensors)

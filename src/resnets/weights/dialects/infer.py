@@ -17,6 +17,14 @@ from resnets.errors import SpecError
 ShapeOf = Callable[[str], tuple[int, ...] | None]  # our state name -> shape in our layout, None if not there
 
 
+class MissingError(SpecError):
+    """A tensor that every residual network has, by our state name."""
+
+    def __init__(self, state_name: str) -> None:
+        super().__init__(f"it has no {state_name}.")
+        self.state_name = state_name
+
+
 def infer(shape_of: ShapeOf, fields: Mapping[str, Any]) -> tuple[ResNetSpec, int, int]:
     """(spec, classes, input channels).
 
@@ -92,7 +100,7 @@ def _bias(shape_of: ShapeOf, last: int) -> str:
 def _needed(shape_of: ShapeOf, name: str, dimensions: int) -> tuple[int, ...]:
     shape = shape_of(name)
     if shape is None:
-        raise SpecError(f"it has no {name.removesuffix('.weight')}.")
+        raise MissingError(name)
     if len(shape) != dimensions or min(shape) < 1:
         raise SpecError(f"its {name.removesuffix('.weight')} has the shape {shape}.")
     return shape

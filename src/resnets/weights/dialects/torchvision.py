@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from resnets.architecture import Plan
+from resnets.errors import ModelFileError
+from resnets.progress import say
 from resnets.weights.dialects.base import Dialect, Naming, torch_naming, unwrapped
 from resnets.weights.files.stored import Foreign
 from resnets.weights.files.write import write_torch_family
+from resnets.weights.modelfile import Model
 
 UNIT = "layer{stage}.{u}."
 PARTS = {
@@ -35,8 +38,20 @@ class Torchvision(Dialect):
         return unwrapped(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
-        """One way, unless the file says that it is timm's, whose names for most networks are the same."""
-        return [] if "architecture" in file.documents.get("config", {}) else [torch_naming(PARTS, UNIT)]
+        """One way. timm's names are the same for most networks; its files say whose they are."""
+        return [torch_naming(PARTS, UNIT)]
+
+    def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
+        """A stem that torchvision does not have is somebody's own, whose stride and pool no tensor shows."""
+        if plan.spec.stem == "cifar":
+            say("Its first convolution is 3x3: taken for CIFAR's stem, with stride 1 and no pool behind it.")
+
+    def documents(self, model: Model) -> dict[str, Any]:
+        """None. Raises ModelFileError for a stem that its code does not build."""
+        stem = model.network.plan.spec.stem
+        if stem != "imagenet":
+            raise ModelFileError(f"torchvision has no network with stem={stem!r}: choose another --to.")
+        return {}
 
     def naming(self, plan: Plan) -> Naming:
         """The same for every network."""

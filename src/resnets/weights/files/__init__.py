@@ -46,7 +46,7 @@ def _file(path: Path) -> Foreign:
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return _keras(path)
     if start.startswith(b"PK\x03\x04"):
-        return _keras(path) if _is_keras_zip(path) else _torch(path)
+        return _keras(path) if _is_keras_zip(path) else _with_neighbours(_torch(path))
     if path.suffix in (".caffemodel", ".prototxt"):
         from resnets.weights.files.caffe_file import open_caffe
 
@@ -54,9 +54,9 @@ def _file(path: Path) -> Foreign:
     if path.suffix == ".index" or ".data-" in path.name or end == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
         return _tensorflow(path)
     if start[8:9] == b"{":  # before the pickle's byte, which may be the first of a header's length too
-        return _with_documents(_safetensors(path), path.parent)
+        return _with_neighbours(_safetensors(path))
     if start.startswith(b"\x80"):
-        return _torch(path)
+        return _with_neighbours(_torch(path))
     raise unusable(
         path,
         "it is none of the files that are known (torch, safetensors, HDF5, .keras, TensorFlow checkpoint, "
@@ -75,6 +75,16 @@ def _folder(path: Path) -> Foreign:
         f"{path} has no {WEIGHTS[0]} in it: name the folder of a finished run, a folder of Hugging Face or timm, that "
         "of a TensorFlow checkpoint, or the file itself."
     )
+
+
+def _with_neighbours(file: Foreign) -> Foreign:
+    """A lone file with the documents beside it, if they are those of a hub: other projects have a config.json too."""
+    try:
+        config = read_json(file.path.with_name(DOCUMENTS["config"]))
+    except (ModelFileError, OSError):
+        return file
+    known = config.get("model_type") == "resnet" or {"architecture", "pretrained_cfg"} <= config.keys()
+    return _with_documents(file, file.path.parent) if known else file
 
 
 def _with_documents(file: Foreign, folder: Path) -> Foreign:
