@@ -83,8 +83,9 @@ def test_a_probe_alone_writes_nothing_and_with_a_target_gives_it_what_did_best(f
     assert {"what", "accuracy", "loss", "images", "preprocessing", "graph"} == ranking[0].keys()
     out = tmp_path / "model.safetensors"
     assert main(["convert", str(foreign), str(out), "--probe", str(photos), "--images", "6"]) == 0
-    assert "The file most likely wants: " in capsys.readouterr().out
-    assert load(out).preprocessing.to_dict() == ranking[0]["preprocessing"]
+    assert "than what the file has" in capsys.readouterr().out  # six images are too few to overrule it
+    assert load(out).preprocessing == Preprocessing.evaluation(224)
+    assert {"what", "accuracy"} <= ranking[0].keys()
 
 
 @pytest.mark.parametrize(

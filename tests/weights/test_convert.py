@@ -211,6 +211,7 @@ def test_another_number_of_classes_replaces_the_head_alone_and_says_so(tmp_path,
         ("huggingface", "folder", tiny("resnet50d"), "huggingface"),
         ("timm", "folder", tiny("resnet18"), "timm has no network"),
         ("torchvision", "n.pth", dataclasses.replace(CATALOG["resnet20"], shortcut="projection"), "stem='cifar'"),
+        ("torchvision", "n.pth", dataclasses.replace(tiny("resnet18"), bias="always"), "bias='always'"),
         ("akamaster", "n.th", CATALOG["resnet20"], "read, not written"),
     ],
 )

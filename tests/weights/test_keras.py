@@ -287,34 +287,6 @@ def test_a_head_of_another_name_and_counters_are_no_obstacle():
     assert found.names["head.linear.weight"] == "probs/kernel"
 
 
-def test_the_configuration_gives_epsilon_momentum_and_size():
-    net = network(V2)
-    said = {"epsilon": 1e-3, "momentum": 0.9}
-    norms = {n.partition("/")[0]: said for n in as_keras(net).tensors if n.endswith("/gamma")}
-    config = configured(**norms)
-    config["config"]["layers"].append({"class_name": "InputLayer", "config": {"batch_shape": [None, 160, 160, 3]}})
-    found = recognise(as_keras(net, config))
-    assert (found.plan.spec.norm_eps, found.plan.spec.norm_momentum) == (1e-3, 0.1)
-    assert KERAS.preprocessing(found.file, found.plan.spec).image_size == 160
-
-
-@pytest.mark.parametrize(
-    ("layer", "says"),
-    [
-        ({"class_name": "Rescaling", "config": {"name": "r"}}, "a layer 'Rescaling'"),
-        ({"class_name": "Activation", "config": {"name": "a", "activation": "swish"}}, "the activation 'swish'"),
-        ({"class_name": "Conv2D", "config": {"name": "conv3_block1_2_conv", "strides": [2, 2]}}, "conv3_block1_2_conv"),
-        ({"class_name": "BatchNormalization", "config": {"name": "b", "epsilon": 1e-3}}, "epsilon"),
-    ],
-)
-def test_a_configuration_of_another_graph_is_refused(layer, says):
-    config = configured(conv1_bn={"epsilon": 1.001e-5})
-    recognise(as_keras(network(V1), config))
-    config["config"]["layers"].append(layer)
-    with pytest.raises(ModelFileError, match=says):
-        recognise(as_keras(network(V1), config))
-
-
 def test_preprocessing_is_that_of_preprocess_input():
     pixels = torch.tensor([[[[10, 100, 200]]]], dtype=torch.uint8)  # one RGB pixel
     first = KERAS.preprocessing(as_keras(network(V1)), V1).normalise(pixels).flatten()

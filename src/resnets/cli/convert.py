@@ -55,7 +55,8 @@ def convert(
     Dialect, network and number of classes are detected from the tensors; no pickle is ever executed.
 
     The certificate runs source and target on the same inputs and compares them unit by unit. The exit status is
-    1 when they differ. With --probe, the preprocessing and the strides that do best are put into DST.
+    1 when they differ. With --probe, DST gets the preprocessing and the strides that do best, if they do better
+    than those of the dialect beyond chance.
 
     \b
     Examples:
@@ -79,21 +80,25 @@ def convert(
     proof_path = None if certificate is None else Path(certificate)
     job.check(None if target is None else Path(target), to, proof_path)
     ranking: list[Candidate] = []
+    sentence = ""
     if probe is not None:
         from resnets.evaluation.probe import probe as rank
+        from resnets.evaluation.probe import verdict
 
         ranking = rank(job.model, probe, images or 200)
-        job.adopt(ranking[0].preprocessing, ranking[0].graph)
+        chosen, sentence = verdict(ranking, job.model)
+        job.adopt(chosen.preprocessing, chosen.graph)
     if target is not None:
         job.write(Path(target))
     proof = None if proof_path is None else job.certify(proof_path)
     document = job.document(target)
     if ranking:
         document["probe"] = [_row(candidate) for candidate in ranking]
+        document["verdict"] = sentence
     if json:
         emit(document)
     else:
-        _show(job, document, ranking)
+        _show(job, document, ranking, sentence)
     if proof is not None and not proof["holds"]:
         raise typer.Exit(1)
 
@@ -109,7 +114,7 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _show(job: Transfer, document: dict[str, Any], ranking: list[Candidate]) -> None:
+def _show(job: Transfer, document: dict[str, Any], ranking: list[Candidate], sentence: str) -> None:
     from rich.table import Table
 
     out = console()
@@ -121,7 +126,7 @@ def _show(job: Transfer, document: dict[str, Any], ranking: list[Candidate]) -> 
         for row in ranking[:LISTED]:
             table.add_row(f"{100 * row.accuracy:.1f} %", f"{row.loss:.3f}", f"{row.images}", row.what)
         out.print(table)
-        out.print(f"The file most likely wants: {ranking[0].what}.")
+        out.print(sentence)
     out.print(f"{document['source']}: {document['dialect']}, {document['network']}, {document['classes']} classes")
     if document["target"] is not None:
         out.print(f"{document['target']} written ({job.target_dialect})")

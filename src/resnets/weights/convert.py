@@ -87,7 +87,7 @@ def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] =
             for place in written.values():
                 if any(place.exists() and place.samefile(kept) for kept in keep) or own_file(place):
                     raise ModelFileError(f"{place} is a source, or a model of resnets itself: choose another place.")
-            for part, place in written.items():
+            for part, place in reversed(written.items()):  # what a reader looks for first comes last
                 place.parent.mkdir(exist_ok=True)
                 os.replace(part, place)
     except OSError as problem:

@@ -125,7 +125,7 @@ def _probe(network: ResNet, image_size: int) -> Tensor:
 
 
 def _build(p: Plan, state: Mapping[str, Tensor]) -> ResNet:
-    """The plan's network with these weights, in evaluation mode; takes memory only after all shapes agree."""
+    """The plan's network with these very tensors, in evaluation mode, after all shapes are found to agree."""
     with torch.device("meta"):
         network = ResNet(p)
     wanted, found = _kinds(network.state_dict()), _kinds(state)
@@ -133,7 +133,7 @@ def _build(p: Plan, state: Mapping[str, Tensor]) -> ResNet:
         if wanted.get(name) != found.get(name):
             here, there = wanted.get(name, "none"), found.get(name, "none")
             raise ModelFileError(f"the network as planned has for {name} {here}, but there is {there}")
-    network.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
+    network.load_state_dict(dict(state), assign=True)
     return network.eval()
 
 
@@ -181,7 +181,8 @@ def _model(document: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     )
     if p.parameters > sum(tensor.numel() for tensor in tensors.values()):
         raise ValueError(f"the network has {p.parameters} parameters, more than the file holds")
-    network = _build(p, tensors)
+    # In memory of its own: the file may be replaced while the network lives.
+    network = _build(p, {name: tensor.clone() for name, tensor in tensors.items()})
     recorded = torch.tensor(document["probe"]["logits"], dtype=torch.float32)
     logits = _probe(network, preprocessing.image_size)
     if recorded.shape != logits.shape or not torch.isfinite(recorded).all():

@@ -35,6 +35,7 @@ class Transfer:
     found: Recognised | None
     target: Recognised | None = None
     target_dialect: str = OWN
+    place: Path = Path()
     written: tuple[Path, ...] = ()
     proof: dict[str, Any] | None = None
     regraphed: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Transfer:
 
     def write(self, path: Path) -> None:
         """Write the target: our model file, or a file of the dialect that `check` was given. Raises ModelFileError."""
+        self.place = path
         if self.target_dialect != OWN:
             self.written = convert.write(self.model, path, self.target_dialect, keep=self.files)
             return
@@ -94,7 +96,7 @@ class Transfer:
         if self.found is not None:
             proofs.append(certificate(self.found.file, self.found.dialect.name, self._as_written(), self.written))
         if self.target_dialect != OWN:
-            again = recognise(open_file(self.written[0]), self.target_dialect)
+            again = recognise(open_file(self.place), self.target_dialect)
             network = self.model.network
             proofs.append(certificate(again.file, self.target_dialect, network, self.written, self.files))
         documents = sorted(proofs, key=lambda proof: bool(proof["holds"]))  # a failing one first

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from resnets.architecture import Plan, ResNetSpec, plan
+from resnets.architecture.catalog import CATALOG, same_network
 from resnets.architecture.catalog import names as catalog_names
 from resnets.data.preprocess import MAX_SIZE, Preprocessing
 from resnets.errors import ModelFileError
 from resnets.weights.dialects.base import Dialect, Naming, Part
+from resnets.weights.dialects.keras_config import compare, layers
 from resnets.weights.files.keras_write import VARIABLES, numbered, write_keras
 from resnets.weights.files.stored import Foreign, Stored, unusable
 
@@ -35,12 +37,17 @@ V2 = {  # a norm belongs to the convolution before it, as in v1
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 LAYER = {"weight": "kernel", "bias": "bias"}
 
-# Classes of layers that do nothing to a picture besides what the plan says. The random ones rest outside of training.
-KNOWN = {
-    *("InputLayer", "Functional", "Model", "Sequential", "ZeroPadding2D", "Conv2D", "BatchNormalization"),
-    *("Activation", "ReLU", "Softmax", "Add", "MaxPooling2D", "GlobalAveragePooling2D", "Flatten", "Dropout", "Dense"),
+GROUPS = {  # of a class of layers in a file
+    "InputLayer": "input_layer",
+    "ZeroPadding2D": "zero_padding2d",
+    "Conv2D": "conv2d",
+    "BatchNormalization": "batch_normalization",
+    "Activation": "activation",
+    "MaxPooling2D": "max_pooling2d",
+    "Add": "add",
+    "GlobalAveragePooling2D": "global_average_pooling2d",
+    "Dense": "dense",
 }
-RANDOM = "Random"
 
 
 class Keras(Dialect):
@@ -54,8 +61,8 @@ class Keras(Dialect):
     def prepare(self, file: Foreign) -> Foreign:
         """Without the counters of layers that draw random numbers, and with the names that files of Keras 3.0 lack."""
         floats = {name: t for name, t in file.tensors.items() if t.dtype.is_floating_point}
-        layers = {name.partition("/")[0] for name in floats}
-        return replace(file, tensors=_with_names(file, floats, layers) if "conv2d" in layers else floats)
+        owners = {name.partition("/")[0] for name in floats}
+        return replace(file, tensors=_with_names(file, floats, owners) if "conv2d" in owners else floats)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """That of v1 or of v2, and the head under whatever name it has."""
@@ -65,32 +72,21 @@ class Keras(Dialect):
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """The rules of keras.applications, and the norms' numbers where a configuration states them."""
         norms = [s for kind, s in _settings(file) if kind == "BatchNormalization"]
-        epsilon, momentum = (_same(file, norms, *field) for field in (("epsilon", 1.001e-5), ("momentum", 0.99)))
+        epsilon = _same(file, norms, "epsilon", 1e-3) if norms else 1.001e-5
+        momentum = _same(file, norms, "momentum", 0.99) if norms else 0.99
         fields = {"pool_padding": "zero", "norm_eps": epsilon, "norm_momentum": round(1 - momentum, 9)}
         if _is_v2(file):
             return fields | {"order": "pre", "stride_unit": "last", "bias": "unnormed"}
         return fields | {"order": "post", "stride_conv": "first", "bias": "always"}
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
-        """The configuration must hold no layer that the plan has not, and stride where the plan does."""
-        strides = {names[f"{row.role}.weight"]: row.stride for row in plan.rows if row.kind == "conv"}
-        for kind, settings in _settings(file):
-            name = settings.get("name")
-            activation, stride = settings.get("activation"), settings.get("strides")
-            wanted = strides.get(f"{name}/kernel")
-            if kind not in KNOWN and not kind.startswith(RANDOM):
-                why = f"a layer {kind[:40]!r}"
-            elif kind == "Activation" and activation not in ("relu", "linear", "softmax"):
-                why = f"the activation {str(activation)[:40]!r}"
-            elif wanted and stride not in (wanted, [wanted, wanted]):
-                why = f"the strides {str(stride)[:40]!r} in {name}"
-            else:
-                continue
-            raise unusable(
-                file.path,
-                f"its configuration has {why}, which keras.applications' ResNets have not; if that does not "
-                "matter, save the weights alone (model.save_weights)",
-            )
+        """The configuration, where there is one, must describe the plan's network."""
+        if "keras" in file.documents:
+            if not _builds(plan.spec):
+                raise unusable(
+                    file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
+                )
+            compare(file.path, file.documents["keras"], plan)
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
@@ -111,7 +107,12 @@ class Keras(Dialect):
         return Preprocessing(image_size=size, channels="BGR", mean=(blue, green, red), std=(unit, unit, unit), **resize)
 
     def naming(self, plan: Plan) -> Naming:
-        """As keras.applications names its layers."""
+        """As keras.applications names its layers. Raises ModelFileError for a network that it does not build."""
+        if not _builds(plan.spec):
+            raise ModelFileError(
+                "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
+                "networks of the catalog; choose another --to."
+            )
         return _naming(V2 if plan.spec.order == "pre" else V1, "predictions")
 
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
@@ -124,11 +125,11 @@ class Keras(Dialect):
         return (path,)
 
 
-def _with_names(file: Foreign, tensors: Mapping[str, Stored], layers: set[str]) -> dict[str, Stored]:
+def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) -> dict[str, Stored]:
     """The tensors of a file that knows its layers by class and number only, as Keras before 3.4 saves weights."""
     for network in catalog_names("keras_*"):
         known = {group: name for group, kind, name in numbered(_layers(plan(network))) if kind in VARIABLES}
-        if known.keys() == layers:  # how many there are tells the network; all shapes are compared with it later
+        if known.keys() == owners:  # how many there are tells the network; all shapes are compared with it later
             parts = ((name.partition("/"), stored) for name, stored in tensors.items())
             return {f"{known[layer]}/{variable}": stored for (layer, _, variable), stored in parts}
     raise unusable(
@@ -136,6 +137,13 @@ def _with_names(file: Foreign, tensors: Mapping[str, Stored], layers: set[str]) 
         "it numbers its layers (conv2d, conv2d_1, ...) instead of naming them, and is none of keras.applications' "
         "networks; save the model as .keras, or its weights with Keras 3.4 or later",
     )
+
+
+def _builds(spec: ResNetSpec) -> bool:
+    """Whether keras.applications' code makes such networks, of whatever size."""
+    own = CATALOG["keras_resnet50v2" if spec.order == "pre" else "keras_resnet50"]
+    sizes = {key: getattr(spec, key) for key in ("depths", "widths", "stem_width", "norm_eps")}
+    return same_network(replace(own, **sizes), spec)
 
 
 def _is_v2(file: Foreign) -> bool:
@@ -154,38 +162,8 @@ def _naming(parts: Mapping[str, str], head: str) -> Naming:
 
 
 def _layers(p: Plan) -> Iterator[tuple[str, str]]:
-    """(class, name) of the layers in the order of `model.layers`: by depth, then as they were created."""
-    v2 = p.spec.order == "pre"
-    norm, relu, pad = "batch_normalization", "activation", "zero_padding2d"
-    yield from (("input_layer", "input_layer"), (pad, "conv1_pad"), ("conv2d", "conv1_conv"))
-    if not v2:
-        yield from ((norm, "conv1_bn"), (relu, "conv1_relu"))
-    yield from ((pad, "pool1_pad"), ("max_pooling2d", "pool1_pool"))
-    pools = 0
-    for s, stage in enumerate(p.stages, start=2):
-        for u, unit in enumerate(stage, start=1):
-            b = f"conv{s}_block{u}"
-            if v2:
-                yield from ((norm, f"{b}_preact_bn"), (relu, f"{b}_preact_relu"))
-            yield from (("conv2d", f"{b}_1_conv"), (norm, f"{b}_1_bn"), (relu, f"{b}_1_relu"))
-            if v2:
-                yield pad, f"{b}_2_pad"
-            yield from (("conv2d", f"{b}_2_conv"), (norm, f"{b}_2_bn"), (relu, f"{b}_2_relu"))
-            kinds = [row.kind for row in unit.shortcut]
-            if "conv" in kinds:
-                yield "conv2d", f"{b}_0_conv"
-            elif "subsample" in kinds:  # the one layer without a name of its own
-                yield "max_pooling2d", f"max_pooling2d_{pools}" if pools else "max_pooling2d"
-                pools += 1
-            yield "conv2d", f"{b}_3_conv"
-            if not v2:
-                yield from ((norm, f"{b}_0_bn"),) if "conv" in kinds else ()
-                yield from ((norm, f"{b}_3_bn"), ("add", f"{b}_add"), (relu, f"{b}_out"))
-            else:
-                yield "add", f"{b}_out"
-    if v2:
-        yield from ((norm, "post_bn"), (relu, "post_relu"))
-    yield from (("global_average_pooling2d", "avg_pool"), ("dense", "predictions"))
+    """(class as Keras names files' groups, name) of the layers in the order of `model.layers`."""
+    return ((GROUPS[layer.kind], layer.name) for layer in layers(p))
 
 
 def _settings(file: Foreign) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -200,8 +178,8 @@ def _settings(file: Foreign) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _same(file: Foreign, layers: list[Mapping[str, Any]], key: str, default: float) -> float:
-    """What all layers have in common. Raises ModelFileError where they differ or make no sense."""
-    values = [settings.get(key, default) for settings in layers] or [default]
+    """What all layers have in common; `default` is Keras's. Raises ModelFileError where they differ or it is odd."""
+    values = [settings.get(key, default) for settings in layers]
     if values != values[:1] * len(values) or not isinstance(values[0], int | float) or not 0 < values[0] < 1:
         raise unusable(file.path, f"its configuration gives its norms the {key} {str(values[0])[:40]!r} and others")
     return values[0]

@@ -38,6 +38,22 @@ V2 = {
 KNOWN = re.compile(
     r"(tv_|gluon_|ssl_|swsl_|ig_)?((wide_)?resnet\d+[cd]?(_2|_v1[bcd])?|resnext\d+d?_\d+x\d+d|resnetv2_\d+d?)"
 )
+# Those of the catalog that timm 1.0 registers.
+REGISTERED = {
+    *("resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnet18d", "resnet26d", "resnet34d", "resnet50d", "resnet101d", "resnet152d", "resnet200d"),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    *("resnetv2_50", "resnetv2_101", "resnetv2_152"),
+}
+# Arguments of a configuration that names and shapes show as well, or that matter in training alone.
+SHOWN = {
+    *("block", "layers", "channels", "num_classes", "in_chans", "cardinality", "base_width", "stem_width", "stem_chs"),
+    *("width_factor", "bottle_ratio", "basic"),
+    *("drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last"),
+}
+SHOWN_V1 = {"stem_type", "avg_down"}  # in resnetv2 neither the stem's padding nor the shortcut's pool has a name
+USUAL = {"global_pool": "avg", "output_stride": 32, "act_layer": "relu"}  # others, as they are where nothing is said
+CROPS = {"center": "shorter", "squash": "stretch"}
 
 
 class Timm(Dialect):
@@ -46,6 +62,10 @@ class Timm(Dialect):
     name: ClassVar = "timm"
     containers: ClassVar = ("torch", "safetensors")
     writes: ClassVar = "a folder"
+
+    def claims(self, file: Foreign) -> bool:
+        """A configuration of timm's hub names its architecture."""
+        return "architecture" in file.documents.get("config", {})
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the wrappings of training scripts; the averaged weights where there are two sets."""
@@ -63,10 +83,21 @@ class Timm(Dialect):
         return {"shortcut": "avgpool"} if _averages(file) or "stem.conv1.weight" in file.tensors else {}
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
-        """The architecture that the configuration names must be one whose graph is known."""
-        architecture = str(file.documents.get("config", {}).get("architecture", "resnet18"))
+        """The configuration must name an architecture whose graph is known, and change nothing that does not show."""
+        config = file.documents.get("config", {})
+        architecture = str(config.get("architecture", "resnet18"))
         if not KNOWN.fullmatch(architecture):
             raise unusable(file.path, f"timm's {architecture} runs another graph with the same tensors")
+        arguments, pretrained = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
+        if not isinstance(arguments, dict) or not isinstance(pretrained, dict):
+            raise unusable(file.path, "model_args and pretrained_cfg of its config.json are tables, and here are not")
+        pools = [("global_pool", place.get("global_pool")) for place in (config, pretrained)]
+        shown = SHOWN | SHOWN_V1 if plan.spec.order == "post" else SHOWN
+        for key, value in [*arguments.items(), *pools]:
+            if value is not None and key not in shown and value != USUAL.get(key):
+                raise unusable(
+                    file.path, f"its config.json sets {key[:50]}, which is another graph with the same tensors"
+                )
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """That of config.json's pretrained_cfg, else the usual one."""
@@ -74,21 +105,24 @@ class Timm(Dialect):
         if not config:
             return super().preprocessing(file, spec)
         try:
-            size = config["input_size"][1]
+            _, size, width = config["input_size"]
+            if width != size:
+                raise ValueError("its pictures are not square")
             return Preprocessing(
                 image_size=size,
+                resize=CROPS.get(crop := config.get("crop_mode", "center"), crop),
                 resize_to=math.floor(size / config.get("crop_pct", 0.875)),
                 interpolation=config.get("interpolation", "bilinear"),
                 mean=tuple(config.get("mean", IMAGENET_MEAN)),
                 std=tuple(config.get("std", IMAGENET_STD)),
             )
-        except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError, DataError) as problem:
-            raise unusable(file.path, f"its pretrained_cfg makes no sense ({problem})") from problem
+        except (TypeError, ValueError, KeyError, ArithmeticError, DataError) as problem:
+            raise unusable(file.path, f"its pretrained_cfg cannot be followed ({problem})") from problem
 
     def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
         """Those of config.json, which few files have."""
         labels = file.documents.get("config", {}).get("label_names")
-        known = isinstance(labels, list) and len(set(map(str, labels))) == count
+        known = isinstance(labels, list) and len(labels) == len(set(map(str, labels))) == count
         return tuple(map(str, labels)) if known else super().classes(file, count)
 
     def naming(self, plan: Plan) -> Naming:
@@ -107,7 +141,7 @@ class Timm(Dialect):
         """config.json as timm's hub has it. Raises ModelFileError for a network that timm has not."""
         p, wanted = model.network.plan, model.preprocessing
         architecture = name_of(p.spec)
-        if not architecture or not KNOWN.fullmatch(architecture):
+        if architecture not in REGISTERED:
             raise ModelFileError(
                 f"timm has no network that is {architecture or 'this custom one'}: choose another --to."
             )
@@ -118,7 +152,7 @@ class Timm(Dialect):
             "fixed_input_size": False,
             "interpolation": wanted.interpolation,
             "crop_pct": wanted.image_size / wanted.resize_to,
-            "crop_mode": "center",
+            "crop_mode": {resize: mode for mode, resize in CROPS.items()}[wanted.resize],
             "mean": list(wanted.mean),
             "std": list(wanted.std),
             "num_classes": p.num_classes,

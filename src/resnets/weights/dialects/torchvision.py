@@ -47,10 +47,13 @@ class Torchvision(Dialect):
             say("Its first convolution is 3x3: taken for CIFAR's stem, with stride 1 and no pool behind it.")
 
     def documents(self, model: Model) -> dict[str, Any]:
-        """None. Raises ModelFileError for a stem that its code does not build."""
-        stem = model.network.plan.spec.stem
-        if stem != "imagenet":
-            raise ModelFileError(f"torchvision has no network with stem={stem!r}: choose another --to.")
+        """None. Raises ModelFileError for a network that its code does not build."""
+        spec = model.network.plan.spec
+        for name, value in (("stem", "imagenet"), ("bias", "never")):
+            if getattr(spec, name) != value:
+                raise ModelFileError(
+                    f"torchvision has no network with {name}={getattr(spec, name)!r}: choose another --to."
+                )
         return {}
 
     def naming(self, plan: Plan) -> Naming:

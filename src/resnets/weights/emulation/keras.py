@@ -1,7 +1,7 @@
 """keras.applications' residual networks in float64, executed from a file's variables as Keras's own code defines them.
 
 Rules: keras/applications/resnet.py, with the variables' own layout (kernels H, W, I, O). Epsilon and strides are
-those of the file's configuration where it has one.
+those of the file's configuration where it has one, or Keras's defaults where that leaves them out.
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ class _Graph:
             self.value(f"{name}/{variable}").reshape(-1, 1, 1)
             for variable in ("gamma", "beta", "moving_mean", "moving_variance")
         )
-        epsilon = self.settings.get(name, {}).get("epsilon", EPSILON)
+        epsilon = self.settings[name].get("epsilon", 1e-3) if name in self.settings else EPSILON
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon <= 1:
             raise unusable(self.file.path, f"its configuration gives {name} the epsilon {epsilon!r}")
         return (x - mean) / torch.sqrt(variance + epsilon) * gamma + beta
 
     def stride(self, name: str, default: int) -> int:
-        stride = self.settings.get(name, {}).get("strides", default)
+        stride = self.settings[name].get("strides", 1) if name in self.settings else default
         if isinstance(stride, list) and stride and stride == stride[:1] * 2:
             stride = stride[0]
         if type(stride) is not int or not 1 <= stride <= MAX_STRIDE:

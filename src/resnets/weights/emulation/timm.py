@@ -14,18 +14,15 @@ from resnets.weights.emulation.torch_modules import Modules, stem_pool
 from resnets.weights.emulation.torchvision import branch
 from resnets.weights.files.stored import Foreign, unusable
 
-# Arguments of a configuration that change nothing but sizes, which the tensors show as well.
+# Arguments of a configuration that change nothing but sizes, which the tensors show as well, or the training.
 SIZES = {
-    "block",
-    "layers",
-    "channels",
-    "num_classes",
-    "in_chans",
-    "cardinality",
-    "base_width",
-    "stem_width",
-    "stem_chs",
+    *("block", "layers", "channels", "num_classes", "in_chans", "cardinality", "base_width", "stem_width", "stem_chs"),
+    *("stem_type", "avg_down", "width_factor", "bottle_ratio", "basic"),
+    *("drop_rate", "drop_path_rate", "drop_block_rate", "zero_init_last"),
+    "global_pool",  # no size, but timm always writes it
 }
+HIDDEN_V2 = {"stem_type", "avg_down"}  # of which resnetv2's names tell too little
+USUAL = {"global_pool": "avg", "output_stride": 32, "act_layer": "relu"}  # what is executed
 
 
 def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
@@ -33,10 +30,20 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
 
     Raises ModelFileError for a configuration whose arguments change the graph.
     """
-    arguments = file.documents.get("config", {}).get("model_args", {})
-    if other := sorted(set(arguments) - SIZES):
-        raise unusable(file.path, f"its config.json sets {', '.join(other)}, which is not emulated; install timm")
     net = Modules(file)
+    config = file.documents.get("config", {})
+    arguments, pretrained = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
+    known = SIZES - HIDDEN_V2 if "stages" in net else SIZES
+    pools = [("global_pool", place.get("global_pool")) for place in (config, pretrained)]
+    other = {
+        key
+        for key, value in [*arguments.items(), *pools]
+        if value is not None and (value != USUAL[key] if key in USUAL else key not in known)
+    }
+    if other:
+        raise unusable(
+            file.path, f"its config.json sets {', '.join(sorted(other))}, which is not emulated; install timm"
+        )
     return _resnetv2(net, x) if "stages" in net else _resnet(net, x)
 
 

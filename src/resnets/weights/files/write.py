@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 
 from resnets.errors import ModelFileError
+from resnets.weights.container import whole
 from resnets.weights.files import DOCUMENTS
 from resnets.weights.files.safetensors_file import write_safetensors
 from resnets.weights.files.stored import Foreign
 from resnets.weights.files.torch_file import write_torch
+
+FILES = (
+    *(".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors", ".h5", ".keras", ".onnx"),
+    *(".caffemodel", ".prototxt", ".json"),
+)
 
 
 def write_torch_family(path: Path, file: Foreign) -> tuple[Path, ...]:
@@ -25,16 +31,21 @@ def write_torch_family(path: Path, file: Foreign) -> tuple[Path, ...]:
 
 
 def write_folder(path: Path, file: Foreign) -> tuple[Path, ...]:
-    """A folder of model.safetensors and the documents, as the hubs have them."""
-    if path.suffix:
+    """A folder of model.safetensors and the documents, as the hubs have them; each file whole, or not at all.
+
+    The weights are written last, as they make it a model's folder, and are the first of the paths. Raises
+    ModelFileError when it cannot be written, or is named like a file; other suffixes are part of a name
+    ("resnet50.a1_in1k").
+    """
+    if path.suffix.lower() in FILES:
         raise ModelFileError(f"{path} looks like a file, and this dialect is a folder: leave the suffix out.")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        written = write_torch_family(path / "model.safetensors", file)
-        for key, document in file.documents.items():
-            (path / DOCUMENTS[key]).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-            written += (path / DOCUMENTS[key],)
     except OSError as problem:
         why = problem.strerror or str(problem)
         raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
-    return written
+    documents = {path / DOCUMENTS[key]: document for key, document in file.documents.items()}
+    for place, document in documents.items():
+        with whole(place) as text:
+            text.write((json.dumps(document, indent=2) + "\n").encode())
+    return (*write_torch_family(path / "model.safetensors", file), *documents)
