@@ -106,6 +106,10 @@ class TestCompare:
         found = compare(plan("resnet18"), plan("plain34"), ("A", "B"))
         assert found.sentence.startswith("B differs from A in depths and shortcut. It has 1.85 times the parameters")
 
+    def test_a_difference_too_small_for_a_ratio_is_counted(self):
+        found = compare(plan("caffe_resnet50"), plan("keras_resnet50"), ("A", "B"))
+        assert found.sentence.endswith("It has 26,496 parameters more and equally many MACs.")
+
     def test_the_same_network(self):
         found = compare(plan("resnet18"), plan("resnet18"), ("A", "B"))
         assert (found.choices, found.sentence) == ({}, "A and B are the same network.")

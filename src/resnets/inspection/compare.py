@@ -65,7 +65,9 @@ def _sentence(one: Plan, other: Plan, names: tuple[str, str], choices: list[str]
 
 
 def _ratio(new: int, old: int, what: str) -> str:
-    return f"equally many {what}" if new == old else f"{new / old:.3g} times the {what}"
+    if f"{new / old:.3g}" == "1":
+        return f"equally many {what}" if new == old else f"{abs(new - old):,} {what} {'more' if new > old else 'fewer'}"
+    return f"{new / old:.3g} times the {what}"
 
 
 def _stages(plan: Plan) -> Iterator[Part]:
