@@ -143,7 +143,8 @@ def _misbehave(path: Path) -> None:
     ],
 )
 def test_the_harness_finds(byte: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fuzz.SECONDS", 0.5)
+    if byte == b"H":
+        monkeypatch.setattr("fuzz.SECONDS", 0.5)
     with pytest.raises(AssertionError, match=says):
         fuzz(_misbehave, b"zzz", ".bin", 1, 0, keep=tmp_path, inside=lambda *_: byte)  # seed 0 takes the hook
     assert [path.read_bytes() for path in tmp_path.rglob("input.bin")] == [byte]

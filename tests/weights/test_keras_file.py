@@ -31,7 +31,7 @@ def refused(tmp_path: Path, content: bytes, says: str) -> None:
     start = time.process_time()
     with pytest.raises(ModelFileError, match=says) as caught:
         read_all(open_keras)(path)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 8  # a burst takes minutes; the two seconds are the fuzz harness's to watch
     assert str(path) in str(caught.value)
     assert str(caught.value).isprintable()
 
