@@ -106,8 +106,6 @@ def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:
     Raises ModelFileError when it would not be recognised as the network that it is.
     """
     target = dialect_of(dialect)
-    if not target.writes:
-        raise ModelFileError(f"{dialect} files are read, not written: choose another --to.")
     p = model.network.plan
     naming = target.naming(p)
     tensors = {}

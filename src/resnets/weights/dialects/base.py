@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
+from resnets.errors import ModelFileError
 from resnets.weights.files.stored import Foreign
 from resnets.weights.modelfile import Model
 
@@ -49,12 +50,15 @@ class Part:
 
 
 class Dialect:
-    """One world's way with residual networks. Subclasses say what differs from torch's ways."""
+    """One world's way with residual networks. Subclasses say what differs from torch's ways.
+
+    A dialect that is read only leaves out `writes`, `naming` and `write`.
+    """
 
     name: ClassVar[str]
     containers: ClassVar[tuple[str, ...]]  # that its files come in (`Foreign.container`)
     transposed: ClassVar[bool] = False  # kernels are (H, W, I, O) and the head is (I, O)
-    writes: ClassVar[str] = ""  # what `write` makes of a path, for --help and errors; "" for read only
+    writes: ClassVar[str] = ""  # what kind of path `write` makes
 
     def claims(self, file: Foreign) -> bool:
         """Whether the file says that it is of this dialect, whatever other dialects can make of its tensors."""
@@ -66,7 +70,7 @@ class Dialect:
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """The ways in which names may run in this (prepared) file; none if it cannot be of this dialect."""
-        raise NotImplementedError
+        raise NotImplementedError  # what a dialect is, is its names
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """The fields of the spec that shapes do not show."""
@@ -84,8 +88,8 @@ class Dialect:
         """Compare what else the file says of its graph with the plan. Raises ModelFileError where they differ."""
 
     def naming(self, plan: Plan) -> Naming:
-        """The names that a network gets when it is written."""
-        raise NotImplementedError
+        """The names that a network gets when it is written. Raises ModelFileError where that world has none."""
+        raise ModelFileError(f"{self.name} files are read, not written: choose another --to.")
 
     def head_shape(self, plan: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape in which the head's weight (already transposed, if need be) is written."""
@@ -97,7 +101,7 @@ class Dialect:
 
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """Write the tensors and documents of `file`; the paths written. Raises ModelFileError."""
-        raise NotImplementedError
+        raise ModelFileError(f"{self.name} files are read, not written: choose another --to.")
 
 
 def torch_naming(parts: Mapping[str, str], unit: str) -> Naming:
