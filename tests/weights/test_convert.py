@@ -15,7 +15,7 @@ from resnets.errors import ModelFileError, SpecError
 from resnets.network import create
 from resnets.weights import Model, load, save
 from resnets.weights.convert import read, write
-from resnets.weights.dialects import DIALECTS
+from resnets.weights.dialects import DIALECTS, Dialect
 from resnets.weights.files.torch_file import write_torch
 
 SMALL = {"depths": (2, 1, 2), "widths": (8, 16, 16), "stem_width": 8}
@@ -95,7 +95,7 @@ def test_there_and_back_is_bit_equal_and_detected(tmp_path, name):
 
 def test_every_written_dialect_has_a_round_trip():
     tested = {dialect for dialect, *_ in {**WRITTEN, **FULL}.values()}
-    assert tested == {name for name, dialect in DIALECTS.items() if dialect.writes}
+    assert tested == {name for name, dialect in DIALECTS.items() if type(dialect).write is not Dialect.write}
 
 
 def state(spec: ResNetSpec, tmp_path: Path, dialect: str = "torchvision") -> dict[str, torch.Tensor]:

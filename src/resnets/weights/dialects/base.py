@@ -52,13 +52,12 @@ class Part:
 class Dialect:
     """One world's way with residual networks. Subclasses say what differs from torch's ways.
 
-    A dialect that is read only leaves out `writes`, `naming` and `write`.
+    A dialect that is read only leaves out `naming` and `write`.
     """
 
     name: ClassVar[str]
     containers: ClassVar[tuple[str, ...]]  # that its files come in (`Foreign.container`)
     transposed: ClassVar[bool] = False  # kernels are (H, W, I, O) and the head is (I, O)
-    writes: ClassVar[str] = ""  # what kind of path `write` makes
 
     def claims(self, file: Foreign) -> bool:
         """Whether the file says that it is of this dialect, whatever other dialects can make of its tensors."""

@@ -60,7 +60,6 @@ class Caffe(Dialect):
 
     name: ClassVar = "caffe"
     containers: ClassVar = ("caffe",)
-    writes: ClassVar = ".caffemodel, and its .prototxt beside it"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that are not there."""

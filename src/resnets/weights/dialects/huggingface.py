@@ -35,7 +35,6 @@ class HuggingFace(Dialect):
 
     name: ClassVar = "huggingface"
     containers: ClassVar = ("torch", "safetensors")
-    writes: ClassVar = "a folder"
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way."""

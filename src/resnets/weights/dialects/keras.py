@@ -56,7 +56,6 @@ class Keras(Dialect):
     name: ClassVar = "keras"
     containers: ClassVar = ("keras",)
     transposed: ClassVar = True
-    writes: ClassVar = ".weights.h5, or .h5 as of Keras 2"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the counters of layers that draw random numbers, and with the names that files of Keras 3.0 lack."""

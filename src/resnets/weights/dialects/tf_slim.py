@@ -58,7 +58,6 @@ class TFSlim(Dialect):
     name: ClassVar = "tf_slim"
     containers: ClassVar = ("tensorflow",)
     transposed: ClassVar = True
-    writes: ClassVar = "a checkpoint's prefix, such as model.ckpt"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without what belongs to the training; averages of weights stand in where the weights themselves are gone."""

@@ -61,7 +61,6 @@ class Timm(Dialect):
 
     name: ClassVar = "timm"
     containers: ClassVar = ("torch", "safetensors")
-    writes: ClassVar = "a folder"
 
     def claims(self, file: Foreign) -> bool:
         """A configuration of timm's hub names its architecture."""

@@ -31,7 +31,6 @@ class Torchvision(Dialect):
 
     name: ClassVar = "torchvision"
     containers: ClassVar = ("torch", "safetensors")
-    writes: ClassVar = ".pth or .safetensors"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the wrappings of training scripts."""

@@ -29,7 +29,6 @@ class Tutorial(Dialect):
 
     name: ClassVar = "tutorial"
     containers: ClassVar = ("torch",)
-    writes: ClassVar = ".pth"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the wrappings of training scripts."""
