@@ -22,8 +22,11 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPIm
 from resnets.data.labels import printable
 from resnets.errors import ImageError, UnreadableError
 
-VERSION = 1
-"""Counts up when the same bytes begin to give other pixels. Caches and model files record it."""
+VERSION = 2
+"""Counts up when the same bytes begin to give other pixels. Caches and model files record it.
+
+2: tall pictures are resampled columns first, as all others (before, it depended on Pillow).
+"""
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused by their header: decoded, one would take more than 256 MB."""

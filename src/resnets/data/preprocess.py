@@ -6,6 +6,7 @@ so that whoever has the file prepares pictures exactly as they were prepared in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -23,6 +24,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_SIZE = 8192  # of the network's input: a wrong number in a file must not take all memory
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_SUPPORT = {"bilinear": 1, "bicubic": 2}  # pixels that a filter reaches to either side, at equal size
 Triple = tuple[float, float, float]
 
 
@@ -156,9 +158,17 @@ class Preprocessing:
             return np.array(image.crop((left, top, left + self.image_size, top + self.image_size)))
         across, down = (side * self.image_size / self.resize_to for side in sides)
         x, y = (width - across) / 2, (height - down) / 2
-        box = (x, y, x + across, y + down)
-        size = (self.image_size, self.image_size)
-        return np.array(image.resize(size, _FILTERS[self.interpolation], box=box))
+        size, resample = self.image_size, _FILTERS[self.interpolation]
+        # Columns are resampled first, and rounded. For tall pictures Pillow's order depends on its version and their
+        # size, which moves pixels by up to 6 of 255: there each of the two passes is a call of its own, unless what
+        # lies between them would be larger than a picture may be.
+        reach = math.ceil(_SUPPORT[self.interpolation] * max(down / size, 1)) + 1
+        top, bottom = max(math.floor(y) - reach, 0), min(math.ceil(y + down) + reach, height)
+        if height > width and (bottom - top) * size <= decode.MAX_PIXELS:
+            rows = image.crop((0, top, width, bottom)) if (top, bottom) != (0, height) else image
+            image = rows.resize((size, bottom - top), resample, box=(x, 0, x + across, bottom - top))
+            x, y, across = 0, y - top, size
+        return np.array(image.resize((size, size), resample, box=(x, y, x + across, y + down)))
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
         """(x / 255 - mean) / std, on the device of ``batch``.
