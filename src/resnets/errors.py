@@ -46,6 +46,12 @@ class TrainingError(ResnetsError):
     exit_status = 1
 
 
+class ExportError(ResnetsError):
+    """A file that was written and does not say what its source says, or a precision that costs too much accuracy."""
+
+    exit_status = 1
+
+
 class FetchError(ResnetsError):
     """A download that did not arrive whole."""
 

@@ -7,8 +7,12 @@ import os
 import platform
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from resnets.errors import ResnetsError
 
 
 def keep_memory() -> bool:
@@ -25,6 +29,15 @@ def keep_memory() -> bool:
         return False
     m_mmap_max, m_trim_threshold, m_top_pad = -4, -1, -2  # <malloc.h>
     return all((mallopt(m_mmap_max, 0), mallopt(m_trim_threshold, -1), mallopt(m_top_pad, 64 << 20)))
+
+
+def needs(module: str, extra: str) -> ModuleType:
+    """A package that only some need. Raises ResnetsError with the command that installs the extra it belongs to."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ResnetsError(f'The package {package} is missing: pip install "resnets[{extra}]".') from error
 
 
 def cores() -> int:
@@ -61,8 +74,6 @@ def fastest_precision(device: str) -> str:
 def pick_device(wanted: str = "auto") -> str:
     """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ResnetsError for one not there."""
     import torch
-
-    from resnets.errors import ResnetsError
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":

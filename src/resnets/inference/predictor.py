@@ -6,11 +6,14 @@ batches are in memory, however many pictures there are.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, cast
@@ -23,6 +26,7 @@ from torch import Tensor
 from resnets.data.decode import as_rgb, decode
 from resnets.data.sources import LARGEST, check_size, opened
 from resnets.errors import ImageError, ModelFileError
+from resnets.inference import engines
 from resnets.machine import cores
 from resnets.weights import Model
 from resnets.weights import load as load_model
@@ -42,6 +46,8 @@ class Classifier:
     """A network with everything that its predictions depend on.
 
     network         in evaluation mode, float32, channels_last memory
+    engine          what executes it: the torch engine in float32, or what `use` was given. Engines have a copy of the
+                    weights; the torch engine is made again when those of the network have changed, others are not
     classes         names in the order of the logits
     preprocessing   from a picture to the network's input
     calibration     "temperature" and "unsure", as in `resnets.weights.Model`
@@ -62,6 +68,40 @@ class Classifier:
         self.preprocessing = model.preprocessing
         self.calibration = model.calibration
         self.provenance = model.provenance
+        self._tensors = list(self.network.state_dict(keep_vars=True).values())
+        self._chosen: engines.Engine | None = None
+        self._default: tuple[object, engines.Engine] | None = None
+
+    @property
+    def engine(self) -> engines.Engine:
+        """What executes the network."""
+        if self._chosen is not None:
+            return self._chosen
+        # What torch counts up at every change in place, and what changes when a tensor gets other memory.
+        stamp = [(tensor.data_ptr(), tensor._version) for tensor in self._tensors]
+        if self._default is None or self._default[0] != stamp:
+            self._default = stamp, engines.make("torch", self.network, image_size=self.preprocessing.image_size)
+        return self._default[1]
+
+    def use(self, engine: engines.Engine) -> None:
+        """Let `engine`, made for this very network, execute it from now on."""
+        self._chosen = engine
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal digits that change with anything that a prediction depends on, the engine left aside."""
+        found = hashlib.sha256(
+            json.dumps(
+                [self.network.plan.spec.to_dict(), self.classes, self.preprocessing.to_dict(), dict(self.calibration)]
+            ).encode()
+        )
+        tensors = dict(self.network.state_dict())
+        if self.preprocessing.mean_image is not None:
+            tensors["mean_image"] = torch.from_numpy(self.preprocessing.mean_image)
+        for name in sorted(tensors):
+            found.update(name.encode())
+            found.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return found.hexdigest()
 
     def logits(self, pixels: np.ndarray) -> Tensor:
         """The network's answer to (N, S, S, 3) uint8 as `preprocessing.pixels` gives them.
@@ -69,10 +109,7 @@ class Classifier:
         Returns (N, classes) float32 on the CPU, not yet divided by the temperature.
         """
         batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-        device = next(self.network.parameters()).device
-        # Predictions are float32 by promise, also where the caller holds an autocast open.
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            return self.network(self.preprocessing.normalise(batch.to(device))).cpu()  # type: ignore[no-any-return]
+        return self.engine(self.preprocessing.normalise(batch))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax(logits / temperature) over the classes, (N, classes) float64."""

@@ -56,7 +56,7 @@ def _max_pool(row: Row) -> nn.Module:
     return nn.MaxPool2d(row.kernel, row.stride, padding=int(row.padding))
 
 
-def _same_padding(x: Tensor, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int, int]:
+def same_padding(x: Tensor, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int, int, int]:
     """TensorFlow's SAME for a square kernel, as (left, right, top, bottom); an odd rest goes right and below."""
     height, width = (
         max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0) for size in x.shape[2:]
@@ -69,7 +69,7 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""
-        padding = _same_padding(x, self.kernel_size[0], self.stride[0], self.dilation[0])
+        padding = same_padding(x, self.kernel_size[0], self.stride[0], self.dilation[0])
         return super().forward(F.pad(x, padding))
 
 
@@ -82,7 +82,7 @@ class SameMaxPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
-        padding = _same_padding(x, self.kernel, self.stride)
+        padding = same_padding(x, self.kernel, self.stride)
         return F.max_pool2d(F.pad(x, padding, value=-torch.inf), self.kernel, self.stride)
 
 

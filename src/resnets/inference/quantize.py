@@ -1,0 +1,216 @@
+"""Static post-training quantisation: from calibration images to the grid of every value.
+
+Activations are uint8 with one grid for each value, weights are int8 with one scale for each output channel; the head
+stays float32. The same numbers drive the torch engine and every exported file, so that all of them round alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor
+
+from resnets.errors import ModelFileError
+from resnets.inference.lower import INPUT, Graph, Step
+from resnets.inference.runner import Kernel, Runner
+
+LEVELS = 255  # of uint8: q = 0..255
+BEFORE_ADD = ":before_add"
+"""Suffix of the value that a convolution with an addend gives before the addition."""
+
+_KEEPING = ("max_pool", "subsample", "pad")  # steps whose output lies on the grid of their input
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantisation:
+    """Which real numbers each value's grid spans, and which convolutions stay float.
+
+    ranges      name of a value -> (least, largest), with least <= 0 <= largest, so that zero is on the grid
+    floats      names of convolutions that are not quantised
+    images      how many images the ranges come from
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    floats: frozenset[str] = frozenset()
+    images: int = 0
+
+    def grid(self, value: str) -> tuple[float, int]:
+        """(scale, zero_point) of uint8: real = scale * (q - zero_point)."""
+        least, largest = self.ranges[value]
+        scale = max(largest - least, 1e-12) / LEVELS
+        return scale, min(max(round(-least / scale), 0), LEVELS)
+
+    def keeping(self, more: Iterable[str]) -> Quantisation:
+        """The same, with more convolutions left in float."""
+        return replace(self, floats=self.floats | set(more))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "ranges": {name: list(pair) for name, pair in self.ranges.items()},
+            "floats": sorted(self.floats),
+            "images": self.images,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Any, graph: Graph) -> Self:
+        """The inverse of `to_dict`, checked against the graph that it is for. Raises ModelFileError."""
+        try:
+            pairs = {str(name): (float(low), float(high)) for name, (low, high) in document["ranges"].items()}
+            found = cls(ranges=pairs, floats=frozenset(document["floats"]), images=int(document["images"]))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ModelFileError("This is no quantisation: calibrate again.") from error
+        finite = all(-1e30 < low <= 0 <= high < 1e30 for low, high in pairs.values())
+        convolutions = {step.name for step in graph.convolutions}
+        if not finite or not _values(graph) <= pairs.keys() or not found.floats <= convolutions:
+            raise ModelFileError("The quantisation is not of this network: calibrate again.")
+        return found
+
+
+def calibrate(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
+    """Watch the float32 network at work.
+
+    batches     (N, C, H, W) float32, normalised. A few hundred images of all classes are enough
+
+    A range goes from the mean of the images' least values to the mean of their largest: one odd image does not stretch
+    the grid of all others. Raises ValueError when there are no images.
+    """
+    watch = _Watch(graph)
+    for batch in batches:
+        watch(batch)
+    if not watch.images:
+        raise ValueError("calibration needs images")
+    ranges = {name: (float(low / watch.images), float(high / watch.images)) for name, (low, high) in watch.sums.items()}
+    for step in graph.steps:
+        if step.kind in _KEEPING:
+            ranges[step.name] = ranges[step.input]
+    return Quantisation(ranges=ranges, images=watch.images)
+
+
+def weight_scales(weight: Tensor) -> Tensor:
+    """(O,) float32, one for each output channel: real = scale * q with q in -127..127."""
+    return weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-12) / 127
+
+
+def quantised_weight(weight: Tensor) -> Tensor:
+    """(O, I, K, K) int8."""
+    return (weight / weight_scales(weight).reshape(-1, 1, 1, 1)).round_().clamp_(-127, 127).to(torch.int8)
+
+
+def stored(graph: Graph, quantisation: Quantisation) -> frozenset[str]:
+    """The values that are kept as uint8.
+
+    They are what int8 convolutions read; the addends of those among them whose sum is kept so too; and what comes
+    before a pool or a resampling of such a value, where zero is the least of the grid (behind a ReLU), so that the
+    step can work on uint8.
+    """
+    int8 = {step.name for step in graph.convolutions} - quantisation.floats
+    kept = {step.input for step in graph.convolutions if step.name in int8}
+    for step in reversed(graph.steps):  # the readers of a value come before the value itself
+        if step.name not in kept:
+            continue
+        if step.name in int8 and step.addend:
+            kept.add(step.addend)
+        elif step.kind in _KEEPING and quantisation.grid(step.input)[1] == 0:
+            kept.add(step.input)
+    return frozenset(kept)
+
+
+def _values(graph: Graph) -> set[str]:
+    """The values that may have to be stored."""
+    convolutions = graph.convolutions
+    return {name for step in convolutions for name in (step.input, step.addend) if name}
+
+
+class _Watch(Runner):
+    """Sums up, image by image, the least and the largest of every value."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.images = 0
+        self.sums: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def enter(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        return self.note(INPUT, super().enter(x))
+
+    def kernel(self, step: Step) -> Kernel:
+        if step.addend is None:
+            run = super().kernel(step)
+            return lambda x, _: self.note(step.name, run(x, None))
+        run = super().kernel(replace(step, relu=False))
+
+        def sum_up(x: Tensor, addend: Tensor | None) -> Tensor:
+            y = self.note(step.name + BEFORE_ADD, run(x, None))
+            y += cast(Tensor, addend)
+            return self.note(step.name, y.relu_() if step.relu else y)
+
+        return sum_up
+
+    def note(self, name: str, x: Tensor) -> Tensor:
+        least, largest = x.flatten(1).aminmax(dim=1)
+        low, high = self.sums.get(name, (torch.zeros(()), torch.zeros(())))
+        self.sums[name] = low + least.clamp_max(0).sum(), high + largest.clamp_min(0).sum()
+        return x
+
+
+class _Simulated(Runner):
+    """The float32 network in which one convolution, `active`, rounds its input and its weights to their grids."""
+
+    active = ""
+
+    def __init__(self, graph: Graph, quantisation: Quantisation) -> None:
+        self.quantisation = quantisation
+        super().__init__(graph)
+
+    def convolution(self, step: Step) -> Kernel:
+        exact = super().convolution(step)
+        scales = weight_scales(step.weight).reshape(-1, 1, 1, 1)
+        rounded = super().convolution(replace(step, weight=quantised_weight(step.weight) * scales))
+        scale, zero = self.quantisation.grid(step.input)
+
+        def run(x: Tensor, addend: Tensor | None) -> Tensor:
+            if step.name != self.active:
+                return exact(x, addend)
+            return rounded(torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, LEVELS), addend)
+
+        return run
+
+
+def sensitivity(graph: Graph, quantisation: Quantisation, batch: Tensor) -> dict[str, float]:
+    """How far each convolution alone, when quantised, moves the logits: root mean square over their own spread.
+
+    batch: (N, C, H, W) float32, normalised
+    """
+    run = _Simulated(graph, quantisation)
+    exact = run(batch)
+    found = {}
+    for step in graph.convolutions:
+        run.active = step.name
+        found[step.name] = float((run(batch) - exact).square().mean().sqrt() / exact.std())
+    return found
+
+
+def fallbacks(graph: Graph, quantisation: Quantisation, batch: Tensor) -> Iterator[Quantisation]:
+    """From all in int8 to half of the work in float, for as long as the accuracy does not suffice.
+
+    First the first convolution stays float, then the last, then the most sensitive of the others (measured on `batch`,
+    see `sensitivity`): one, two more, four more, until float convolutions hold half of the multiply-adds.
+    """
+    yield quantisation
+    first, last = graph.convolutions[0].name, graph.convolutions[-1].name
+    yield quantisation.keeping([first])
+    quantisation = quantisation.keeping([first, last])
+    yield quantisation
+    errors = sensitivity(graph, quantisation, batch)
+    order = sorted(errors.keys() - {first, last}, key=errors.__getitem__, reverse=True)
+    macs = {step.name: step.row.macs for step in graph.convolutions}
+    count = 1
+    while order:
+        quantisation, order, count = quantisation.keeping(order[:count]), order[count:], 2 * count
+        if sum(macs[name] for name in quantisation.floats) > sum(macs.values()) / 2:
+            return
+        yield quantisation
