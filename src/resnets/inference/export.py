@@ -1,0 +1,174 @@
+"""A classifier -> one file that other runtimes run, preprocessing included; it is read back before it counts.
+
+The suffix says the format: .onnx, .xml (OpenVINO's, with its .bin beside it) or .pt2 (torch.export). A file takes uint8
+pictures (N, H, W, 3) of any size as "images" and gives "probabilities" and "logits"; a raw one takes what
+`Preprocessing.normalise` gives, as "input" (in .onnx and .xml of any height and width), and has "logits" alone.
+
+A runtime that lowers the precision by itself lowers that of the preprocessing too: OpenVINO does on processors that
+multiply in bfloat16, unless its reader sets INFERENCE_PRECISION_HINT to f32. No file can do that for its reader.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnets import __version__
+from resnets.architecture.catalog import name_of
+from resnets.errors import DataError, ResnetsError
+from resnets.inference import engines
+from resnets.inference.lower import OUTPUT, lower
+from resnets.inference.onnx_graph import PROBABILITIES, model
+from resnets.inference.predictor import Classifier
+from resnets.inference.quantize import Quantisation
+from resnets.inference.readback import Opened, check, runtimes
+from resnets.inference.resample import TorchOps, normalised, probabilities, resized
+from resnets.inference.runner import DTYPES
+from resnets.machine import needs
+
+SUFFIXES = (".onnx", ".xml", ".pt2")
+METADATA = "resnets.json"  # where a .pt2 keeps it
+
+Accept = Callable[[list[Opened], int], None]
+
+
+def write(
+    out: Path,
+    classifier: Classifier,
+    *,
+    precision: str,
+    quantisation: Quantisation | None = None,
+    raw: bool = False,
+    accept: Accept | None = None,
+) -> list[dict[str, Any]]:
+    """Export a classifier, and return what `readback.check` found.
+
+    precision       float32, bfloat16 or int8
+    quantisation    for int8: the grids, and what stays float
+    raw             without preprocessing and softmax
+    accept          called with the runtimes and bytes of a file that has passed; what it raises refuses the file
+
+    A file that is refused is deleted, and what stood at `out` stays.
+
+    Raises DataError for a place that cannot be written or a suffix that is no format, ResnetsError for a format that
+    cannot hold the precision or whose package is missing, ExportError when the file does not hold up.
+    """
+    out = Path(out)
+    check_place(out, precision)
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as staging:
+            staged = Path(staging) / out.name
+            if out.suffix == ".pt2":
+                _write_pt2(staged, classifier, precision, raw)
+            else:
+                _write_onnx(staged, classifier, precision, quantisation, raw)
+            parts = sorted(staged.parent.iterdir())  # the .bin before the .xml that asks for it
+            opened = runtimes(staged, classifier.preprocessing, precision)
+            table = check(opened, classifier, precision, quantisation)
+            if accept is not None:
+                accept(opened, sum(part.stat().st_size for part in parts))
+            for part in parts:
+                os.replace(part, out.parent / part.name)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise DataError(f"{out} cannot be written ({why}): choose another place or make room.") from problem
+    return table
+
+
+def check_place(out: Path, precision: str) -> None:
+    """Raise what `write` raises for a place, a suffix or a precision that cannot be, before any work is done."""
+    engines.check("torch", precision)
+    if out.suffix not in SUFFIXES:
+        raise DataError(f"{out} has no suffix of a format: end it with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+    if out.is_dir():
+        raise DataError(f"{out} is a folder: name a file.")
+    if not out.parent.is_dir():
+        raise DataError(f"{out} cannot be written: there is no folder {out.parent}.")
+    if out.suffix == ".pt2" and precision == "int8":
+        raise ResnetsError("int8 cannot be written as .pt2: take .onnx or .xml.")
+
+
+def metadata(classifier: Classifier, precision: str) -> dict[str, str]:
+    """What a file says of itself; lists and tables are JSON."""
+    return {
+        "classes": json.dumps(classifier.classes),
+        "preprocessing": json.dumps(classifier.preprocessing.to_dict()),
+        "calibration": json.dumps(classifier.calibration),
+        "provenance": json.dumps(classifier.provenance),
+        "network": name_of(classifier.network.plan.spec) or "custom",
+        "precision": precision,
+        "resnets": __version__,
+    }
+
+
+def _write_onnx(
+    path: Path, classifier: Classifier, precision: str, quantisation: Quantisation | None, raw: bool
+) -> None:
+    """An ONNX file, or OpenVINO's own of the same graph."""
+    made = model(
+        lower(classifier.network, classifier.preprocessing.image_size),
+        precision=precision,
+        quantisation=quantisation,
+        quantise_addends=path.suffix == ".onnx",
+        preprocessing=None if raw else classifier.preprocessing,
+        temperature=float(classifier.calibration["temperature"]),
+        metadata=metadata(classifier, precision),
+    )
+    if path.suffix == ".onnx":
+        path.write_bytes(made.SerializeToString())
+        return
+    openvino = needs("openvino", extra="export")
+    read = openvino.Core().read_model(made.SerializeToString())
+    for key, text in metadata(classifier, precision).items():
+        read.set_rt_info(text, ["resnets", key])
+    openvino.save_model(read, path, compress_to_fp16=False)
+
+
+class _Whole(nn.Module):
+    """Preprocessing, network and softmax in one."""
+
+    def __init__(self, classifier: Classifier, precision: str) -> None:
+        super().__init__()
+        self.dtype = DTYPES[precision]
+        network = copy.deepcopy(classifier.network).cpu().to(self.dtype)
+        # torch.export.save wants tensors in the order of their storage.
+        self.network = network.to(memory_format=torch.contiguous_format)
+        self.preprocessing = classifier.preprocessing
+        self.temperature = float(classifier.calibration["temperature"])
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, H, W, 3) uint8 -> probabilities and logits, (N, classes) float32."""
+        ops = TorchOps()
+        x = normalised(ops, resized(ops, images, self.preprocessing), self.preprocessing)
+        logits = self.network(x.to(self.dtype)).float()
+        return {PROBABILITIES: probabilities(ops, logits, self.temperature), OUTPUT: logits}
+
+
+class _Raw(_Whole):
+    """The network alone."""
+
+    def forward(self, input: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) float32 -> logits (N, classes) float32."""
+        return {OUTPUT: self.network(input.to(self.dtype)).float()}
+
+
+def _write_pt2(path: Path, classifier: Classifier, precision: str, raw: bool) -> None:
+    size, dynamic = classifier.preprocessing.image_size, torch.export.Dim.DYNAMIC
+    module: nn.Module
+    # Two pictures, of two different sides: what is 1, or equal, torch.export takes for what it always is.
+    if raw:
+        module, example, free = _Raw(classifier, precision), torch.zeros(2, 3, size, size), {0: dynamic}
+    else:
+        module, example = _Whole(classifier, precision), torch.zeros(2, size, size + 1, 3, dtype=torch.uint8)
+        free = {0: dynamic, 1: dynamic, 2: dynamic}
+    with torch.no_grad():
+        program = torch.export.export(module.eval(), (example,), dynamic_shapes=(free,))
+    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata(classifier, precision))})
