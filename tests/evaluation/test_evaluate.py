@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,11 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.sources import open_source
 from resnets.data.split import split as divide
 from resnets.errors import DataError, ModelFileError
-from resnets.evaluation import evaluate
+from resnets.evaluation import evaluate, judging
 from resnets.inference import Classifier
 from resnets.network import create
 from resnets.weights import Model
 
-MODULE = sys.modules["resnets.evaluation.evaluate"]  # the package's attribute of that name is the function
 CLASSES = ("cat", "dog", "eel")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
 
@@ -44,13 +42,13 @@ def trained_on(data: Path | str, seed: int = 3, fraction: float = 0.25) -> dict:
 @pytest.fixture
 def judged(monkeypatch) -> list[str]:
     """The keys of the images that the following evaluations ask for."""
-    keys, cached = [], MODULE.cached
+    keys, cached = [], judging.cached
 
     def spy(source, samples, *arguments, **options):
         keys.extend(sample.key for sample in samples)
         return cached(source, samples, *arguments, **options)
 
-    monkeypatch.setattr(MODULE, "cached", spy)
+    monkeypatch.setattr(judging, "cached", spy)
     return keys
 
 
@@ -59,7 +57,7 @@ def judged(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_every_image_counts_exactly_once(photo_folder, monkeypatch, batch):
-    monkeypatch.setattr(MODULE, "BATCH", batch)
+    monkeypatch.setattr(judging, "BATCH", batch)
     photos = photo_folder(CLASSES, images=5, splits=["train", "val"])
     (photos / "val" / "cat" / "2.jpg").write_bytes(b"broken")
     (photos / "val" / "eel" / "0.jpg").write_bytes(b"")

@@ -1,6 +1,6 @@
 """Predictions -> judgement."""
 
-from resnets.evaluation.evaluate import evaluate, judge
+from resnets.evaluation.judging import evaluate, judge
 from resnets.evaluation.metrics import measure
 
 __all__ = ["evaluate", "judge", "measure"]

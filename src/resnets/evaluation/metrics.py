@@ -5,6 +5,7 @@ All are fractions of 0..1, except the loss, which is in nats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,14 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     ahead = (logits > own).sum(axis=1) + ((logits == own) & earlier).sum(axis=1)
     return float((ahead < k).mean())
+
+
+def interval(share: float, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share seen on `images` > 0 images (Wilson 1927: good near 0 and 1 as well)."""
+    z = 1.959964
+    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    reach = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
+    return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
 def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> float:

@@ -1,0 +1,59 @@
+"""Which images judge a classifier, and which of its logits their classes are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resnets.data.labels import class_names, printable
+from resnets.data.sources import SPLITS, Sample, Source
+from resnets.data.split import Splits
+from resnets.data.split import split as divide
+from resnets.errors import DataError, nearest
+
+
+def choose(source: Source, provenance: Mapping[str, Any], wanted: str | None) -> tuple[str, tuple[Sample, ...]]:
+    """(name of the split, its samples)."""
+    own = sorted({sample.split for sample in source.samples} - {""})
+    parts = {name: tuple(sample for sample in source.samples if sample.split == name) for name in own}
+    held_out = "val" if "val" in parts else "test"
+    if not parts and (seeded := _seeded(source, provenance)):
+        parts, held_out = {"train": seeded.train, seeded.held_out_name: seeded.held_out}, seeded.held_out_name
+    if not parts:
+        if wanted is not None:
+            raise DataError(
+                f"{printable(source.name)} has class folders only, and the model was not trained on exactly "
+                "these files, so there are no splits: leave --split out to judge all of them."
+            )
+        print(
+            f"{printable(source.name)} has no splits and is not, or no longer, what the model was trained on: "
+            f"all its {len(source.samples)} files are judged; any training image among them flatters the model.",
+            file=sys.stderr,
+        )
+        return "all", source.samples
+    name = held_out if wanted is None else SPLITS.get(wanted.lower(), wanted)
+    if name not in parts:
+        raise DataError(f'There is no split "{name}": {printable(source.name)} has {", ".join(parts)}.')
+    return name, parts[name]
+
+
+def _seeded(source: Source, provenance: Mapping[str, Any]) -> Splits | None:
+    """The split that the training made of these very files, if it did."""
+    dataset = provenance.get("dataset", {})
+    record = dataset.get("split", {})
+    if dataset.get("fingerprint") != source.fingerprint or record.get("origin") != "seeded":
+        return None
+    return divide(source, seed=record["seed"], fraction=record["fraction"])
+
+
+def class_indices(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+    """Class name to its place among the logits."""
+    index = {name: place for place, name in enumerate(classes)}
+    for name in class_names(samples):
+        if name not in index:
+            raise DataError(
+                f'The model does not know the class "{printable(name)}" of the data.{nearest(name, classes)} '
+                f"It knows {len(classes)} classes: rename or remove that folder."
+            )
+    return index
