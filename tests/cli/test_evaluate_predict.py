@@ -16,13 +16,16 @@ import torch
 from resnets.architecture import ResNetSpec
 from resnets.cli.evaluate import evaluate
 from resnets.cli.predict import predict
+from resnets.data import fast_decode
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ResnetsError
+from resnets.inference import tables
 from resnets.network import create
 from resnets.weights import Model, save
 
 CLASSES = ("cat", "dog", "eel")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
+ENGINE = "engine torch, float32\n"  # what predict says of itself
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_predict_takes_files_folders_and_globs(run, model, photo_folder, monkeyp
         (["dog/1.jpg", "dog/1.jpg"], ["dog/1.jpg", "dog/1.jpg"]),
     ):
         status, out, err = run("predict", model, *arguments, "--json")
-        assert (status, err, predicted(out)) == (0, "", wanted), arguments
+        assert (status, err, predicted(out)) == (0, ENGINE, wanted), arguments
     (photos / "[1].jpg").write_bytes((photos / "dog" / "0.jpg").read_bytes())
     assert predicted(run("predict", model, "[1].jpg", "--json")[1]) == ["[1].jpg"], "a name before a glob"
 
@@ -196,7 +199,7 @@ def test_predict_never_stops_at_a_bad_file(run, model, photo_folder):
     status, out, err = run(*arguments)
     assert status == 1
     assert len(out.splitlines()) == 4
-    assert err.startswith("4 could not be used: ")
+    assert err.startswith(f"{ENGINE}4 could not be used: ")
     assert all(str(photos / name) in err for name in bad)
 
 
@@ -220,7 +223,7 @@ def test_predict_survives_names_that_no_encoding_knows(run, model, photo_folder,
 def test_predict_prints_a_line_per_picture(run, model, photo_folder):
     photos = photo_folder(CLASSES, images=1)
     status, out, err = run("predict", model, photos, "--top", 2)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ENGINE)
     lines = out.splitlines()
     assert [line.split(": ")[0] for line in lines] == [str(photos / name / "0.jpg") for name in CLASSES]
     name, share, percent = lines[0].split(": ")[1].split(", ")[0].split()
@@ -242,33 +245,93 @@ def test_predict_json_ranks_the_classes(run, model, photo_folder):
             assert {rank["name"] for rank in entry["top"]} <= set(CLASSES)
 
 
-def test_predict_writes_a_table(run, model, photo_folder, tmp_path):
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_predict_writes_a_table(run, model, photo_folder, tmp_path, kind):
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
     photos = photo_folder(CLASSES, images=2)
     (photos / "cat" / "0.jpg").write_bytes(b"broken")
-    table = tmp_path / "table.csv"
-    status, out, err = run("predict", model, photos, "--out", table, "--top", 2)
+    table = tmp_path / f"table.{kind}"
+    status, out, err = run("predict", model, photos, photos / "nowhere.jpg", "--out", table, "--top", 2)
     assert (status, out) == (1, "")
     assert f"wrote {table}" in err
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "name_1", "probability_1", "name_2", "probability_2"]
-    document = json.loads(run("predict", model, photos, "--json")[1])
-    assert [row["path"] for row in rows] == [entry["path"] for entry in document["predictions"]]
-    for row, entry in zip(rows, document["predictions"], strict=True):
-        assert row["name_1"] == entry["top"][0]["name"]
+    assert "2 could not be used: " in err
+    rows = {row["path"]: row for row in table_rows(table)}
+    document = json.loads(run("predict", model, photos, photos / "nowhere.jpg", "--json")[1])
+    assert len(rows) == len(document["predictions"]) + len(document["failed"]) == 7
+    for row in rows.values():
+        assert list(row) == ["path", "name_1", "probability_1", "name_2", "probability_2", "why"]
+    for entry in document["predictions"]:
+        row = rows[entry["path"]]
+        assert (row["name_1"], row["why"]) == (entry["top"][0]["name"], None)
         assert float(row["probability_2"]) == entry["top"][1]["probability"]
+    for entry in document["failed"]:
+        assert list(rows[entry["path"]].values()) == [entry["path"], None, None, None, None, entry["why"]]
 
-    again = tmp_path / "again.csv"
-    status, out, _ = run("predict", model, photos, "--out", again, "--top", 2, "--json")
-    assert len(json.loads(out)["predictions"]) == 5
-    assert again.read_text() == table.read_text(), "a document and a table at once"
+    again = tmp_path / f"again.{kind}"
+    status, out, _ = run("predict", model, photos, photos / "nowhere.jpg", "--out", again, "--top", 2, "--json")
+    twice = json.loads(out)
+    assert (len(twice["predictions"]), len(twice["failed"])) == (5, 2)
+    assert again.read_bytes() == table.read_bytes(), "a document and a table at once"
+
+
+def table_rows(path: Path) -> list[dict]:
+    if path.suffix == ".csv":
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{key: value or None for key, value in row.items()} for row in csv.DictReader(file)]
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    from pyarrow import parquet
+
+    return parquet.read_table(path).to_pylist()
+
+
+def test_predict_goes_on_with_a_table(run, model, photo_folder, tmp_path, monkeypatch):
+    photos = photo_folder(CLASSES, images=20)
+    (photos / "cat" / "0.jpg").write_bytes(b"broken")
+    monkeypatch.setattr("resnets.progress.LINE_EVERY", 0.0)
+    arguments = ("predict", model, photos, "--out", tmp_path / "t.csv")
+    add, added = tables.Journal.add, []
+
+    def stopped(journal, row):
+        add(journal, row)
+        added.append(row.path)
+        if len(added) == 25:
+            raise RuntimeError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.Journal, "add", stopped)
+        with pytest.raises(RuntimeError, match="stopped"):
+            run(*arguments)
+    status, _, err = run(*arguments[:3], "--out", tmp_path / "t.csv", "--top", 1)
+    assert status == 2
+    assert "t.csv.partial was begun with another top" in err
+    status, _, err = run(*arguments)
+    assert status == 1
+    assert "predicting: 26/60 images" in err
+    assert "predicting: 25/60 images" not in err
+    assert "1 could not be used: " in err, "it was met before the stop"
+    paths = [row["path"] for row in table_rows(tmp_path / "t.csv")]
+    assert paths == [str(photos / name / f"{n}.jpg") for name in CLASSES for n in sorted(range(20), key=str)]
+
+
+def test_predict_names_ten_bad_files_and_counts_the_others(run, model, photo_folder):
+    photos = photo_folder(CLASSES, images=8)
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"")
+    for more in ((), ("--out", photos / "t.jsonl")):
+        status, _, err = run("predict", model, photos / "cat", photos / "dog", *more)
+        assert status == 1
+        assert "16 could not be used: " in err
+        assert err.count("empty file") == 10
+        assert err.endswith("; and 6 more\n")
 
 
 def test_predict_refuses_a_table_it_cannot_write_before_it_works(run, model, photo_folder, tmp_path):
     photos = photo_folder(CLASSES, images=1)
-    status, _, err = run("predict", "nothing.safetensors", photos, "--out", tmp_path / "t.parquet")
+    status, _, err = run("predict", "nothing.safetensors", photos, "--out", tmp_path / "t.xlsx")
     assert status == 2
-    assert "name a file that ends in .csv" in err
+    assert "name a file that ends in .parquet, .csv, .jsonl" in err
     status, _, err = run("predict", "nothing.safetensors", photos, "--out", tmp_path / "no" / "t.csv")
     assert status == 2
     assert f"There is no folder {tmp_path / 'no'}" in err
@@ -278,10 +341,35 @@ def test_predict_refuses_a_table_it_cannot_write_before_it_works(run, model, pho
     assert "t.csv cannot be written (Is a directory)" in err
 
 
+def test_predict_by_another_engine(run, model, photo_folder):
+    photos = photo_folder(CLASSES, images=2)
+    exact = json.loads(run("predict", model, photos, "--json")[1])["predictions"]
+    status, out, err = run("predict", model, photos, "--json", "--precision", "bfloat16")
+    assert (status, err) == (0, "engine torch, bfloat16\n")
+    for one, other in zip(exact, json.loads(out)["predictions"], strict=True):
+        names = {rank["name"]: rank["probability"] for rank in other["top"]}
+        assert {rank["name"]: rank["probability"] for rank in one["top"]} == pytest.approx(names, abs=0.1)
+    status, out, err = run("predict", model, photos, "--engine", "tensorflow")
+    assert (status, out) == (2, "")
+    assert "There is no engine 'tensorflow'" in err
+
+
+def test_predict_decodes_fast_when_it_is_asked_to(run, model, photo_folder, monkeypatch):
+    pytest.importorskip("simplejpeg")
+    photos = photo_folder(CLASSES, images=2)
+    read = fast_decode.read
+    seen = []
+    monkeypatch.setattr(fast_decode, "read", lambda *arguments: seen.append(arguments) or read(*arguments))
+    assert run("predict", model, photos)[0] == 0
+    assert seen == []
+    assert run("predict", model, photos, "--fast-decode")[0] == 0
+    assert len(seen) == 6
+
+
 def test_predict_shows_progress_for_many_pictures(run, model, photo_folder, monkeypatch):
     photos = photo_folder(CLASSES, images=20)
     monkeypatch.setattr("resnets.progress.LINE_EVERY", 0.0)
     status, out, err = run("predict", model, photos, "--json")
     assert (status, len(predicted(out))) == (0, 60)
     assert "predicting: 60/60 images" in err
-    assert run("predict", model, photos / "cat", "--json")[2] == "", "a few need none"
+    assert run("predict", model, photos / "cat", "--json")[2] == ENGINE, "a few need none"

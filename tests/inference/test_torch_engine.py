@@ -9,10 +9,10 @@ import torch.nn.functional as F
 import resnets
 from resnets.inference import fused
 from resnets.inference.fused import Fused, TorchEngine
-from resnets.inference.int8 import Quantised, _max_pool
+from resnets.inference.int8 import Quantised
 from resnets.inference.lower import INPUT, OUTPUT, lower
 from resnets.inference.quantize import calibrate, stored
-from resnets.inference.runner import Runner
+from resnets.inference.runner import Runner, max_pool
 
 LARGEST = 30e6  # parameters; larger networks have the same kinds of layers, only more of them
 KINDS = (
@@ -153,10 +153,11 @@ class _Rounded(Runner):
         return lambda x, addend: self.rounded(step.name, run(x, None if addend is None else addend.clone()))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 3), (7, 8), (8, 7), (15, 15)])
-def test_the_pool_on_uint8(size):
-    x = torch.randint(0, 256, (2, 5, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    x = x.contiguous(memory_format=torch.channels_last)
+def test_the_pool(size, dtype):
+    x = torch.randn(2, 5, *size, generator=torch.Generator().manual_seed(0)) * 40 - 20
+    x = (x.abs() if dtype == torch.uint8 else x).to(dtype).contiguous(memory_format=torch.channels_last)
     before = x.clone()
-    assert torch.equal(_max_pool(x), F.max_pool2d(x.float(), 3, 2, 1).to(torch.uint8))
+    assert torch.equal(max_pool(x), F.max_pool2d(x.float(), 3, 2, 1).to(dtype))
     assert torch.equal(x, before)

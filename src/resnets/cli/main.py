@@ -14,8 +14,10 @@ from typing import Annotated, Any
 
 import typer
 
+from resnets.cli.bench import bench
 from resnets.cli.convert import convert
 from resnets.cli.evaluate import evaluate
+from resnets.cli.export import export
 from resnets.cli.list import list_networks
 from resnets.cli.output import note
 from resnets.cli.predict import predict
@@ -43,6 +45,8 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
 app.command("convert")(convert)
+app.command("export")(export)
+app.command("bench")(bench)
 
 
 def _version(wanted: bool) -> None:

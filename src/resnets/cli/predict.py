@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resnets.cli.output import emit, note
-from resnets.errors import DataError, ImageError
+from resnets.errors import DataError
 
 if TYPE_CHECKING:
-    from resnets.inference import Classifier, Prediction
+    from resnets.inference import Classifier
+    from resnets.inference.bulk import Row
 
 MANY = 32  # pictures from which on progress is shown
-STDIN = "-"
-
-Problem = tuple[str, str]  # path, why
+NAMED = 10  # bad files that are named; the others are counted
+DEFAULT = ("torch", "float32")
 
 
 def predict(
@@ -30,148 +29,172 @@ def predict(
         typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),
     ],
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 5,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="torch, compiled, onnxruntime, openvino, auto (the fastest), or ray.")
+    ] = DEFAULT[0],
+    precision: Annotated[str, typer.Option(metavar="P", help="float32, bfloat16, or int8.")] = DEFAULT[1],
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Labelled images that judge int8.", show_default=False),
+    ] = None,
+    fast_decode: Annotated[
+        bool, typer.Option("--fast-decode", help="Read JPEG files faster, and not quite to the same pixels.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write a table instead of printing.", show_default=False),
+        typer.Option(metavar="FILE", help="A table: .parquet, .csv or .jsonl.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say what pictures show.
 
     Every file is tried, whatever its name; in folders, hidden ones are left out. A bad file stops nothing:
-    it is named at the end, and the exit status is 1. With - standard input is read: text is taken as
-    paths, one a line, and anything else as one picture.
+    it is named at the end (in a table it has a row that says why), and the exit status is 1. With - standard
+    input is read: text is taken as paths, one a line, and anything else as one picture.
+
+    A table has one row for each file. Killed and started again with the same arguments, the command goes on
+    where it was.
 
     \b
     Examples:
-      resnets predict runs/photos new.jpg                 one picture
-      resnets predict runs/photos inbox/ --out table.csv  a whole folder, into a table
-      resnets predict model.safetensors '*.png' --top 1   a glob
+      resnets predict runs/photos new.jpg                     one picture
+      resnets predict runs/photos inbox/ --out table.parquet  a whole folder, into a table
+      resnets predict runs/photos inbox/ --out table.csv --engine auto --precision int8 --data photos/
+      resnets predict model.safetensors '*.png' --top 1       a glob
       find . -name '*.jpg' | resnets predict model.safetensors - --json
     """
-    from resnets.data.labels import printable
-    from resnets.inference import load
+    # Threads of the network that wait for one another must not keep the decoders from a core: measured, up to three
+    # times as slow. It counts before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from resnets.inference import load, tables
+    from resnets.machine import keep_memory
 
-    if out and out.suffix.lower() != ".csv":
-        raise DataError(f"{out} is no table that can be written yet: name a file that ends in .csv.")
-    if out and not out.parent.is_dir():
-        raise DataError(f"There is no folder {out.parent} to write {out.name} into: make it first.")
+    if out:
+        tables.check(out)
+    keep_memory()
     classifier = load(model)
-    failed: list[Problem] = []
-    pictures = list(_expand(paths, failed))
+    failed: list[Row] = []
+    pictures = list(_pictures(paths, failed))
     if not pictures:
         raise DataError(f"There is nothing to predict: {_list(failed)}.")
-    # A live bar and lines of results would write over each other on one terminal.
-    quiet = len(pictures) < MANY or (sys.stdout.isatty() and not json and not out)
-    results: Iterable[tuple[str, Prediction]] = _results(classifier, pictures, top, quiet, failed)
-    if json:
-        results = list(results)  # one document needs all of them
+
+    def rows(todo: list[str | bytes]) -> Iterator[Row]:
+        # A live bar and lines of results would write over each other on one terminal.
+        quiet = len(pictures) < MANY or (sys.stdout.isatty() and not json and not out)
+        found = _predicted(classifier, model, todo, top, engine, precision, data, fast_decode)
+        return found if quiet else _tracked(found, len(pictures), len(pictures) - len(todo))
+
+    listed: list[Row] = []
     if out:
-        _write_table(out, results, min(top, len(classifier.classes)))
+        arguments = {"engine": engine, "precision": precision, "data": data, "top": top, "fast-decode": fast_decode}
+        identity = {"model": classifier.digest, "list of files": paths, **arguments}
+        with tables.Journal(out, min(top, len(classifier.classes)), identity) as journal:
+            for row in failed:
+                journal.add(row)
+            for row in rows([picture for picture in pictures if _path(picture) not in journal]):
+                journal.add(row)
+            listed = list(journal.rows()) if json else []  # one document needs all of them
+            journal.finish()
+        failed, failures = journal.failed, journal.failures
         note(f"wrote {out}")
+    else:
+        for row in rows(pictures):
+            if row.why:
+                failed.append(row)
+            elif json:
+                listed.append(row)
+            else:
+                _show(row)
+        listed, failures = [*listed, *failed], len(failed)
     if json:
-        emit(
-            {
-                "predictions": [
-                    {"path": path, "top": [{"name": name, "probability": p} for name, p in result.top]}
-                    for path, result in results
-                ],
-                "failed": [{"path": path, "why": why} for path, why in failed],
-            }
-        )
-    elif not out:
-        for path, result in results:
-            shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in result.top)
-            print(f"{printable(path)}: {shown}", flush=True)
-    if failed:
-        note(f"{len(failed)} could not be used: {_list(failed)}")
+        emit(_document(listed))
+    if failures:
+        more = f"; and {failures - NAMED} more" if failures > NAMED else ""
+        note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}")
         raise typer.Exit(1)
 
 
-def _results(
-    classifier: Classifier, pictures: list[str | bytes], top: int, quiet: bool, failed: list[Problem]
-) -> Iterator[tuple[str, Prediction]]:
-    """What the pictures show, as it comes in; those that cannot be used go to `failed`."""
-    from contextlib import nullcontext
+def _predicted(
+    classifier: Classifier,
+    model: str,
+    pictures: list[str | bytes],
+    top: int,
+    engine: str,
+    precision: str,
+    data: str | None,
+    fast: bool,
+) -> Iterator[Row]:
+    """What becomes of the pictures, from the engine and in the precision that are asked for."""
+    from resnets.inference import bulk
 
+    if not pictures:  # of a table, all rows are there
+        return iter(())
+    made = None
+    if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
+        from resnets.evaluation.gate import engine_for
+
+        made = engine_for(classifier, "torch" if engine == "ray" else engine, precision, data, bulk.BATCH)
+        classifier.use(made)
+    if engine == "ray":
+        from resnets.inference import ray_engine
+
+        quantisation = getattr(made, "quantisation", None)
+        return ray_engine.predict_files(model, pictures, top, fast=fast, precision=precision, quantisation=quantisation)
+    note(f"engine {made.name if made else engine}, {precision}")
+    return bulk.predict_files(classifier, pictures, top, fast=fast)
+
+
+def _tracked(rows: Iterator[Row], total: int, done: int) -> Iterator[Row]:
     from resnets.progress import track
 
-    with nullcontext(int) if quiet else track("predicting", len(pictures)) as advance:
-        for picture, result in classifier.predict_each(pictures, top):
-            path = STDIN if isinstance(picture, bytes) else picture
-            if isinstance(result, ImageError):
-                failed.append((path, str(result)))
-            else:
-                yield path, result
+    with track("predicting", total, done=done) as advance:
+        for row in rows:
+            yield row
             advance(1)
 
 
-def _expand(paths: Iterable[str], failed: list[Problem]) -> Iterator[str | bytes]:
+def _pictures(paths: Sequence[str], failed: list[Row]) -> Iterator[str | bytes]:
     """The files (paths) and the picture on standard input (bytes) that the arguments mean."""
     from resnets.data.decode import is_picture
+    from resnets.inference.bulk import STDIN, Row, files_of
 
     for path in paths:
         if path != STDIN:
-            yield from _files(path, failed)
+            yield from files_of([path], failed)
             continue
         data = sys.stdin.buffer.read()
         if not data:
-            failed.append((STDIN, "standard input is empty"))
+            failed.append(Row(STDIN, (), "standard input is empty"))
         elif is_picture(data) or b"\0" in data:
             yield data
         else:
-            for line in filter(None, data.split(b"\n")):
-                yield from _files(os.fsdecode(line.removesuffix(b"\r")), failed)
+            lines = (os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n"))
+            yield from files_of(filter(None, lines), failed)
 
 
-def _files(path: str, failed: list[Problem]) -> Iterator[str]:
-    found = [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True))
-    if not found:
-        failed.append((path, "nothing matches" if glob.has_magic(path) else "there is no such file"))
-    for entry in found:
-        if not os.path.isdir(entry):
-            yield entry
-            continue
-        below = list(_below(entry, failed))
-        if not below:
-            failed.append((entry, "the folder has no files in it"))
-        yield from below
+def _path(picture: str | bytes) -> str:
+    return "-" if isinstance(picture, bytes) else picture
 
 
-def _below(folder: str, failed: list[Problem]) -> Iterator[str]:
-    """All files under `folder`, sorted, but hidden ones, and pipes and devices, which would hang."""
-    from resnets.data.sources import hidden
-
-    def unreadable(error: OSError) -> None:
-        failed.append((error.filename, f"it cannot be read: {error.strerror}"))
-
-    for place, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not hidden(name))
-        for name in sorted(files):
-            path = os.path.join(place, name)
-            # A link to nowhere is kept: it is named as a failure.
-            if not hidden(name) and (os.path.isfile(path) or not os.path.exists(path)):
-                yield path
-
-
-def _write_table(out: Path, results: Iterable[tuple[str, Prediction]], columns: int) -> None:
-    import csv
-
-    ranks = [f"{what}_{rank + 1}" for rank in range(columns) for what in ("name", "probability")]
-    try:
-        # Paths are bytes to the system; those that are not UTF-8 are written back as they were.
-        with open(out, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", *ranks])
-            for path, result in results:
-                writer.writerow([path, *(value for pair in result.top for value in pair)])
-    except OSError as problem:
-        raise DataError(
-            f"{out} cannot be written ({problem.strerror}): choose another place or make room."
-        ) from problem
-
-
-def _list(problems: list[Problem]) -> str:
+def _show(row: Row) -> None:
     from resnets.data.labels import printable
 
-    return "; ".join(f"{printable(path)}: {why}" for path, why in problems)
+    shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in row.top)
+    print(f"{printable(row.path)}: {shown}", flush=True)
+
+
+def _document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
+    return {
+        "predictions": [
+            {"path": row.path, "top": [{"name": name, "probability": p} for name, p in row.top]}
+            for row in rows
+            if not row.why
+        ],
+        "failed": [{"path": row.path, "why": row.why} for row in rows if row.why],
+    }
+
+
+def _list(rows: Iterable[Row]) -> str:
+    from resnets.data.labels import printable
+
+    return "; ".join(f"{printable(row.path)}: {row.why}" for row in rows)

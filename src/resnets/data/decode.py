@@ -58,7 +58,7 @@ _REFUSED = (
 _READ_NAMES = "JPEG, PNG, WebP, GIF, TIFF, BMP, PNM and AVIF"
 
 # EXIF 2.32, section 4.6.4 A, tag 274: where row 0 and column 0 of the stored picture are when it is upright.
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -86,14 +86,14 @@ def decode(data: bytes) -> Image.Image:
             than `MAX_PIXELS` pixels. The message is the reason alone.
     """
     kind = _kind(data)
-    with _guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
         return _rgb(image)
 
 
 def size(data: bytes) -> tuple[int, int]:
     """(width, height) by the header alone, before an EXIF orientation is applied. Raises `ImageError`."""
     kind = _kind(data)
-    with _guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
+    with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
         return image.size
 
 
@@ -115,7 +115,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
     """
-    with _guarded(image.format or "picture", 0):
+    with guarded(image.format or "picture", 0):
         return _rgb(image)
 
 
@@ -144,7 +144,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ImageError(f"no pixels ({width} x {height})")
     # Loading comes first: some formats keep their EXIF behind the pixels, and TIFF is turned in loading.
     image.load()
-    turn = _TURNS.get(_orientation(image))
+    turn = TURNS.get(orientation(image))
     flat = _flat(image)
     upright = flat if turn is None else flat.transpose(turn)
     if upright is image:
@@ -153,7 +153,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     return upright
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8 (see `TURNS`); 1 where there is none."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever is wrong with the EXIF block, the picture itself is good
@@ -193,7 +194,7 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _guarded(kind: str, size: int) -> Iterator[None]:
+def guarded(kind: str, size: int) -> Iterator[None]:
     """Turn whatever reading does into silence or an `ImageError`. ``size``: bytes of the file, 0 unknown."""
     try:
         with _silence:

@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -109,7 +109,7 @@ def make(
     if name == "onnxruntime":
         return OnnxRuntimeEngine(graph, precision, quantisation)
     if name == "openvino":
-        return OpenVinoEngine(graph, precision, quantisation)
+        return OpenVinoEngine(graph, precision, quantisation, batch)
     from resnets.inference.fused import TorchEngine
 
     return TorchEngine(graph, precision, batch, quantisation)
@@ -215,7 +215,7 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = cores()
         options.log_severity_level = 3  # errors: its remarks are about its own business
         self.precision = precision
-        data = _onnx(graph, precision, quantisation, quantise_addends=True)
+        data = _onnx(graph, precision, quantisation)
         self._session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -225,43 +225,66 @@ class OnnxRuntimeEngine:
 
 
 class OpenVinoEngine:
-    """The engine "openvino": our ONNX graph, in memory. Raises ResnetsError where the packages are missing."""
+    """The engine "openvino": our ONNX graph, in memory. Raises ResnetsError where the packages are missing.
+
+    It is compiled for batches of exactly `batch` images of the usual size, and once more, when the first other one
+    comes, for all others.
+    """
 
     name = "openvino"
 
-    def __init__(self, graph: Graph, precision: str = "float32", quantisation: Quantisation | None = None) -> None:
-        vino = needs("openvino", extra="export")
+    def __init__(
+        self, graph: Graph, precision: str = "float32", quantisation: Quantisation | None = None, batch: int = 8
+    ) -> None:
         self.precision = precision
+        self._onnx = _onnx(graph, precision, quantisation)
+        channels, height, width = graph.input_shape
+        self._usual_shape = (batch, height, width, channels)
+        self._usual = self._compiled(self._usual_shape)
+        self._any: Callable[[Tensor], Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The logits of one batch."""
+        pixels = x.detach().permute(0, 2, 3, 1).contiguous()
+        if pixels.shape == self._usual_shape:
+            return self._usual(pixels)
+        if self._any is None:
+            self._any = self._compiled(None)
+        return self._any(pixels)
+
+    def _compiled(self, shape: tuple[int, ...] | None) -> Callable[[Tensor], Tensor]:
+        vino = needs("openvino", extra="export")
         core = vino.Core()
-        # The Q/DQ pair before an addition, without which ONNX Runtime does not fuse it, keeps OpenVINO from doing so.
-        data = _onnx(graph, precision, quantisation, quantise_addends=False)
-        model = core.read_model(io.BytesIO(data))
+        model = core.read_model(io.BytesIO(self._onnx))
         # Batches lie in channels_last, so that this is the layout that can be handed over without a copy.
         steps = vino.preprocess.PrePostProcessor(model)
         steps.input().tensor().set_layout(vino.Layout("NHWC"))
         steps.input().model().set_layout(vino.Layout("NCHW"))
+        model = steps.build()
+        if shape is not None:
+            model.reshape(list(shape))
         # Without the hint it would take bfloat16 by itself wherever the processor has it.
-        hint = "bf16" if precision == "bfloat16" else "f32"
+        hint = "bf16" if self.precision == "bfloat16" else "f32"
         # One request after the other, each with all cores: measured as fast for a batch of 32 as for a single image.
         options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-        compiled = core.compile_model(steps.build(), "CPU", {**options, "INFERENCE_NUM_THREADS": cores()})
-        self._request, self._tensor = compiled.create_infer_request(), vino.Tensor
+        compiled = core.compile_model(model, "CPU", {**options, "INFERENCE_NUM_THREADS": cores()})
+        request = compiled.create_infer_request()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The logits of one batch."""
-        pixels = x.detach().permute(0, 2, 3, 1).contiguous().numpy()
-        self._request.set_input_tensor(self._tensor(pixels, shared_memory=True))
-        self._request.infer()
-        return torch.from_numpy(self._request.get_output_tensor().data.copy())
+        def run(pixels: Tensor) -> Tensor:
+            request.set_input_tensor(vino.Tensor(pixels.numpy(), shared_memory=True))
+            request.infer()
+            return torch.from_numpy(request.get_output_tensor().data.copy())
+
+        return run
 
 
-def _onnx(graph: Graph, precision: str, quantisation: Quantisation | None, quantise_addends: bool) -> bytes:
+def _onnx(graph: Graph, precision: str, quantisation: Quantisation | None) -> bytes:
     """The bytes of our ONNX model: (N, C, H, W) float32 -> logits. A runtime itself turns float32 into bfloat16."""
     needs("onnx", extra="export")
     from resnets.inference.onnx_graph import model
 
     stored = "int8" if precision == "int8" else "float32"
-    made = model(graph, precision=stored, quantisation=quantisation, quantise_addends=quantise_addends)
+    made = model(graph, precision=stored, quantisation=quantisation)
     return bytes(made.SerializeToString())
 
 

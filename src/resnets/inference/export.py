@@ -117,7 +117,6 @@ def _write_onnx(
         lower(classifier.network, classifier.preprocessing.image_size),
         precision=precision,
         quantisation=quantisation,
-        quantise_addends=path.suffix == ".onnx",
         preprocessing=None if raw else classifier.preprocessing,
         temperature=float(classifier.calibration["temperature"]),
         metadata=metadata(classifier, precision),

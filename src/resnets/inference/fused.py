@@ -66,7 +66,7 @@ class TorchEngine:
     def __init__(
         self, graph: Graph, precision: str = "float32", batch: int = 8, quantisation: Quantisation | None = None
     ) -> None:
-        self.precision = precision
+        self.precision, self.quantisation = precision, quantisation
         self._run: Runner
         if precision == "int8":
             from resnets.inference.int8 import Quantised

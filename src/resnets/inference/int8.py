@@ -43,11 +43,9 @@ class Quantised(Fused):
         stored = step.name in self.stored
         if step.kind == "conv" and step.name not in self.quantisation.floats:
             return self._int8(step)
-        if stored and step.input in self.stored and self.quantisation.grid(step.input)[1] == 0:
-            if step.kind == "max_pool" and step.row.padding == 1:
-                return lambda x, _: _max_pool(x)
-            if step.kind in ("subsample", "pad"):
-                return super().kernel(step)  # moves pixels and adds zeros, which are 0 on this grid
+        moves = step.kind in ("subsample", "pad") or (step.kind == "max_pool" and step.row.padding == 1)
+        if moves and stored and step.input in self.stored and self.quantisation.grid(step.input)[1] == 0:
+            return super().kernel(step)  # of whole numbers; the zeros that it may add are 0 on this grid
         run, before, addend = super().kernel(step), self._float(step.input), self._float(step.addend)
         after = self._quantiser(step.name) if stored else _same
         return lambda x, y: after(run(before(x), None if y is None else addend(y)))
@@ -94,30 +92,3 @@ class Quantised(Fused):
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def _max_pool(x: Tensor) -> Tensor:
-    """3x3, stride 2, padding 1 of uint8 (N, C, H, W) in channels_last, which torch's own pool does not take.
-
-    Whole rows are compared first, then columns: both run over contiguous memory. What lies outside is 0, the least.
-    """
-    rows = x.permute(0, 2, 3, 1)
-    return _every_second(_every_second(rows, 1), 2).permute(0, 3, 1, 2)
-
-
-def _every_second(x: Tensor, dim: int) -> Tensor:
-    """The largest of places 2 i - 1, 2 i and 2 i + 1 along a dimension, for each i."""
-    size = x.shape[dim]
-    count = (size + 1) // 2
-
-    def take(start: int, length: int) -> Tensor:
-        return x.narrow(dim, start, size - start)[(slice(None),) * dim + (slice(None, None, 2),)].narrow(dim, 0, length)
-
-    y = take(0, count).clone()
-    if size // 2:
-        pairs = y.narrow(dim, 0, size // 2)
-        torch.maximum(pairs, take(1, size // 2), out=pairs)
-    if count > 1:
-        later = y.narrow(dim, 1, count - 1)
-        torch.maximum(later, take(1, count - 1), out=later)
-    return y

@@ -17,7 +17,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ResnetsError
 from resnets.inference.lower import INPUT, OUTPUT, Graph, Step
 from resnets.inference.onnx_nodes import Nodes, OnnxOps, Value
-from resnets.inference.quantize import BEFORE_ADD, Quantisation, stored, weight_scales
+from resnets.inference.quantize import BEFORE_ADD, POOLED, Quantisation, quantised_weight, stored, weight_scales
 from resnets.inference.resample import normalised, probabilities, resized
 
 IMAGES = "images"
@@ -33,7 +33,6 @@ def model(
     *,
     precision: str = "float32",
     quantisation: Quantisation | None = None,
-    quantise_addends: bool = True,
     preprocessing: Preprocessing | None = None,
     temperature: float = 1.0,
     metadata: Mapping[str, str] | None = None,
@@ -43,8 +42,6 @@ def model(
 
     precision         float32; bfloat16: the convolutions' weights are stored so (half the size), and it is the
                       runtime's own setting in what they are multiplied; int8: needs `quantisation`
-    quantise_addends  whether every int8 convolution gives its result on a grid of its own, also before an addition.
-                      ONNX Runtime computes in int8 only then; OpenVINO adds before it rounds, and must not be told to
     preprocessing     None: input "input" (N, C, H, W) float32, normalised, of any H and W; output "logits" (N, classes)
                       Else: input "images" (N, H, W, 3) uint8 RGB of any H and W; outputs "probabilities" and "logits"
     temperature       logits are divided by it before the softmax
@@ -57,7 +54,7 @@ def model(
         raise ResnetsError(f"An ONNX file holds 2 GB and these weights take {size / 1e9:.1f}: export to .pt2.")
     if precision == "int8" and quantisation is None:
         raise ValueError("int8 needs a quantisation")
-    writer = _Writer(graph, precision, quantisation if precision == "int8" else None, quantise_addends)
+    writer = _Writer(graph, precision, quantisation if precision == "int8" else None)
     nodes = writer.nodes
     helper, kinds = nodes.onnx.helper, nodes.onnx.TensorProto
     answers = [OUTPUT]
@@ -87,11 +84,14 @@ def model(
 class _Writer:
     """Writes the steps, one after the other."""
 
-    def __init__(self, graph: Graph, precision: str, quantisation: Quantisation | None, quantise_addends: bool) -> None:
+    def __init__(self, graph: Graph, precision: str, quantisation: Quantisation | None) -> None:
         self.nodes = Nodes()
         self.graph, self.precision = graph, precision
-        self.quantisation, self.quantise_addends = quantisation, quantise_addends
+        self.quantisation = quantisation
         self.stored = frozenset() if quantisation is None else stored(graph, quantisation)
+        self.int8_head = quantisation is not None and OUTPUT not in quantisation.floats
+        if self.int8_head:
+            self.stored |= {graph.steps[-1].input}
         self.values: dict[str, str] = {}  # of a step's result -> of the node that gives it to its readers
 
     def network(self, entry: str) -> None:
@@ -128,15 +128,12 @@ class _Writer:
             group=row.groups,
             **_padding(row),
         )
-        told = quantised and self.quantise_addends
         if step.addend is not None:
-            y = self.on_grid(y, step.name + BEFORE_ADD) if told else y
+            # Runtimes take an addition into the convolution when its result is on a grid of its own before.
+            y = self.on_grid(y, step.name + BEFORE_ADD) if quantised else y
             y = self.nodes.add("Add", y, self.values[step.addend], name=f"{step.name}.add")
-        elif quantised:
-            # OpenVINO 2026.4 scales twice where a norm and another step read what an int8 convolution gives.
-            told = told or any(reader.kind == "affine" for reader in self.graph.readers(step.name))
         y = self.relu(step, y)
-        return self.on_grid(y, step.name) if step.name in self.stored or (told and step.addend is None) else y
+        return self.on_grid(y, step.name) if step.name in self.stored or (quantised and not step.addend) else y
 
     def int8(self, step: Step) -> tuple[str, str]:
         """Weight and bias of a quantised convolution: int8 with a scale for each channel, and int32."""
@@ -216,9 +213,14 @@ class _Writer:
 
     def head(self, step: Step, x: str) -> str:
         """The mean over height and width, and the linear layer."""
-        weight = self.nodes.constant(step.weight.numpy(), f"{step.name}.weight")
         bias = self.nodes.constant(step.bias.numpy(), f"{step.name}.bias")
         mean = self.nodes.add("Flatten", self.nodes.add("GlobalAveragePool", x))
+        if self.int8_head:
+            mean, scales = self.on_grid(mean, POOLED), weight_scales(step.weight)
+            whole, zeros = quantised_weight(step.weight).numpy(), np.zeros(len(scales), np.int8)
+            weight = self.real(f"{step.name}.weight", whole, scales.numpy(), zeros)
+        else:
+            weight = self.nodes.constant(step.weight.numpy(), f"{step.name}.weight")
         return self.nodes.add("Gemm", mean, weight, bias, name=step.name, transB=1)
 
 

@@ -1,38 +1,25 @@
-"""From pictures to names: the one way in which a trained network is asked, by Python and by every verb.
-
-Pictures are read and prepared on threads while the network works on those before them; at most two
-batches are in memory, however many pictures there are.
-"""
+"""From pictures to names: the one way in which a trained network is asked, by Python and by every verb."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from resnets.data.decode import as_rgb, decode
-from resnets.data.sources import LARGEST, check_size, opened
 from resnets.errors import ImageError, ModelFileError
 from resnets.inference import engines
-from resnets.machine import cores
+from resnets.inference.bulk import P, Picture, predict_each
 from resnets.weights import Model
 from resnets.weights import load as load_model
-
-Picture = str | Path | bytes | Image.Image | np.ndarray
-P = TypeVar("P", bound=Picture)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,46 +131,10 @@ class Classifier:
 
         A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
         """
-        if top < 1 or batch_size < 1:
-            raise ValueError(f"top and batch_size are at least 1, not {top} and {batch_size}")
-        todo = iter(images)
-        pool = ThreadPoolExecutor(cores())
-        ahead: deque[tuple[P, Future[np.ndarray]]] = deque()
+        return predict_each(self, images, top, batch_size)
 
-        def read_ahead() -> None:
-            more = islice(todo, 2 * batch_size - len(ahead))
-            ahead.extend((picture, pool.submit(self._pixels, picture)) for picture in more)
-
-        try:
-            read_ahead()
-            while ahead:
-                batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
-                outcomes = [_outcome(future) for _, future in batch]
-                read_ahead()
-                good = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
-                predictions = iter(self._name(np.stack(good), top) if good else [])
-                for (picture, _), outcome in zip(batch, outcomes, strict=True):
-                    yield picture, outcome if isinstance(outcome, ImageError) else next(predictions)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _pixels(self, picture: Picture) -> np.ndarray:
-        """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
-        if isinstance(picture, str | Path):
-            with opened(os.fspath(picture), None) as file:
-                picture = file.read(LARGEST + 1)
-            check_size(len(picture))
-        if isinstance(picture, bytes):
-            return self.preprocessing.pixels(decode(picture))
-        if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (3,)):
-                raise ImageError(f"an array must be uint8, (H, W, 3) or (H, W), not {picture.dtype} {picture.shape}")
-            picture = Image.fromarray(np.ascontiguousarray(picture))
-        if isinstance(picture, Image.Image):
-            return self.preprocessing.pixels(as_rgb(picture))
-        raise ImageError(f"a picture is a path, bytes, a Pillow picture or an array, not {type(picture).__name__}")
-
-    def _name(self, pixels: np.ndarray, top: int) -> list[Prediction]:
+    def name(self, pixels: np.ndarray, top: int) -> list[Prediction]:
+        """The `top` classes of each of (N, S, S, 3) uint8, as `preprocessing.pixels` gives them."""
         logits = self.logits(pixels)
         # Sorted by logits, where fewer are equal than among rounded probabilities; of equals the first wins.
         order = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
@@ -201,10 +152,3 @@ def load(what: str | Path) -> Classifier:
     `resnets.weights.load`.
     """
     return Classifier(load_model(what))
-
-
-def _outcome(future: Future[np.ndarray]) -> np.ndarray | ImageError:
-    try:
-        return future.result()
-    except ImageError as problem:
-        return problem

@@ -1,7 +1,7 @@
 """Static post-training quantisation: from calibration images to the grid of every value.
 
-Activations are uint8 with one grid for each value, weights are int8 with one scale for each output channel; the head
-stays float32. The same numbers drive the torch engine and every exported file, so that all of them round alike.
+Activations are uint8 with one grid for each value, weights are int8 with one scale for each output channel. The same
+numbers drive the torch engine (whose head stays float32) and every exported file, so that all of them round alike.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from resnets.errors import ModelFileError
-from resnets.inference.lower import INPUT, Graph, Step
+from resnets.inference.lower import INPUT, OUTPUT, Graph, Step
 from resnets.inference.runner import Kernel, Runner
 
 LEVELS = 255  # of uint8: q = 0..255
 BEFORE_ADD = ":before_add"
 """Suffix of the value that a convolution with an addend gives before the addition."""
+POOLED = "pooled"
+"""The mean over height and width, which the linear layer reads."""
 
 _KEEPING = ("max_pool", "subsample", "pad")  # steps whose output lies on the grid of their input
 
@@ -29,7 +31,7 @@ class Quantisation:
     """Which real numbers each value's grid spans, and which convolutions stay float.
 
     ranges      name of a value -> (least, largest), with least <= 0 <= largest, so that zero is on the grid
-    floats      names of convolutions that are not quantised
+    floats      names of convolutions that are not quantised; "logits" for the head
     images      how many images the ranges come from
     """
 
@@ -44,7 +46,7 @@ class Quantisation:
         return scale, min(max(round(-least / scale), 0), LEVELS)
 
     def keeping(self, more: Iterable[str]) -> Quantisation:
-        """The same, with more convolutions left in float."""
+        """The same, with more steps left in float."""
         return replace(self, floats=self.floats | set(more))
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,8 +66,8 @@ class Quantisation:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ModelFileError("This is no quantisation: calibrate again.") from error
         finite = all(-1e30 < low <= 0 <= high < 1e30 for low, high in pairs.values())
-        convolutions = {step.name for step in graph.convolutions}
-        if not finite or not _values(graph) <= pairs.keys() or not found.floats <= convolutions:
+        quantisable = {OUTPUT} | {step.name for step in graph.convolutions}
+        if not finite or not _values(graph) <= pairs.keys() or not found.floats <= quantisable:
             raise ModelFileError("The quantisation is not of this network: calibrate again.")
         return found
 
@@ -76,7 +78,9 @@ def calibrate(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
     batches     (N, C, H, W) float32, normalised. A few hundred images of all classes are enough
 
     A range goes from the mean of the images' least values to the mean of their largest: one odd image does not stretch
-    the grid of all others. Raises ValueError when there are no images.
+    the grid of all others. Only the pooled values, few and each of weight, keep the widest range.
+
+    Raises ValueError when there are no images.
     """
     watch = _Watch(graph)
     for batch in batches:
@@ -84,6 +88,7 @@ def calibrate(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
     if not watch.images:
         raise ValueError("calibration needs images")
     ranges = {name: (float(low / watch.images), float(high / watch.images)) for name, (low, high) in watch.sums.items()}
+    ranges[POOLED] = watch.pooled
     for step in graph.steps:
         if step.kind in _KEEPING:
             ranges[step.name] = ranges[step.input]
@@ -91,13 +96,15 @@ def calibrate(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
 
 
 def weight_scales(weight: Tensor) -> Tensor:
-    """(O,) float32, one for each output channel: real = scale * q with q in -127..127."""
-    return weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-12) / 127
+    """(O,) float32, one for each output channel of (O, ...): real = scale * q with q in -127..127."""
+    return weight.flatten(1).abs().amax(dim=1).clamp_min(1e-12) / 127
 
 
 def quantised_weight(weight: Tensor) -> Tensor:
-    """(O, I, K, K) int8."""
-    return (weight / weight_scales(weight).reshape(-1, 1, 1, 1)).round_().clamp_(-127, 127).to(torch.int8)
+    """A weight (O, ...) on its scales, int8."""
+    return (
+        (weight / weight_scales(weight).reshape(-1, *[1] * (weight.ndim - 1))).round_().clamp_(-127, 127).to(torch.int8)
+    )
 
 
 def stored(graph: Graph, quantisation: Quantisation) -> frozenset[str]:
@@ -120,9 +127,9 @@ def stored(graph: Graph, quantisation: Quantisation) -> frozenset[str]:
 
 
 def _values(graph: Graph) -> set[str]:
-    """The values that may have to be stored."""
-    convolutions = graph.convolutions
-    return {name for step in convolutions for name in (step.input, step.addend) if name}
+    """The values whose grids may be asked for."""
+    read = {name for step in graph.steps for name in (step.input, step.addend) if name}
+    return read | {POOLED} | {step.name + BEFORE_ADD for step in graph.convolutions if step.addend}
 
 
 class _Watch(Runner):
@@ -130,7 +137,7 @@ class _Watch(Runner):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
-        self.images = 0
+        self.images, self.pooled = 0, (0.0, 0.0)
         self.sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def enter(self, x: Tensor) -> Tensor:
@@ -149,6 +156,16 @@ class _Watch(Runner):
             return self.note(step.name, y.relu_() if step.relu else y)
 
         return sum_up
+
+    def head(self, step: Step) -> Kernel:
+        run = super().head(step)
+
+        def pool(x: Tensor, _: Tensor | None) -> Tensor:
+            least, largest = x.mean((2, 3)).aminmax()
+            self.pooled = min(self.pooled[0], float(least)), max(self.pooled[1], float(largest))
+            return run(x, None)
+
+        return pool
 
     def note(self, name: str, x: Tensor) -> Tensor:
         least, largest = x.flatten(1).aminmax(dim=1)
@@ -197,13 +214,13 @@ def sensitivity(graph: Graph, quantisation: Quantisation, batch: Tensor) -> dict
 def fallbacks(graph: Graph, quantisation: Quantisation, batch: Tensor) -> Iterator[Quantisation]:
     """From all in int8 to half of the work in float, for as long as the accuracy does not suffice.
 
-    First the first convolution stays float, then the last, then the most sensitive of the others (measured on `batch`,
-    see `sensitivity`): one, two more, four more, until float convolutions hold half of the multiply-adds.
+    First the first convolution stays float, then the last and the head, then the most sensitive of the others
+    (measured on `batch`, see `sensitivity`): one, two more, four more, until half of the multiply-adds are float.
     """
     yield quantisation
     first, last = graph.convolutions[0].name, graph.convolutions[-1].name
     yield quantisation.keeping([first])
-    quantisation = quantisation.keeping([first, last])
+    quantisation = quantisation.keeping([first, last, OUTPUT])
     yield quantisation
     errors = sensitivity(graph, quantisation, batch)
     order = sorted(errors.keys() - {first, last}, key=errors.__getitem__, reverse=True)
@@ -211,6 +228,6 @@ def fallbacks(graph: Graph, quantisation: Quantisation, batch: Tensor) -> Iterat
     count = 1
     while order:
         quantisation, order, count = quantisation.keeping(order[:count]), order[count:], 2 * count
-        if sum(macs[name] for name in quantisation.floats) > sum(macs.values()) / 2:
+        if sum(macs.get(name, 0) for name in quantisation.floats) > sum(macs.values()) / 2:
             return
         yield quantisation

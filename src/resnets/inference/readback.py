@@ -18,7 +18,7 @@ from resnets.errors import ExportError
 from resnets.inference.lower import INPUT, OUTPUT, Graph, Step, lower
 from resnets.inference.onnx_graph import IMAGES
 from resnets.inference.predictor import Classifier
-from resnets.inference.quantize import LEVELS, Quantisation, quantised_weight, stored, weight_scales
+from resnets.inference.quantize import LEVELS, POOLED, Quantisation, quantised_weight, stored, weight_scales
 from resnets.inference.runner import Kernel, Runner
 from resnets.machine import needs
 
@@ -196,3 +196,15 @@ class _Rounded(Runner):
         if name not in self.stored:
             return x
         return torch.fake_quantize_per_tensor_affine(x, *self.quantisation.grid(name), 0, LEVELS)
+
+    def head(self, step: Step) -> Kernel:
+        if step.name in self.quantisation.floats:
+            return super().head(step)
+        weight = quantised_weight(step.weight) * weight_scales(step.weight).reshape(-1, 1)
+        scale, zero = self.quantisation.grid(POOLED)
+
+        def run(x: Tensor, _: Tensor | None) -> Tensor:
+            pooled = torch.fake_quantize_per_tensor_affine(x.mean((2, 3)), scale, zero, 0, LEVELS)
+            return torch.nn.functional.linear(pooled, weight, step.bias)
+
+        return run

@@ -1,0 +1,5 @@
+"""How fast are we, and how fast are others, measured side by side in one run?"""
+
+from resnets.benchmark.measure import PEERS, TASKS, bench
+
+__all__ = ["PEERS", "TASKS", "bench"]

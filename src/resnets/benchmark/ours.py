@@ -1,0 +1,114 @@
+"""Our sides of a benchmark, as the verbs run them: their engines, their settings, their memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from resnets.benchmark import peers
+from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
+from resnets.data.preprocess import Preprocessing
+from resnets.inference import Classifier, engines
+from resnets.inference.lower import lower
+from resnets.inference.quantize import calibrate
+from resnets.machine import keep_memory
+from resnets.network import create
+from resnets.weights import Model, load
+from resnets.weights.registry import is_tag
+
+CALIBRATION = 16  # images: what the ranges are does not matter to the speed
+
+
+def open_model(model: str, image_size: int | None = None) -> Model:
+    """A name of the catalog with random weights, or what `resnets.weights.load` takes.
+
+    Raises SpecError for what is neither, and ModelFileError.
+    """
+    if Path(model).exists() or is_tag(model):
+        return load(model)
+    network = create(model, seed=0).eval()
+    preprocessing = Preprocessing.evaluation(image_size or network.plan.image_size)
+    return Model(network, tuple(map(str, range(network.plan.num_classes))), preprocessing)
+
+
+def maker(job: Job) -> Maker:
+    """How our side works."""
+    if job.who == "plain torch":
+        return _plain(job)
+    keep_memory()
+    return {"infer": _infer, "files": _files, "train": _train, "input": _input}[job.task](job)
+
+
+def _infer(job: Job) -> Maker:
+    model = open_model(job.model, job.image_size)
+
+    def make(batch: int) -> Work:
+        engine = _engine(job, model, batch)
+        # Each side gets its input as it likes it best; ONNX Runtime wants channels outermost.
+        ours = torch.contiguous_format if engine.name == "onnxruntime" else torch.channels_last
+        x = noise(batch, job.image_size).contiguous(memory_format=ours)
+        return lambda: engine(x)
+
+    return make
+
+
+def _engine(job: Job, model: Model, batch: int) -> engines.Engine:
+    quantisation = None
+    if job.precision == "int8":
+        quantisation = calibrate(lower(model.network, job.image_size), [noise(CALIBRATION, job.image_size)])
+    name = job.who.removeprefix("resnets ")
+    return engines.make(
+        name, model.network, job.precision, image_size=job.image_size, batch=batch, quantisation=quantisation
+    )
+
+
+def _files(job: Job) -> Maker:
+    model = open_model(job.model, job.image_size)
+
+    def make(batch: int) -> Work:
+        classifier = Classifier(model)
+        classifier.use(_engine(job, model, batch))
+        return lambda: [result for _, result in classifier.predict_each(job.files, 1, batch)]
+
+    return make
+
+
+def _train(job: Job) -> Maker:
+    from resnets.training.loop import memory_format
+    from resnets.training.optim import optimiser
+    from resnets.training.recipe import load_recipe
+
+    network = open_model(job.model).network.train()
+    layout = memory_format(network.plan)
+    network.to(memory_format=layout)  # type: ignore[call-overload]
+    steps = optimiser(network, load_recipe("standard"))
+
+    def make(batch: int) -> Work:
+        x = noise(batch, job.image_size).contiguous(memory_format=layout)
+        labels = torch.arange(batch) % job.classes
+
+        def step() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bfloat16"):
+                logits = network(x)
+            torch.nn.functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+            steps.step()
+            steps.zero_grad()
+
+        return step
+
+    return make
+
+
+def _input(job: Job) -> Maker:
+    preprocessing = Preprocessing.evaluation(job.image_size)
+    data = [Path(file).read_bytes() for file in job.files]
+    return lambda batch: lambda: [preprocessing.read(data[i % len(data)]) for i in range(batch)]
+
+
+def _plain(job: Job) -> Maker:
+    """Our network run as any module is: where there is no torchvision, this is what it would do."""
+    if job.task not in ("infer", "train"):
+        raise UnableError("it reads no files")
+    network = open_model(job.model, job.image_size).network
+    return peers.training(network, job) if job.task == "train" else peers.eager(network, job)

@@ -1,0 +1,130 @@
+"""A benchmark's document as a table and as a picture."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "p50 ms", "p90 ms", "p99 ms")
+LEFT = ("network", "task", "precision", "who")  # columns of words
+# Ours in blues, others in warm colours, the baseline in grey.
+COLOURS = {
+    "resnets": "#1f5a96",
+    "resnets torch": "#1f5a96",
+    "resnets compiled": "#7a5fa8",
+    "resnets onnxruntime": "#3f8fc4",
+    "resnets openvino": "#8cc1e3",
+    "torchvision": "#8a8a8a",
+    "plain torch": "#8a8a8a",
+    "timm": "#bdbdbd",
+    "onnxruntime": "#c8553d",
+    "openvino": "#e9a178",
+}
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row's texts, one for each of `COLUMNS`."""
+    latency = row["latency"] or {}
+    times = (f"{1000 * latency[p]:.2f}" if p in latency else "" for p in ("p50", "p90", "p99"))
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    name = Path(row["name"]).name
+    rate = f"{row['images_per_second']:,.1f}"
+    return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
+
+
+def caption(document: dict[str, Any]) -> str:
+    """One line: what the ratio is to, on which machine, when, with which versions."""
+    machine = document["machine"]
+    baselines = sorted({row["baseline"] for row in document["rows"] if row["baseline"]})
+    ratio = f"Ratio to {' or '.join(baselines)} at the same batch. " if baselines else ""
+    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    return (
+        f"{ratio}Medians of {document['rounds']} alternating rounds on {machine['cores']} cores of "
+        f"{machine['processor']}, {document['date'][:10]}: {versions}."
+    )
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The table for a document, with its caption."""
+    rule = ("---" if column in LEFT else "---:" for column in COLUMNS)
+    lines = [COLUMNS, rule, *map(cells, document["rows"])]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{caption(document)}\n\n{table}\n"
+
+
+def write(document: dict[str, Any], folder: Path) -> None:
+    """bench.json, bench.md, and for rows that can be drawn bench.png and bench.svg, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    (folder / "bench.md").write_text(markdown(document), encoding="utf-8")
+    if document["rows"]:
+        draw(document, [folder / "bench.png", folder / "bench.svg"])
+
+
+def draw(document: dict[str, Any], targets: Iterable[Path]) -> None:
+    """Images per second as bars: a panel for each network and batch, a group for each precision."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    rows = document["rows"]
+    lines = _unique((row["name"], row["task"]) for row in rows)
+    batches = _unique(row["batch"] for row in rows)
+    whos = [who for who in COLOURS if any(row["who"] == who for row in rows)]
+    figure = Figure(figsize=(2.2 + 3.6 * len(batches), 1.5 + 2.4 * len(lines)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(lines), len(batches), squeeze=False)
+    for i, (name, task) in enumerate(lines):
+        for j, batch in enumerate(batches):
+            here = [row for row in rows if (row["name"], row["task"], row["batch"]) == (name, task, batch)]
+            if not here:
+                axes[i][j].set_visible(False)
+                continue
+            _panel(axes[i][j], here)
+            what = Path(name).name if task in ("infer", "input") else f"{Path(name).name}, {task}"
+            title = f"{what}, batches of {batch}" if batch > 1 else f"{what}, one image"
+            axes[i][j].set_title(title, loc="left", fontsize=10)
+            axes[i][j].set_ylabel("images/s" if j == 0 or not axes[i][0].get_visible() else "")
+    figure.legend(
+        handles=[Patch(color=COLOURS[who], label=who) for who in whos],
+        loc="outside upper center",
+        ncols=min(len(whos), 2 + 2 * len(batches)),
+        frameon=False,
+        fontsize=9,
+    )
+    text = caption(document).replace("Ratio to", "Above the bars: the ratio to", 1)
+    text = "\n".join(textwrap.wrap(text, 36 * (1 + len(batches))))
+    figure.supxlabel(text, fontsize=7, color="#666666", x=0.01, ha="left")
+    for target in targets:
+        figure.savefig(target, dpi=150)
+
+
+def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:
+    """One bar for each row, those of a precision side by side; above each bar its ratio."""
+    precisions = _unique(row["precision"] for row in rows)
+    at, ticks = 0.0, []
+    for precision in precisions:
+        group = sorted(
+            (row for row in rows if row["precision"] == precision), key=lambda r: list(COLOURS).index(r["who"])
+        )
+        for k, row in enumerate(group):
+            axis.bar(at + k, row["images_per_second"], width=0.9, color=COLOURS[row["who"]])
+            if row["ratio"] is not None:
+                text = f"{row['ratio']:.1f}"
+                axis.annotate(text, (at + k, row["images_per_second"]), (0, 2), **_SMALL)
+        ticks.append(at + (len(group) - 1) / 2)
+        at += len(group) + 1
+    axis.set_xticks(ticks, precisions)
+    axis.tick_params(axis="x", length=0)
+    axis.margins(x=0.02, y=0.12)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+_SMALL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": "#444444"}
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(items))

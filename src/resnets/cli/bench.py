@@ -1,0 +1,111 @@
+"""`resnets bench`: our speed beside that of others, in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resnets.cli.output import console, emit, note
+
+
+def bench(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME|MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
+    ] = None,
+    task: Annotated[str, typer.Option(metavar="TASK", help="infer, train or input.")] = "infer",
+    against: Annotated[
+        str, typer.Option(metavar="PEER,...", help="Who to compare with; empty for nobody but the baseline.")
+    ] = "torchvision,timm,onnxruntime,openvino",
+    engines: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Our engines [default: those installed, without compiled]."),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="P,...", help="Precisions to measure.")] = "float32,bfloat16,int8",
+    batch: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
+    ] = None,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="JPEG files: the whole job from files to labels, too.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write bench.json, bench.md and a picture there.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Measure our engines beside torchvision, timm and the raw runtimes.
+
+    Every side works in a process of its own, one at a time, in alternating rounds. A ratio is to torchvision as it
+    is, in float32, with the same number of images at once (where there is no torchvision: to our network run plainly).
+    A peer that is not installed is left out. Networks given by name have random weights.
+
+    \b
+    Examples:
+      resnets bench                                       resnet18 and resnet50, all precisions
+      resnets bench resnet50 --precision bfloat16 --batch 1,32
+      resnets bench runs/photos/model.safetensors --images photos/ --out bench/
+      resnets bench resnet18 --task train --against torchvision
+      resnets bench --task input --json
+    """
+    from resnets.benchmark import bench as measure
+    from resnets.benchmark.report import write
+    from resnets.errors import DataError
+
+    if out and out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file: name a folder to write into.")
+    document = measure(
+        models or ["resnet18", "resnet50"],
+        task=task,
+        against=_words(against),
+        own=_words(engines) if engines else None,
+        precisions=_words(precision),
+        batches=[_count(word) for word in _words(batch)] if batch else None,
+        rounds=rounds,
+        images=images,
+    )
+    if out:
+        write(document, out)
+        note(f"wrote {out}")
+    if json:
+        emit(document)
+    else:
+        _show(document)
+
+
+def _show(document: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from resnets.benchmark.report import COLUMNS, caption, cells
+
+    figures = COLUMNS[COLUMNS.index("who") :]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in figures:
+        table.add_column(column, justify="left" if column == "who" else "right", no_wrap=True)
+    last = ""
+    for row in document["rows"]:
+        name, task, precision, batch, *texts = map(escape, cells(row))
+        title = f"{name}{', files' if task == 'files' else ''} {precision}, {batch} at once"
+        if title != last:
+            table.add_row()
+            table.add_row(title, style="bold")
+            last = title
+        table.add_row(*texts)
+    out = console()
+    out.print(table)
+    out.print(f"\n{caption(document)}", style="dim")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or not 0 < int(word) <= 4096:
+        raise typer.BadParameter(f"--batch takes whole numbers from 1 to 4096, not {word!r}.")
+    return int(word)
