@@ -373,3 +373,19 @@ def test_predict_shows_progress_for_many_pictures(run, model, photo_folder, monk
     assert (status, len(predicted(out))) == (0, 60)
     assert "predicting: 60/60 images" in err
     assert run("predict", model, photos / "cat", "--json")[2] == ENGINE, "a few need none"
+
+
+def test_a_refused_wish_binds_no_journal(run, model, photo_folder, tmp_path):
+    photos, table = photo_folder(), tmp_path / "t.csv"
+    assert "--data DATA" in str(run("predict", model, photos, "--out", table, "--precision", "int8"))
+    status, _, _ = run("predict", model, photos, "--out", table)
+    assert status == 0
+    assert len(table.read_text().splitlines()) == 9
+
+
+def test_a_table_among_the_pictures_is_no_picture(run, model, photo_folder):
+    photos = photo_folder()
+    for _ in range(2):
+        status, _, _ = run("predict", model, photos, "--out", photos / "labels.csv")
+        assert status == 0
+        assert len((photos / "labels.csv").read_text().splitlines()) == 9

@@ -213,3 +213,21 @@ def test_load_says_what_it_takes(tmp_path, monkeypatch):
 def test_bytes_from_a_stream(classifier, pictures):
     with io.BytesIO(pictures[3].read_bytes()) as stream:
         assert classifier.predict(stream.read()) == classifier.predict(pictures[3])
+
+
+def test_changed_weights_change_the_answer():
+    classifier = Classifier(Model(create(TINY, num_classes=3, seed=0), ("a", "b", "c"), Preprocessing.evaluation(16)))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    before, digest = classifier.logits(pixels), classifier.digest
+    with torch.no_grad():
+        classifier.network.get_parameter("head.linear.bias").add_(1)
+    torch.testing.assert_close(classifier.logits(pixels), before + 1)
+    assert classifier.digest != digest
+
+
+def test_a_classifier_made_in_inference_mode_answers():
+    with torch.inference_mode():
+        classifier = Classifier(
+            Model(create(TINY, num_classes=3, seed=0), ("a", "b", "c"), Preprocessing.evaluation(16))
+        )
+        assert classifier.logits(np.zeros((1, 16, 16, 3), np.uint8)).shape == (1, 3)

@@ -77,7 +77,7 @@ def test_other_plans(options):
 
 def test_without_the_operators_torchs_own_give_the_same(monkeypatch, capsys):
     network, x = made("resnet18")
-    monkeypatch.setattr(fused, "fused_operators", lambda: False)
+    monkeypatch.setattr(fused, "fused_operators", lambda *_: False)
     engine = TorchEngine(lower(network, 65))
     assert type(engine._run) is Runner
     assert off(engine(x), network, x) < 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,11 @@ class Side:
         # Only what it says last is of interest, when it dies.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "resnets.benchmark.worker"]
+        environment = dict(os.environ)
+        if job.task == "files" and job.who.startswith("resnets"):
+            environment["OMP_WAIT_POLICY"] = "passive"  # as `resnets predict` has it
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment
         )
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ from resnets.cli.output import console, emit, note
 def bench(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME|MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
     ] = None,
     task: Annotated[str, typer.Option(metavar="TASK", help="infer, train or input.")] = "infer",
     against: Annotated[

@@ -34,7 +34,9 @@ def evaluate(
     """
     from resnets.evaluation import evaluate as judge
     from resnets.inference import load
+    from resnets.machine import keep_memory
 
+    keep_memory()
     result = judge(load(model), data, split)
     if json:
         emit(result)

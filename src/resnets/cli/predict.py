@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,28 +66,42 @@ def predict(
     # Threads of the network that wait for one another must not keep the decoders from a core: measured, up to three
     # times as slow. It counts before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from resnets.inference import load, tables
+    import resnets
+    from resnets.inference import engines, load, tables
     from resnets.machine import keep_memory
 
+    engines.check("torch" if engine in ("auto", "ray") else engine, precision)
     if out:
         tables.check(out)
     keep_memory()
     classifier = load(model)
     failed: list[Row] = []
     pictures = list(_pictures(paths, failed))
+    if out:
+        pictures = [picture for picture in pictures if not tables.belongs(picture, out)]
     if not pictures:
         raise DataError(f"There is nothing to predict: {_list(failed)}.")
+    predicted, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
 
     def rows(todo: list[str | bytes]) -> Iterator[Row]:
         # A live bar and lines of results would write over each other on one terminal.
         quiet = len(pictures) < MANY or (sys.stdout.isatty() and not json and not out)
-        found = _predicted(classifier, model, todo, top, engine, precision, data, fast_decode)
+        found = predicted(todo)
         return found if quiet else _tracked(found, len(pictures), len(pictures) - len(todo))
 
     listed: list[Row] = []
     if out:
-        arguments = {"engine": engine, "precision": precision, "data": data, "top": top, "fast-decode": fast_decode}
-        identity = {"model": classifier.digest, "list of files": paths, **arguments}
+        identity = {
+            "model": classifier.digest,
+            "version": resnets.__version__,
+            "engine": taken,
+            "precision": precision,
+            "top": top,
+            "fast-decode": fast_decode,
+            "list of files": paths,
+            "folder": os.getcwd(),
+            "standard input": [tables.digest(picture) for picture in pictures if isinstance(picture, bytes)],
+        }
         with tables.Journal(out, min(top, len(classifier.classes)), identity) as journal:
             for row in failed:
                 journal.add(row)
@@ -114,34 +128,29 @@ def predict(
         raise typer.Exit(1)
 
 
-def _predicted(
-    classifier: Classifier,
-    model: str,
-    pictures: list[str | bytes],
-    top: int,
-    engine: str,
-    precision: str,
-    data: str | None,
-    fast: bool,
-) -> Iterator[Row]:
-    """What becomes of the pictures, from the engine and in the precision that are asked for."""
-    from resnets.inference import bulk
+def _prepared(
+    classifier: Classifier, model: str, engine: str, precision: str, data: str | None, top: int, fast: bool
+) -> tuple[Callable[[list[str | bytes]], Iterator[Row]], list[str]]:
+    """What says what pictures show, with the engine and precision asked for; and what exactly was taken for it."""
+    from resnets.inference import bulk, tables
 
-    if not pictures:  # of a table, all rows are there
-        return iter(())
     made = None
     if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
         from resnets.evaluation.gate import engine_for
 
         made = engine_for(classifier, "torch" if engine == "ray" else engine, precision, data, bulk.BATCH)
         classifier.use(made)
+    quantisation = made.quantisation if made else None
+    taken = [engine if engine == "ray" or not made else made.name]
+    if quantisation:
+        taken.append(tables.digest(repr(quantisation.to_dict()).encode()))
     if engine == "ray":
-        from resnets.inference import ray_engine
+        from resnets.inference.ray_engine import predict_files
 
-        quantisation = getattr(made, "quantisation", None)
-        return ray_engine.predict_files(model, pictures, top, fast=fast, precision=precision, quantisation=quantisation)
-    note(f"engine {made.name if made else engine}, {precision}")
-    return bulk.predict_files(classifier, pictures, top, fast=fast)
+        more = {"top": top, "fast": fast, "precision": precision, "quantisation": quantisation}
+        return lambda pictures: predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
+    note(f"engine {taken[0]}, {precision}")
+    return lambda pictures: bulk.predict_files(classifier, pictures, top, fast=fast), taken
 
 
 def _tracked(rows: Iterator[Row], total: int, done: int) -> Iterator[Row]:

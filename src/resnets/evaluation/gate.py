@@ -5,11 +5,13 @@ Calibration sees training images, judgement held-out ones: what is fitted on an 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +19,8 @@ from torch import Tensor
 
 from resnets.data.cache import Cache, cached, home
 from resnets.data.sources import Source, open_source
-from resnets.errors import DataError, ExportError, ModelFileError
+from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
 from resnets.evaluation.held_out import choose, class_indices
-from resnets.evaluation.metrics import top_k
 from resnets.inference import Classifier, choice, engines
 from resnets.inference.engines import Engine
 from resnets.inference.lower import lower
@@ -53,12 +54,15 @@ class Examples:
 
     def top1(self, run: Run, what: str = "judging") -> float:
         """The share of the held-out images whose class `run` names."""
-        logits = []
+        right = 0
         with track(what, len(self.labels)) as advance:
             for first in range(0, len(self.labels), BATCH):
-                logits.append(run(self.judged.images[first : first + BATCH]).numpy())
-                advance(len(logits[-1]))
-        return top_k(np.concatenate(logits), self.labels, 1)
+                logits = run(self.judged.images[first : first + BATCH]).numpy()
+                # What is no number names no class.
+                named = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
+                right += int((named == self.labels[first : first + BATCH]).sum())
+                advance(len(logits))
+        return right / len(self.labels)
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,10 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
     else:
         most = min(CALIBRATION, len(held_out) // 4)
         chosen, held_out = [held_out[i] for i in order[:most]], tuple(held_out[i] for i in sorted(order[most:]))
-    if len(held_out) < FEWEST or not chosen:
-        raise DataError(f"{source.name} has {len(held_out)} images to judge with, too few: {FEWEST} are needed.")
     class_indices(held_out, classifier.classes)
     judged = cached(source, held_out, classifier.preprocessing)
+    if len(judged.samples) < FEWEST or not chosen:
+        raise DataError(f"{source.name} has {len(judged.samples)} images to judge with, too few: {FEWEST} are needed.")
     index = class_indices(judged.samples, classifier.classes)
     return Examples(
         calibration=cached(source, chosen, classifier.preprocessing).images,
@@ -134,14 +138,19 @@ def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) 
 
     Raises ExportError when none of them is good enough.
     """
-    losses = []
+    losses: list[Judgement] = []
     for quantisation in tries:
+        kept = f" with {len(quantisation.floats)} steps in float" if quantisation.floats else ""
         try:
             return quantisation, use(quantisation)
         except Loss as loss:
             losses.append(loss.judgement)
-        kept = f" with {len(quantisation.floats)} convolutions in float" if quantisation.floats else ""
-        say(f"int8{kept} loses {losses[-1].drop:.2f} points of top-1: more convolutions stay float.")
+            say(f"int8{kept} loses {loss.judgement.drop:.2f} points of top-1: more stays float.")
+        except ExportError as problem:
+            last = problem
+            say(f"int8{kept}: {problem} More stays float.")
+    if not losses:
+        raise last
     best = max(losses, key=lambda judgement: judgement.top1_result)
     raise ExportError(
         f"int8 is refused: with half of the work in float it still loses too much, at best {best}. Take bfloat16, or "
@@ -158,74 +167,97 @@ def engine_for(
     caches. Raises ResnetsError for an engine or precision that is not there, ExportError when int8 loses too much.
     """
     network, size = classifier.network, classifier.preprocessing.image_size
+    engines.check("torch" if name == "auto" else name, precision)
 
     def make(wanted: str, quantisation: Quantisation | None = None) -> Engine:
         return engines.make(wanted, network, precision, image_size=size, batch=batch, quantisation=quantisation)
 
-    def fastest(quantisation: Quantisation | None = None) -> str:
-        digest = classifier.digest
-        return choice.fastest(
-            network, precision, image_size=size, batch=batch, quantisation=quantisation, model_digest=digest
-        )[0]
-
-    def gated(wanted: str) -> Quantisation | None:
-        """The quantisation with which an engine has passed, now or earlier."""
-        if data is None:
-            return _kept(classifier, wanted)
-        found, judgement = first_good(
-            attempts(classifier, photos), lambda quantisation: judged(make(wanted, quantisation))
-        )
-        say(f"int8 by {wanted}: {judgement}.")
-        _keep(classifier, wanted, found, judgement)
-        return found
-
-    def judged(engine: Engine) -> Judgement:
-        top1 = photos.top1(lambda pixels: engine(_input(classifier, pixels)), "judging int8")
-        judgement = Judgement(len(photos.labels), source, top1)
-        judgement.check()
-        return judgement
-
-    if name != "auto":
-        engines.check(name, precision)
     if precision != "int8":
-        return make(fastest() if name == "auto" else name)
-    if data is not None:
-        photos = examples(classifier, data)
-        source = photos.top1(classifier.logits, "judging float32")
-    first = "torch" if name == "auto" else name
-    quantisation = gated(first)
-    if quantisation is None:
+        if name == "auto":
+            digest = classifier.digest
+            name, _ = choice.fastest(network, precision, image_size=size, batch=batch, model_digest=digest)
+        return make(name)
+
+    kept = {wanted: _Kept(classifier, wanted) for wanted in _with_int8(name)}
+    if data is None:
+        passed = {wanted: found for wanted, place in kept.items() if (found := place.read())}
+    else:
+        passed = _judged(classifier, examples(classifier, data), kept, make)
+    if not passed:
         raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
-    if name == "auto":
-        best = fastest(quantisation)
-        if best != first and (other := gated(best)):
-            return make(best, other)
-    return make(first, quantisation)
+    if len(passed) > 1:
+        name, _ = choice.fastest(
+            *(network, precision),
+            image_size=size,
+            batch=batch,
+            candidates=list(passed),
+            make=lambda wanted, *_, **__: make(wanted, passed[wanted]),
+        )
+    return make(name, passed[name]) if name in passed else make(*next(iter(passed.items())))
 
 
-def _place(classifier: Classifier, engine: str) -> Path:
-    return home() / "int8" / f"{classifier.digest[:32]}-{engine}.json"
+def _with_int8(name: str) -> list[str]:
+    """The engines that a name means."""
+    return [one for one in engines.installed() if engines.supported(one, "int8")] if name == "auto" else [name]
 
 
-def _keep(classifier: Classifier, engine: str, quantisation: Quantisation, judgement: Judgement) -> None:
-    path = _place(classifier, engine)
-    document: dict[str, Any] = {"quantisation": quantisation.to_dict(), "judgement": vars(judgement)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document), encoding="utf-8")
-    except OSError as problem:
-        say(f"The calibration cannot be kept ({problem}): the next time it needs --data again.")
+def _judged(
+    classifier: Classifier,
+    photos: Examples,
+    kept: Mapping[str, _Kept],
+    make: Callable[[str, Quantisation | None], Engine],
+) -> dict[str, Quantisation]:
+    """The quantisation with which each engine passes; an engine that does not is left out, unless it is the last."""
+    source = photos.top1(classifier.logits, "judging float32")
+    passed: dict[str, Quantisation] = {}
+    for name, place in kept.items():
+
+        def judge(quantisation: Quantisation, name: str = name) -> Judgement:
+            engine = make(name, quantisation)
+            top1 = photos.top1(lambda pixels: engine(_input(classifier, pixels)), f"judging int8 by {name}")
+            judgement = Judgement(len(photos.labels), source, top1)
+            judgement.check()
+            return judgement
+
+        try:
+            passed[name], judgement = first_good(attempts(classifier, photos), judge)
+        except ResnetsError as problem:
+            place.forget()
+            if not passed and name == list(kept)[-1]:
+                raise
+            say(f"engine {name} is left out: {problem}")
+        else:
+            say(f"int8 by {name}: {judgement}.")
+            place.write(passed[name], judgement)
+    return passed
 
 
-def _kept(classifier: Classifier, engine: str) -> Quantisation | None:
-    try:
-        document = json.loads(_place(classifier, engine).read_text(encoding="utf-8"))
-        graph = lower(classifier.network, classifier.preprocessing.image_size)
-        found = Quantisation.from_dict(document["quantisation"], graph)
-        say(f"int8 by {engine}: {Judgement(**document['judgement'])}, judged earlier.")
-    except (OSError, ValueError, KeyError, TypeError, ModelFileError):
-        return None
-    return found
+class _Kept:
+    """The calibration with which an engine passed, in the folder of caches, for this model, machine and versions."""
+
+    def __init__(self, classifier: Classifier, engine: str) -> None:
+        key = json.dumps([classifier.digest, engine, choice.here()], sort_keys=True)
+        self.path = home() / "int8" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        self.classifier, self.engine = classifier, engine
+
+    def write(self, quantisation: Quantisation, judgement: Judgement) -> None:
+        choice.keep(self.path, {"quantisation": quantisation.to_dict(), "judgement": vars(judgement)})
+
+    def forget(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+
+    def read(self) -> Quantisation | None:
+        try:
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+            graph = lower(self.classifier.network, self.classifier.preprocessing.image_size)
+            found = Quantisation.from_dict(document["quantisation"], graph)
+            judgement = Judgement(**document["judgement"])
+            judgement.check()
+        except (OSError, ValueError, KeyError, TypeError, ModelFileError, Loss):
+            return None
+        say(f"int8 by {self.engine}: {judgement}, judged earlier.")
+        return found
 
 
 def _batches(classifier: Classifier, pixels: np.ndarray) -> Iterator[Tensor]:

@@ -83,10 +83,8 @@ def fastest(
         candidates = [name for name in there if name != "compiled" or small]
     key = {
         "format": FORMAT,
-        "processor": describe()["processor"],
         "gpu": torch.cuda.get_device_name() if next(network.parameters()).is_cuda else None,
-        "cores": cores(),
-        "versions": [__version__, *(_version(package) for package in ("torch", "onnxruntime", "openvino"))],
+        **here(),
         "candidates": list(candidates),
         "model": model_digest,
         "floats": sorted(quantisation.floats) if quantisation else None,
@@ -101,7 +99,7 @@ def fastest(
         made = {name: partial(make, name, network, precision, **options) for name in candidates}
         report = _measure(network, precision, size, batch, made, timer or _seconds)
         if path:
-            _write(path, report)
+            keep(path, report)
     say(_sentence(report))
     return report["engine"], report
 
@@ -137,7 +135,7 @@ def _measure(
         try:
             engine = maker()
             why = wrong(engine(x), reference, precision)
-        except (ResnetsError, RuntimeError) as problem:  # of a runtime that cannot do it here
+        except Exception as problem:  # whatever a runtime raises that cannot do it here
             why = f"it failed: {str(problem).splitlines()[0] if str(problem) else type(problem).__name__}"
         if why:
             refused[name] = why
@@ -205,8 +203,14 @@ def _read(path: Path, candidates: Sequence[str]) -> dict[str, Any] | None:
         return None
 
 
-def _write(path: Path, report: dict[str, Any]) -> None:
-    """Keep a report; where nothing can be written, it is measured again the next time."""
+def here() -> dict[str, Any]:
+    """What a measurement or a judgement holds for: this machine, and these versions."""
+    versions = [__version__, *(_version(package) for package in ("torch", "onnxruntime", "openvino"))]
+    return {"processor": describe()["processor"], "cores": cores(), "versions": versions}
+
+
+def keep(path: Path, report: dict[str, Any]) -> None:
+    """Write a document in one step; where nothing can be written, what it says is found out again the next time."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,7 @@ class Engine(Protocol):
 
     name: str
     precision: str
+    quantisation: Quantisation | None
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits of one batch."""
@@ -123,6 +124,7 @@ class CompiledEngine:
     """
 
     name = "compiled"
+    quantisation: Quantisation | None = None
 
     def __init__(self, network: ResNet, precision: str = "float32", batch: int = 8) -> None:
         if not _compiler():
@@ -163,6 +165,7 @@ class CapturedEngine:
     """
 
     name = "torch"
+    quantisation: Quantisation | None = None
 
     def __init__(self, network: ResNet, precision: str = "float32") -> None:
         self.precision = precision
@@ -193,7 +196,7 @@ class CapturedEngine:
         held = torch.zeros(shape, dtype=self.dtype, device=self.device).contiguous(memory_format=torch.channels_last)
         graph = torch.cuda.CUDAGraph()
         aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        with torch.backends.cudnn.flags(benchmark=True, allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             aside.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(aside):  # the first runs choose kernels and take memory, which a recording must not
                 for _ in range(3):
@@ -214,7 +217,7 @@ class OnnxRuntimeEngine:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = cores()
         options.log_severity_level = 3  # errors: its remarks are about its own business
-        self.precision = precision
+        self.precision, self.quantisation = precision, quantisation
         data = _onnx(graph, precision, quantisation)
         self._session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
@@ -236,7 +239,7 @@ class OpenVinoEngine:
     def __init__(
         self, graph: Graph, precision: str = "float32", quantisation: Quantisation | None = None, batch: int = 8
     ) -> None:
-        self.precision = precision
+        self.precision, self.quantisation = precision, quantisation
         self._onnx = _onnx(graph, precision, quantisation)
         channels, height, width = graph.input_shape
         self._usual_shape = (batch, height, width, channels)

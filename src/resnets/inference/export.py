@@ -94,6 +94,14 @@ def check_place(out: Path, precision: str) -> None:
         raise DataError(f"{out} cannot be written: there is no folder {out.parent}.")
     if out.suffix == ".pt2" and precision == "int8":
         raise ResnetsError("int8 cannot be written as .pt2: take .onnx or .xml.")
+    if out.suffix != ".pt2":
+        needs("onnx", extra="export")
+        needs("openvino" if out.suffix == ".xml" else "onnxruntime", extra="export")
+    weights = out.with_suffix(".bin")
+    if out.suffix == ".xml" and weights.exists() and not out.exists():
+        raise DataError(
+            f"{weights} is there and belongs to something else, and {out.name} needs that name: take another."
+        )
 
 
 def metadata(classifier: Classifier, precision: str) -> dict[str, str]:

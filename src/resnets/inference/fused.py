@@ -73,7 +73,7 @@ class TorchEngine:
 
             assert quantisation is not None
             self._run = Quantised(graph, quantisation, batch)
-        elif fused_operators():
+        elif fused_operators(DTYPES[precision]):
             self._run = Fused(graph, DTYPES[precision], batch)
         else:
             say("This build of torch has no fused convolutions: plain ones give the same result, more slowly.")
@@ -92,12 +92,12 @@ def convolution_shape(step: Step) -> Shape:
 
 
 @cache
-def fused_operators() -> bool:
-    """Whether this build of torch has the fused operators and this processor runs them: they are tried once."""
+def fused_operators(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this build of torch has the fused operators and runs them on this processor: they are tried once."""
     try:
-        x = torch.ones(1, 1, 4, 4)
+        x = torch.ones(1, 1, 4, 4, dtype=dtype)
         shape = [1, 1], [1, 1], [1, 1], 1
-        y, weight = x.clone(), _reordered(torch.ones(1, 1, 3, 3), shape, [1, 1, 4, 4])
+        y, weight = x.clone(), _reordered(torch.ones(1, 1, 3, 3, dtype=dtype), shape, [1, 1, 4, 4])
         torch.ops.mkldnn._convolution_pointwise_.binary(y, x, weight, None, *shape, "add", 1.0, "relu", [], None)
         torch.ops.mkldnn._convolution_pointwise(x, weight, None, *shape, "relu", [], "")
     except (AttributeError, RuntimeError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from resnets.errors import ResnetsError
-from resnets.inference.fused import Fused, convolution_shape
+from resnets.inference.fused import Fused, convolution_shape, fused_operators
 from resnets.inference.lower import INPUT, Graph, Step
 from resnets.inference.quantize import LEVELS, Quantisation, quantised_weight, stored, weight_scales
 from resnets.inference.runner import DTYPES, Kernel, padded
@@ -26,7 +27,7 @@ class Quantised(Fused):
     """
 
     def __init__(self, graph: Graph, quantisation: Quantisation, batch: int = 8) -> None:
-        if not hasattr(torch.ops.onednn, "qconv2d_pointwise"):
+        if not int8_operators():
             raise ResnetsError("This build of torch has no int8 convolutions: take another precision or engine.")
         self.quantisation = quantisation
         self.stored = stored(graph, quantisation)
@@ -80,7 +81,7 @@ class Quantised(Fused):
         """From float to the value's grid."""
         scale, zero = self.quantisation.grid(value)
         offset = torch.tensor(zero + 0.5)  # the conversion to uint8 cuts off, so that this rounds
-        return lambda x: torch.add(offset, x, alpha=1 / scale).clamp_(0, LEVELS).to(torch.uint8)
+        return lambda x: torch.add(offset, x.float(), alpha=1 / scale).clamp_(0, LEVELS).to(torch.uint8)
 
     def _float(self, value: str | None) -> Convert:
         """From the value's grid to float, if it is stored on it."""
@@ -92,3 +93,18 @@ class Quantised(Fused):
 
 def _same(x: Tensor) -> Tensor:
     return x
+
+
+@cache
+def int8_operators() -> bool:
+    """Whether this build of torch runs int8 convolutions on this processor: one is tried."""
+    x, weight = torch.ones(1, 1, 4, 4, dtype=torch.uint8), torch.ones(1, 1, 1, 1, dtype=torch.int8)
+    one, zero, shape = torch.ones(1), torch.zeros(1, dtype=torch.int32), ([1, 1], [0, 0], [1, 1], 1)
+    try:
+        packed = torch.ops.onednn.qconv_prepack(weight, one, 1.0, 0, *shape, [1, 1, 4, 4])
+        y = torch.ops.onednn.qconv2d_pointwise(
+            x, 1.0, 0, packed, one, zero, None, *shape, 1.0, 0, torch.uint8, "none", _NO_SCALARS, ""
+        )
+    except (AttributeError, RuntimeError):  # NotImplementedError among them
+        return False
+    return fused_operators(DTYPES[fastest_precision("cpu")]) and bool((y == 1).all())

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -34,7 +33,8 @@ class Classifier:
 
     network         in evaluation mode, float32, channels_last memory
     engine          what executes it: the torch engine in float32, or what `use` was given. Engines have a copy of the
-                    weights; the torch engine is made again when those of the network have changed, others are not
+                    weights. The default one is made again when the network's tensors are changed in place (by an
+                    optimiser, by load_state_dict); after replacing them, or writing through `.data`, call `use(None)`
     classes         names in the order of the logits
     preprocessing   from a picture to the network's input
     calibration     "temperature" and "unsure", as in `resnets.weights.Model`
@@ -55,31 +55,35 @@ class Classifier:
         self.preprocessing = model.preprocessing
         self.calibration = model.calibration
         self.provenance = model.provenance
-        self._tensors = list(self.network.state_dict(keep_vars=True).values())
-        self._chosen: engines.Engine | None = None
         self._default: tuple[object, engines.Engine] | None = None
+        self.use(None)
 
     @property
     def engine(self) -> engines.Engine:
         """What executes the network."""
         if self._chosen is not None:
             return self._chosen
-        # What torch counts up at every change in place, and what changes when a tensor gets other memory.
-        stamp = [(tensor.data_ptr(), tensor._version) for tensor in self._tensors]
+        stamp = self._stamp()
         if self._default is None or self._default[0] != stamp:
             self._default = stamp, engines.make("torch", self.network, image_size=self.preprocessing.image_size)
         return self._default[1]
 
-    def use(self, engine: engines.Engine) -> None:
-        """Let `engine`, made for this very network, execute it from now on."""
-        self._chosen = engine
+    def use(self, engine: engines.Engine | None) -> None:
+        """Let `engine`, made for this very network, execute it from now on. None: the default, made anew."""
+        self._chosen, self._default = engine, None
+        self._tensors = list(self.network.state_dict(keep_vars=True).values())
 
-    @cached_property
+    def _stamp(self) -> list[tuple[int, int]]:
+        """What changes with the tensors: torch counts changes in place, and other memory has another address."""
+        return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in self._tensors]
+
+    @property
     def digest(self) -> str:
         """64 hexadecimal digits that change with anything that a prediction depends on, the engine left aside."""
+        p = self.network.plan
         found = hashlib.sha256(
             json.dumps(
-                [self.network.plan.spec.to_dict(), self.classes, self.preprocessing.to_dict(), dict(self.calibration)]
+                [p.spec.to_dict(), p.output_stride, self.classes, self.preprocessing.to_dict(), dict(self.calibration)]
             ).encode()
         )
         tensors = dict(self.network.state_dict())

@@ -225,9 +225,13 @@ def fallbacks(graph: Graph, quantisation: Quantisation, batch: Tensor) -> Iterat
     errors = sensitivity(graph, quantisation, batch)
     order = sorted(errors.keys() - {first, last}, key=errors.__getitem__, reverse=True)
     macs = {step.name: step.row.macs for step in graph.convolutions}
+    room = sum(macs.values()) / 2 - sum(macs.get(name, 0) for name in quantisation.floats)
     count = 1
     while order:
-        quantisation, order, count = quantisation.keeping(order[:count]), order[count:], 2 * count
-        if sum(macs.get(name, 0) for name in quantisation.floats) > sum(macs.values()) / 2:
-            return
-        yield quantisation
+        more, order, count = order[:count], order[count:], 2 * count
+        while more and sum(macs[name] for name in more) > room:
+            more, order = more[:-1], []
+        room -= sum(macs[name] for name in more)
+        if more:
+            quantisation = quantisation.keeping(more)
+            yield quantisation

@@ -26,6 +26,7 @@ from resnets.machine import needs
 FORMAT = 1  # of a journal; another one is not continued
 GROUP = 2_000  # rows of a parquet file that are compressed together, and in memory at once
 LONGEST = 2**24  # bytes of a journal's first line: what is no journal may have no lines at all
+_BEGINNING = b'{"resnets table":'  # of every journal; one without rows may become another's
 NAMED = 10  # failures that are kept to be named; the others are counted
 
 
@@ -39,6 +40,19 @@ def check(out: Path) -> None:
         raise DataError(f"{out} cannot be written (Is a directory): choose another place.")
     if out.suffix.lower() == ".parquet":
         needs("pyarrow.parquet", extra="parquet")
+
+
+def belongs(picture: str | bytes, out: Path) -> bool:
+    """Whether a file found among the pictures is the table `out` itself, its journal, or what it is written to."""
+    if isinstance(picture, bytes) or not os.path.basename(picture).startswith(out.name):
+        return False
+    places = (out, out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.part"))
+    return any(place.exists() and os.path.exists(picture) and os.path.samefile(picture, place) for place in places)
+
+
+def digest(content: bytes) -> str:
+    """32 hexadecimal digits of it, for a journal's identity."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 class Journal:
@@ -104,11 +118,15 @@ class Journal:
         """Turn the journal into the table, which replaces what stood there in one step, and remove the journal."""
         part = self.out.with_name(f"{self.out.name}.part")
         with _explained(self.out):
-            with open(part, "wb") as file:
-                _WRITERS[self.out.suffix.lower()](file, self.rows(), self.ranks)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.out)
+            try:
+                with open(part, "wb") as file:
+                    _WRITERS[self.out.suffix.lower()](file, self.rows(), self.ranks)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, self.out)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
             self.path.unlink()
 
     def _locked(self) -> BinaryIO:
@@ -136,7 +154,7 @@ class Journal:
         """Read what is there, cut off what is torn, and stand behind it."""
         header = _line(self._identity)
         first = self._file.readline(LONGEST)
-        if not header.startswith(first):
+        if not header.startswith(first) and (not first.startswith(_BEGINNING) or self._file.read(1)):
             raise DataError(self._foreign(first))
         good = len(first) if first == header else 0
         for line in self._file if good else ():
@@ -206,7 +224,7 @@ def _columns(ranks: int) -> list[str]:
 
 def _values(row: Row, ranks: int) -> list[Any]:
     """A row as the columns want it, with None for what there is not."""
-    named = list(chain.from_iterable(row.top))
+    named = [None if value != value else value for value in chain.from_iterable(row.top)]  # JSON has no NaN
     return [row.path, *named, *[None] * (2 * ranks - len(named)), row.why or None]
 
 
