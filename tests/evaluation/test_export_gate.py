@@ -7,27 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-import resnets
-from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import ExportError
 from resnets.evaluation import export, gate
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import runtimes
-
-SPEC = ResNetSpec(depths=(1, 1, 1), widths=(8, 16, 32), stem="cifar", block="basic")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("export-gate") / "run"
-    resnets.train("digits", model=SPEC, epochs=4, out=out)
-    return str(out)
-
-
-@pytest.fixture
-def classifier(trained):
-    return resnets.load(trained)
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,11 @@ import pytest
 import torch
 
 import resnets
-from resnets.architecture import ResNetSpec
 from resnets.errors import DataError, ExportError, ResnetsError
 from resnets.evaluation import gate
 from resnets.inference import choice, engines
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, calibrate, fallbacks
-
-SPEC = ResNetSpec(depths=(1, 1, 1), widths=(8, 16, 32), stem="cifar", block="basic")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A small network that tells digits apart."""
-    out = tmp_path_factory.mktemp("gate") / "run"
-    resnets.train("digits", model=SPEC, epochs=4, out=out)
-    return str(out)
-
-
-@pytest.fixture
-def classifier(trained):
-    return resnets.load(trained)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from resnets.inference import Classifier, export, readback
 from resnets.inference.export import write
 from resnets.inference.lower import Graph, Step, lower
 from resnets.inference.onnx_graph import model
-from resnets.inference.quantize import calibrate
+from resnets.inference.quantize import Rounded, calibrate
 from resnets.inference.readback import runtimes
 from resnets.network import ResNet, create
 from resnets.weights import Model
@@ -117,7 +117,7 @@ def test_int8_runs_in_int8(name, tmp_path):
     network = lively(QUANTISED[name])
     graph, x = lower(network, 33), noise(8, 33, 33)
     quantisation = calibrate(graph, [x])
-    wanted = readback._Rounded(graph, quantisation)(x)
+    wanted = Rounded(graph, quantisation)(x)
 
     made = model(graph, precision="int8", quantisation=quantisation)
     onnx.checker.check_model(made, full_check=True)
@@ -147,7 +147,7 @@ def test_convolutions_that_stay_float_are_float():
     assert kinds[f"{first}.weight"] == kinds[f"{last}.weight"] == onnx.TensorProto.FLOAT
     quantised = [kind for name, kind in kinds.items() if name.endswith("weight.stored")]
     assert quantised == [onnx.TensorProto.INT8] * (len(graph.convolutions) - 2 + 1)  # and the head
-    wanted = readback._Rounded(graph, quantisation)(x)
+    wanted = Rounded(graph, quantisation)(x)
     assert relative(in_onnxruntime(made, x), wanted) < 0.15
     assert relative(in_openvino(made, x), wanted) < 0.15
 

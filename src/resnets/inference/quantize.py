@@ -174,27 +174,44 @@ class _Watch(Runner):
         return x
 
 
-class _Simulated(Runner):
-    """The float32 network in which one convolution, `active`, rounds its input and its weights to their grids."""
+class Rounded(Runner):
+    """What int8 means, in float32: convolutions and head round their inputs and their weights to their grids.
 
-    active = ""
+    only    the name of the one step that does so; None: all but those that the quantisation leaves in float
+    """
 
-    def __init__(self, graph: Graph, quantisation: Quantisation) -> None:
-        self.quantisation = quantisation
+    def __init__(self, graph: Graph, quantisation: Quantisation, only: str | None = None) -> None:
+        self.quantisation, self.only = quantisation, only
         super().__init__(graph)
 
     def convolution(self, step: Step) -> Kernel:
+        """As `Runner.convolution`, rounded where this step rounds."""
         exact = super().convolution(step)
         scales = weight_scales(step.weight).reshape(-1, 1, 1, 1)
         rounded = super().convolution(replace(step, weight=quantised_weight(step.weight) * scales))
-        scale, zero = self.quantisation.grid(step.input)
 
         def run(x: Tensor, addend: Tensor | None) -> Tensor:
-            if step.name != self.active:
-                return exact(x, addend)
-            return rounded(torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, LEVELS), addend)
+            return rounded(self._on_grid(x, step.input), addend) if self._rounds(step) else exact(x, addend)
 
         return run
+
+    def head(self, step: Step) -> Kernel:
+        """As `Runner.head`, rounded where this step rounds."""
+        exact = super().head(step)
+        weight = quantised_weight(step.weight) * weight_scales(step.weight).reshape(-1, 1)
+
+        def run(x: Tensor, _: Tensor | None) -> Tensor:
+            if not self._rounds(step):
+                return exact(x, None)
+            return torch.nn.functional.linear(self._on_grid(x.mean((2, 3)), POOLED), weight, step.bias)
+
+        return run
+
+    def _rounds(self, step: Step) -> bool:
+        return step.name not in self.quantisation.floats if self.only is None else step.name == self.only
+
+    def _on_grid(self, x: Tensor, value: str) -> Tensor:
+        return torch.fake_quantize_per_tensor_affine(x, *self.quantisation.grid(value), 0, LEVELS)
 
 
 def sensitivity(graph: Graph, quantisation: Quantisation, batch: Tensor) -> dict[str, float]:
@@ -202,11 +219,11 @@ def sensitivity(graph: Graph, quantisation: Quantisation, batch: Tensor) -> dict
 
     batch: (N, C, H, W) float32, normalised
     """
-    run = _Simulated(graph, quantisation)
+    run = Rounded(graph, quantisation, only="")
     exact = run(batch)
     found = {}
     for step in graph.convolutions:
-        run.active = step.name
+        run.only = step.name
         found[step.name] = float((run(batch) - exact).square().mean().sqrt() / exact.std())
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ExportError
-from resnets.inference.lower import INPUT, OUTPUT, Graph, Step, lower
+from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
 from resnets.inference.predictor import Classifier
-from resnets.inference.quantize import LEVELS, POOLED, Quantisation, quantised_weight, stored, weight_scales
-from resnets.inference.runner import Kernel, Runner
+from resnets.inference.quantize import Quantisation, Rounded
 from resnets.machine import needs
 
 # How far a runtime's logits may lie from the network's own, as a share of their spread (zero included). In float32 only
@@ -165,7 +164,7 @@ def _reference(classifier: Classifier, quantisation: Quantisation | None) -> Cal
     """What a file is compared with: the network's own modules, or its steps with everything rounded."""
     network = classifier.network
     if quantisation is not None:
-        return _Rounded(lower(network, classifier.preprocessing.image_size), quantisation)
+        return Rounded(lower(network, classifier.preprocessing.image_size), quantisation)
     device = next(network.parameters()).device
 
     def run(x: Tensor) -> Tensor:
@@ -173,38 +172,3 @@ def _reference(classifier: Classifier, quantisation: Quantisation | None) -> Cal
             return network(x.to(device)).cpu()  # type: ignore[no-any-return]
 
     return run
-
-
-class _Rounded(Runner):
-    """What int8 means, in float32: the convolutions' weights and every stored value are rounded to their grids."""
-
-    def __init__(self, graph: Graph, quantisation: Quantisation) -> None:
-        self.quantisation, self.stored = quantisation, stored(graph, quantisation)
-        super().__init__(graph)
-
-    def enter(self, x: Tensor) -> Tensor:
-        return self.rounded(INPUT, super().enter(x))
-
-    def kernel(self, step: Step) -> Kernel:
-        if step.kind == "conv" and step.name not in self.quantisation.floats:
-            scales = weight_scales(step.weight).reshape(-1, 1, 1, 1)
-            step = replace(step, weight=quantised_weight(step.weight) * scales)
-        run = super().kernel(step)
-        return lambda x, addend: self.rounded(step.name, run(x, addend))
-
-    def rounded(self, name: str, x: Tensor) -> Tensor:
-        if name not in self.stored:
-            return x
-        return torch.fake_quantize_per_tensor_affine(x, *self.quantisation.grid(name), 0, LEVELS)
-
-    def head(self, step: Step) -> Kernel:
-        if step.name in self.quantisation.floats:
-            return super().head(step)
-        weight = quantised_weight(step.weight) * weight_scales(step.weight).reshape(-1, 1)
-        scale, zero = self.quantisation.grid(POOLED)
-
-        def run(x: Tensor, _: Tensor | None) -> Tensor:
-            pooled = torch.fake_quantize_per_tensor_affine(x.mean((2, 3)), scale, zero, 0, LEVELS)
-            return torch.nn.functional.linear(pooled, weight, step.bias)
-
-        return run
