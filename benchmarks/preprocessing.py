@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import torch
 from PIL import Image
 
@@ -28,7 +27,7 @@ from resnets.inference.export import write
 from resnets.inference.onnx_nodes import Nodes, OnnxOps, Value
 from resnets.inference.readback import runtimes
 from resnets.inference.resample import TorchOps, resized
-from resnets.machine import describe
+from resnets.machine import describe, openvino_core
 
 SIDES = (1, 3, 17, 40, 63, 97, 128, 146, 200, 224, 256, 333, 375, 500, 640, 1023, 1500, 3000)
 
@@ -97,7 +96,7 @@ def resizers(p: Preprocessing):
     )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     ways = {
         "onnxruntime": lambda image: session.run(None, {"images": image})[0],

@@ -40,6 +40,17 @@ def needs(module: str, extra: str) -> ModuleType:
         raise ResnetsError(f'The package {package} is missing: pip install "resnets[{extra}]".') from error
 
 
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process. Raises ResnetsError where the package is missing.
+
+    On a processor with AMX each Core brings a stack for signal handlers and puts the one before it back when it goes.
+    Of two that go in the order they came, the second puts back the first one's, which is freed by then: the next
+    signal, a Ctrl-C say, kills the process (OpenVINO 2026.4; tests/inference/test_engines.py shows it).
+    """
+    return needs("openvino", extra="export").Core()
+
+
 def cores() -> int:
     """Cores that this process may use: a container's or a batch system's share of them is honoured."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,7 +9,6 @@ import json
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +22,7 @@ from resnets.inference.lower import Graph, Step, lower
 from resnets.inference.onnx_graph import model
 from resnets.inference.quantize import Rounded, calibrate
 from resnets.inference.readback import runtimes
+from resnets.machine import openvino_core
 from resnets.network import ResNet, create
 from resnets.weights import Model
 
@@ -73,7 +73,7 @@ def in_onnxruntime(made, x):
 
 
 def in_openvino(made, x):
-    core = openvino.Core()
+    core = openvino_core()
     return core.compile_model(core.read_model(made.SerializeToString()), "CPU", F32)(x.numpy())["logits"]
 
 
@@ -90,7 +90,7 @@ def test_every_kind_of_entry_gives_its_logits(spec, output_stride):
     made = model(lower(network))
     onnx.checker.check_model(made, full_check=True)
     session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(made.SerializeToString()), "CPU", F32)
     for n, height, width in ((2, 33, 40), (1, 64, 51)):  # odd and even sides, so that every padding rule shows
         x = noise(n, height, width, seed=1)
@@ -130,7 +130,7 @@ def test_int8_runs_in_int8(name, tmp_path):
     assert not {"Conv", "FusedConv", "NhwcFusedConv"} & kinds.keys()
     assert relative(session.run(None, {"input": x.numpy()})[0], wanted) < 0.15
 
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(made.SerializeToString()), "CPU", F32)
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
     computed = [n["runtimePrecision"].astype(str) for n in nodes if n["layerType"].astype(str) == "Convolution"]
@@ -257,8 +257,8 @@ def test_int8_has_no_pt2(trained, quantisation, tmp_path):
 
 def test_probabilities_and_what_the_file_says(trained, exported, photos):
     session = onnxruntime.InferenceSession(exported[0] / "whole.onnx", providers=["CPUExecutionProvider"])
-    opened = openvino.Core().read_model(exported[0] / "whole.xml")
-    compiled = openvino.compile_model(opened, "CPU", F32)
+    opened = openvino_core().read_model(exported[0] / "whole.xml")
+    compiled = openvino_core().compile_model(opened, "CPU", F32)
     extra = {export.METADATA: ""}
     program = torch.export.load(exported[0] / "whole.pt2", extra_files=extra)
     answers = (

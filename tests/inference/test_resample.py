@@ -7,7 +7,6 @@ import zipfile
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +15,7 @@ from resnets.data.decode import decode
 from resnets.data.preprocess import Preprocessing
 from resnets.inference.onnx_nodes import Nodes, OnnxOps, Value
 from resnets.inference.resample import TorchOps, normalised, probabilities, resized
+from resnets.machine import openvino_core
 
 KINDS = [(resize, interpolation) for resize in ("shorter", "stretch") for interpolation in ("bilinear", "bicubic")]
 # (height, width): single rows and pixels, long strips, odd, square, the exact size, one side exact, small and large.
@@ -77,7 +77,7 @@ def test_every_runtime_resizes_alike(interpolation):
     p = Preprocessing(image_size=65, resize_to=72, interpolation=interpolation)
     model = as_onnx(p)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for height, width in SHAPES:
         images = np.stack([photo(height, width, random) for _ in range(2)])

@@ -7,7 +7,6 @@ an answer (a crash, another exception, no memory, no end) fails, and the input's
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import io
 import os
@@ -231,22 +230,6 @@ _DAMAGES: tuple[Callable[[bytearray, random.Random], bytes], ...] = (
 )
 
 
-class _StackOfSignals(ctypes.Structure):
-    """stack_t of <signal.h>."""
-
-    _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
-
-
-def _no_signal_stack() -> None:
-    """Let signals be handled on the ordinary stack.
-
-    The one that faulthandler sets aside is too small on a processor with AMX once a test before has used its tiles,
-    which the system saves there: every signal would then be signal 11.
-    """
-    disable = 2  # SS_DISABLE
-    ctypes.CDLL(None).sigaltstack(ctypes.byref(_StackOfSignals(None, disable, 0)), None)
-
-
 class _Worker:
     """One forked process that reads a range of inputs. What it shares with its parent: three numbers and a log."""
 
@@ -290,7 +273,6 @@ class _Worker:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         faulthandler.enable(self.log, all_threads=False)
         faulthandler.register(signal.SIGPROF, self.log, all_threads=False, chain=True)
-        _no_signal_stack()
         opened = refused = 0
         for number in self.numbers:
             self.shared[:] = struct.pack("3q", number, opened, refused)

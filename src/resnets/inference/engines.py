@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from resnets.errors import ResnetsError, nearest
 from resnets.inference.lower import INPUT, OUTPUT, Graph, lower
-from resnets.machine import cores, needs
+from resnets.machine import cores, needs, openvino_core
 from resnets.network import ResNet
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ class OpenVinoEngine:
 
     def _compiled(self, shape: tuple[int, ...] | None) -> Callable[[Tensor], Tensor]:
         vino = needs("openvino", extra="export")
-        core = vino.Core()
+        core = openvino_core()
         model = core.read_model(io.BytesIO(self._onnx))
         # Batches lie in channels_last, so that this is the layout that can be handed over without a copy.
         steps = vino.preprocess.PrePostProcessor(model)

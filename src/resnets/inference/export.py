@@ -32,7 +32,7 @@ from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import Opened, check, runtimes
 from resnets.inference.resample import TorchOps, normalised, probabilities, resized
 from resnets.inference.runner import DTYPES
-from resnets.machine import needs
+from resnets.machine import needs, openvino_core
 
 SUFFIXES = (".onnx", ".xml", ".pt2")
 METADATA = "resnets.json"  # where a .pt2 keeps it
@@ -133,7 +133,7 @@ def _write_onnx(
         path.write_bytes(made.SerializeToString())
         return
     openvino = needs("openvino", extra="export")
-    read = openvino.Core().read_model(made.SerializeToString())
+    read = openvino_core().read_model(made.SerializeToString())
     for key, text in metadata(classifier, precision).items():
         read.set_rt_info(text, ["resnets", key])
     openvino.save_model(read, path, compress_to_fp16=False)

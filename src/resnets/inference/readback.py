@@ -19,7 +19,7 @@ from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
 from resnets.inference.predictor import Classifier
 from resnets.inference.quantize import Quantisation, Rounded
-from resnets.machine import needs
+from resnets.machine import needs, openvino_core
 
 # How far a runtime's logits may lie from the network's own, as a share of their spread (zero included). In float32 only
 # the order of additions differs. In bfloat16 and int8 runtimes round in different places, and how much that matters
@@ -127,7 +127,7 @@ def _onnxruntime(path: Path, precision: str) -> tuple[str, Run]:
 
 def _openvino(path: Path, precision: str) -> tuple[str, Run]:
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32"}
-    compiled = needs("openvino", extra="export").Core().compile_model(path, "CPU", hint)
+    compiled = openvino_core().compile_model(path, "CPU", hint)
     return compiled.input(0).any_name, lambda x: torch.from_numpy(compiled(x)[OUTPUT].copy())
 
 
