@@ -1,9 +1,9 @@
-"""The layer table and the comparison, without any terminal."""
+"""The layer table, without any terminal."""
 
 import pytest
 
 from resnets.architecture import ResNetSpec, names, plan
-from resnets.inspection import compare, count, layer_table, macs, total
+from resnets.inspection import count, layer_table, macs, total
 
 
 def number(text):
@@ -91,45 +91,3 @@ def test_macs_in_words(value, text):
 
 def test_count_groups_thousands():
     assert count(11_689_512) == "11,689,512"
-
-
-class TestCompare:
-    def test_one_choice_with_its_cost(self):
-        found = compare(plan("resnet50"), plan("resnet50_v1"), ("A", "B"))
-        assert found.choices == {"stride_conv": ("spatial", "first")}
-        assert (
-            found.sentence
-            == "B differs from A in stride_conv. It has equally many parameters and 0.943 times the MACs."
-        )
-
-    def test_several_choices_are_listed_as_people_do(self):
-        found = compare(plan("resnet18"), plan("plain34"), ("A", "B"))
-        assert found.sentence.startswith("B differs from A in depths and shortcut. It has 1.85 times the parameters")
-
-    def test_a_difference_too_small_for_a_ratio_is_counted(self):
-        found = compare(plan("caffe_resnet50"), plan("keras_resnet50"), ("A", "B"))
-        assert found.sentence.endswith("It has 26,496 parameters more and equally many MACs.")
-
-    def test_the_same_network(self):
-        found = compare(plan("resnet18"), plan("resnet18"), ("A", "B"))
-        assert (found.choices, found.sentence) == ({}, "A and B are the same network.")
-
-    def test_the_setting_counts_as_a_difference(self):
-        found = compare(plan("resnet18"), plan("resnet18", num_classes=10, image_size=96), ("A", "B"))
-        assert found.choices == {"image_size": (224, 96), "num_classes": (1000, 10)}
-
-    @pytest.mark.parametrize("names", [("resnet50", "resnet1202"), ("resnet20", "resnetv2_50")])
-    def test_parts_add_up_to_both_networks_even_when_one_has_fewer_stages(self, names):
-        plans = [plan(name) for name in names]
-        found = compare(*plans, names)
-        assert len(found.parts) == 2 + 4
-        for side, made in enumerate(plans):
-            parts = [pair[side] for pair in found.parts if pair[side]]
-            assert sum(part.parameters for part in parts) == made.parameters
-            assert sum(part.macs for part in parts) == made.macs
-            assert [part.name for part in parts] == [
-                "stem",
-                *(f"stage{i + 1}" for i in range(len(made.stages))),
-                "head",
-            ]
-            assert parts[-2].output == (made.head[0].input)

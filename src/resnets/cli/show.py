@@ -1,12 +1,14 @@
-"""`resnets show`: one network layer by layer, or two of them side by side."""
+"""`resnets show`: one network layer by layer, or two of them side by side, as tables and as a drawing."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import console, emit
+from resnets.cli.output import console, emit, note
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +30,15 @@ def show(
         int | None, typer.Option(metavar="N", help="Outputs of the head [default: the network's own].")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="NAME2", help="Compare with this network, part by part.")
+        str | None, typer.Option(metavar="NAME2", help="Compare with this network, in words and part by part.")
     ] = None,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="F.svg", help="Draw the network (with --against: both, side by side) into this file."),
+    ] = None,
+    unfold: Annotated[
+        bool, typer.Option("--unfold", help="Draw every unit, instead of one and a number where they repeat.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show a network layer by layer.
@@ -42,24 +51,61 @@ def show(
       resnets show resnet18 --classes 10
       resnets show resnet50 --image-size 288
       resnets show resnet50 --against resnet50_v1
+      resnets show resnet50 --diagram resnet50.svg
+      resnets show resnet110 --diagram resnet110.svg --unfold
       resnets show resnet20 --json
     """
     from resnets.architecture import plan
-    from resnets.inspection import compare
+    from resnets.inspection import compare, diagrams
+    from resnets.inspection import diagram as draw
 
+    if unfold and diagram is None:
+        raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
+    if diagram is not None:
+        _check_place(diagram)
     one = plan(name, num_classes=classes, image_size=image_size)
     other = plan(against, num_classes=classes, image_size=image_size) if against is not None else None
     comparison = compare(one, other, (name, against)) if other and against else None
+    if diagram is not None:
+        pair = (name, against) if against else None
+        _write(diagram, diagrams(one, other, pair, unfold=unfold) if other and pair else draw(one, name, unfold=unfold))
+        note(f"{' and '.join(pair or (name,))} drawn in {diagram}")
     if json:
         document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
         if other and against and comparison:
             document["against"] = _summary(against, other)
             document["differences"] = comparison.choices
+            document["sentence"] = comparison.sentence
         emit(document)
     elif other and against and comparison:
         _print_comparison(comparison, (name, against), (one, other))
     else:
         _print_layers(name, one)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place that no drawing can go to, before any work is done."""
+    from resnets.errors import ResnetsError
+
+    if path.suffix != ".svg":
+        raise ResnetsError(f"{path} does not end in .svg, and that is what a diagram is: give it a name that does.")
+    if not path.parent.is_dir():
+        raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a drawing whole, or not at all: what stood there before stays until the new one is on the disk."""
+    from resnets.errors import ResnetsError
+
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as problem:
+        raise ResnetsError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
 
 
 def _summary(name: str, plan: Plan) -> dict[str, Any]:
@@ -120,7 +166,7 @@ def _print_comparison(comparison: Comparison, names: tuple[str, str], plans: tup
         label = next(part.name for part in pair if part)
         parts.add_row(label, *(cell for part in pair for cell in _cells(part)))
 
-    for block in (comparison.sentence, "", choices, "", parts):
+    for block in (*comparison.words, "", choices, "", parts):
         out.print(block)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from resnets.architecture import Plan, Row
+from resnets.architecture.catalog import same_network
+from resnets.inspection.table import count, macs
+from resnets.inspection.words import said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +29,21 @@ class Comparison:
     choices     spec field (or image_size, num_classes, in_channels, output_stride) -> its two values,
                 for the fields that differ
     parts       stem, stages and head of both; None where one network has fewer stages
-    sentence    the same in words
+    words       one sentence for every choice, and a last one for what it costs; about the second network first
+    sentence    all of them in one line
     """
 
     choices: dict[str, tuple[object, object]]
     parts: list[tuple[Part | None, Part | None]]
+    words: tuple[str, ...]
     sentence: str
 
 
 def compare(one: Plan, other: Plan, names: tuple[str, str]) -> Comparison:
-    """Compare two plans; `names` are what the sentence calls them, in the same order."""
+    """Compare two plans; `names` are what the words call them, in the same order."""
     fields = [{**plan.spec.to_dict(), **_setting(plan)} for plan in (one, other)]
     choices = {key: (fields[0][key], fields[1][key]) for key in fields[0] if fields[0][key] != fields[1][key]}
+    words = _words(one, other, names, list(choices))
     return Comparison(
         choices=choices,
         parts=[
@@ -45,7 +51,8 @@ def compare(one: Plan, other: Plan, names: tuple[str, str]) -> Comparison:
             *zip_longest(_stages(one), _stages(other)),
             (_part("head", one.head), _part("head", other.head)),
         ],
-        sentence=_sentence(one, other, names, list(choices)),
+        words=words,
+        sentence=" ".join(words),
     )
 
 
@@ -54,20 +61,35 @@ def _setting(plan: Plan) -> dict[str, int]:
     return {key: getattr(plan, key) for key in ("image_size", "num_classes", "in_channels", "output_stride")}
 
 
-def _sentence(one: Plan, other: Plan, names: tuple[str, str], choices: list[str]) -> str:
+def _words(one: Plan, other: Plan, names: tuple[str, str], choices: list[str]) -> tuple[str, ...]:
     first, second = names
     if not choices:
-        return f"{first} and {second} are the same network."
-    listed = " and ".join(", ".join(choices).rsplit(", ", 1))
-    parameters = _ratio(other.parameters, one.parameters, "parameters")
-    cost = _ratio(other.macs, one.macs, "MACs")
-    return f"{second} differs from {first} in {listed}. It has {parameters} and {cost}."
+        return (f"{first} and {second} are the same network.",)
+    words = [_choice(field, one, other, names) for field in choices]
+    if same_network(one.spec, other.spec) and one.spec != other.spec:
+        words.append("What they compute is the same: they differ in training alone.")
+    parameters = _ratio(other.parameters, one.parameters, "parameters", count)
+    cost = _ratio(other.macs, one.macs, "MACs", macs)
+    return (*words, f"{second} has {parameters} and {cost}.")
 
 
-def _ratio(new: int, old: int, what: str) -> str:
-    if f"{new / old:.3g}" == "1":
-        return f"equally many {what}" if new == old else f"{abs(new - old):,} {what} {'more' if new > old else 'fewer'}"
-    return f"{new / old:.3g} times the {what}"
+def _choice(field: str, one: Plan, other: Plan, names: tuple[str, str]) -> str:
+    """What the other network does about a field, and then what the first one does."""
+    sides = ((names[1], said(field, other)), (names[0], said(field, one)))
+    heres = [(name, here) for name, here in sides if here]
+    clauses: list[str] = []
+    for name, (verb, rest, tail) in heres:
+        repeats = clauses and (verb, tail) == (heres[0][1][0], heres[0][1][2])
+        clauses.append(f"{name} {rest}" if repeats else f"{name} {verb} {rest} {tail}".rstrip())
+    return "; ".join(clauses) + "."
+
+
+def _ratio(new: int, old: int, what: str, write: Callable[[int], str]) -> str:
+    if new == old:
+        return f"the same {what}" if what == "MACs" else f"as many {what}"
+    if 0.8 < new / old < 1.25:
+        return f"{write(abs(new - old))} {'more' if new > old else 'fewer'} {what}"
+    return f"{new / old:.3g} times the {what}" if new > 0.1 * old else f"1/{old / new:.0f} of the {what}"
 
 
 def _stages(plan: Plan) -> Iterator[Part]:

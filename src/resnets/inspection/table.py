@@ -75,7 +75,7 @@ def shape(row: Row) -> str:
 
 
 def _stage_lines(units: Iterable[Unit]) -> Iterator[Line]:
-    for _, run in groupby(units, key=_signature):
+    for _, run in groupby(units, key=signature):
         same = list(run)
         if len(same) < FOLD_FROM:
             for unit in same:
@@ -102,6 +102,6 @@ def _lines(rows: Iterable[Row]) -> Iterator[Line]:
         )
 
 
-def _signature(unit: Unit) -> list[Row]:
+def signature(unit: Unit) -> list[Row]:
     """What a unit is, apart from its place: its rows with their roles inside the unit alone."""
     return [dataclasses.replace(row, role=row.role.removeprefix(unit.role)) for row in unit.rows]

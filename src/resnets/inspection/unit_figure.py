@@ -1,0 +1,153 @@
+"""A unit as a figure: a card with the branch on the line and the shortcut above it."""
+
+from __future__ import annotations
+
+from resnets.architecture import Row, Unit
+from resnets.architecture.rows import Shape
+from resnets.inspection.layer_figure import SMALL, THIN, Frame, Look, layers, thin_slab
+from resnets.inspection.svg import Canvas, text_width
+
+BETWEEN = 16.0  # the dashed line that is seen on both sides of a box
+
+
+class UnitFigure:
+    """A unit on its card; `times` identical ones are one card with a number."""
+
+    def __init__(self, unit: Unit, look: Look, first: int, times: int, wider: float) -> None:
+        self.unit, self.look, self.times = unit, look, times
+        self.caption = f"unit {first}" if times == 1 else f"units {first}–{first + times - 1}"
+        self.number = str(first)
+        self.layers = layers(unit.branch, look, wider)
+        self.boxes = [_box(row) for row in unit.shortcut if row.kind not in THIN] if look.labels else []
+        self.edge = look.edge
+        self.pad = 7.0 if look.labels else 4.0
+        self.gap = look.gap
+        if unit.shares_preactivation:
+            self.layers[0].pause = 10.0 if look.labels else 5.0
+        needed = sum(text_width(text, SMALL) + 10 for text in self.boxes) + BETWEEN * (len(self.boxes) + 1)
+        needed += (look.thin + 1) * sum(row.kind in THIN for row in unit.shortcut) if self.boxes else 0
+        self.gap += max(0.0, needed - self._span) / (len(self.layers) + 1) if self.boxes else 0.0
+        if look.labels:
+            named = text_width(self.caption, SMALL) + (text_width(f"× {times}", 14) + 14 if times > 1 else 0)
+            self.gap += max(0.0, named + 4 - self.width) / (len(self.layers) + 1)
+
+    @property
+    def tallest(self) -> float:
+        """Height of its tallest slab."""
+        return max(layer.tallest for layer in self.layers)
+
+    @property
+    def lines(self) -> int:
+        """Lines of its labels."""
+        return max(len(layer.lines) for layer in self.layers)
+
+    @property
+    def residual(self) -> bool:
+        """Whether it has a shortcut."""
+        return self.unit.residual
+
+    @property
+    def changes_shape(self) -> bool:
+        """Whether something else flows out than in."""
+        return self.unit.branch[0].input != self.unit.branch[-1].output
+
+    @property
+    def output(self) -> Shape:
+        """Channels, height, width."""
+        return self.unit.branch[-1].output
+
+    @property
+    def width(self) -> float:
+        """Width of the card."""
+        chain = sum(layer.width for layer in self.layers) + self.gap * (len(self.layers) + 1)
+        ring = 2 * self.look.ring if self.unit.residual else 0
+        relu = sum(row.kind == "relu" for row in self.unit.after) * (self.look.thin + 1)
+        return 2 * self.pad + chain + ring + relu + (self.look.gap / 2 if relu and ring else 0)
+
+    @property
+    def _span(self) -> float:
+        """From where the shortcut branches off to the addition."""
+        chain = sum(layer.width for layer in self.layers) + self.gap * (len(self.layers) + 0.5) + self.look.ring
+        first = self.layers[0]
+        shared = first.pause / 2 + 2 * (self.look.thin + 1) + (first.width - first.slabs) / 2 + self.gap / 2
+        return chain - (shared if self.unit.shares_preactivation else 0)
+
+    def draw(self, canvas: Canvas, x: float, frame: Frame) -> float:
+        """Draw it with its left edge at x; returns its right edge."""
+        look, y = self.look, frame.mid
+        end = x + self.width
+        canvas.begin("rd-unit", self._title())
+        for back in (6, 3, 0) if self.times > 1 else (0,):
+            canvas.rect("card", x + back, frame.top - back, self.width, frame.bottom - frame.top, 5)
+        if look.labels:
+            canvas.text(x + 8, frame.top + 14, self.caption, SMALL, "dim", "start")
+        else:
+            canvas.text(x + self.width / 2, frame.bottom - 4, self.number, 9, "dim")
+        if self.times > 1:
+            canvas.text(end - 8, frame.top + 15, f"× {self.times}", 14, "bold times", "end")
+        at = x + self.pad + self.gap
+        canvas.line("flow", (x, y), (at, y))
+        branch = x + self.pad + self.gap / 2
+        for i, layer in enumerate(self.layers):
+            inside = layer.draw(canvas, at, frame)
+            branch = inside if i == 0 and self.unit.shares_preactivation else branch
+            at += layer.width
+            canvas.line("flow", (at, y), (at + self.gap, y))
+            at += self.gap
+        if self.unit.residual:
+            self._shortcut(canvas, branch, at + look.ring, frame)
+            at += 2 * look.ring
+        for row in self.unit.after:
+            if row.kind == "relu":
+                start = at + (look.gap / 2 if self.unit.residual else 0)
+                canvas.line("flow", (at, y), (start, y))
+                thin_slab(canvas, row, start, y, look)
+                at = start + look.thin
+        canvas.line("flow", (at, y), (end, y))
+        canvas.end()
+        return end
+
+    def _shortcut(self, canvas: Canvas, start: float, end: float, frame: Frame) -> None:
+        y, top, ring = frame.mid, frame.shortcut, self.look.ring
+        css = "dashed" if self.unit.shortcut else "solid"
+        tip = 4.5 if self.look.labels else 3
+        canvas.way(css, (start, y), (start, top), (end, top), (end, y - ring - tip + 1), radius=0.8 * ring)
+        canvas.circle("tip", start, y, 2.4 if self.look.labels else 1.3)
+        canvas.tip("tip", end, y - ring, down=True, size=tip)
+        canvas.circle("sum", end, y, ring)
+        reach = 0.55 * ring
+        canvas.line("sum", (end - reach, y), (end + reach, y))
+        canvas.line("sum", (end, y - reach), (end, y + reach))
+        if not self.look.labels:
+            if self.unit.shortcut:
+                canvas.rect("box", (start + end) / 2 - 5, top - 3, 10, 6, 1)
+            return
+        norms = sum(row.kind == "norm" for row in self.unit.shortcut)
+        widths = [text_width(text, SMALL) + 10 for text in self.boxes]
+        at = (start + end - sum(widths) - BETWEEN * (len(widths) - 1) - norms * (self.look.thin + 1)) / 2
+        for text, width in zip(self.boxes, widths, strict=True):
+            canvas.rect("box", at, top - 10, width, 20, 3)
+            canvas.text(at + width / 2, top + 4, text, SMALL)
+            at += width + BETWEEN
+        for _ in range(norms):
+            canvas.rect("norm", at - BETWEEN + 1, top - 10, self.look.thin, 20)
+
+    def _title(self) -> str:
+        if not self.look.labels:
+            return ""
+        parameters = sum(row.parameters for row in self.unit.rows)
+        macs = sum(row.macs for row in self.unit.rows)
+        each = ", each" if self.times > 1 else ""
+        return f"{self.caption}{each}: {parameters:,} parameters, {macs:,} multiply-adds"
+
+
+def _box(row: Row) -> str:
+    step = f" /{row.stride}" if row.stride > 1 else ""
+    if row.kind == "pad":
+        where = " both sides" if row.padding == "both" else ""
+        return f"+{row.out_channels - row.in_channels} zeros{where}{step}"
+    if row.kind == "subsample":
+        return f"every {row.stride}nd pixel" if row.stride == 2 else f"every {row.stride}th pixel"
+    if row.kind == "avg_pool":
+        return f"average {row.kernel}×{row.kernel}{step}"
+    return f"{row.kernel}×{row.kernel}, {row.out_channels}{step}"
