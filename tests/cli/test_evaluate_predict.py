@@ -260,13 +260,13 @@ def test_predict_writes_a_table(run, model, photo_folder, tmp_path, kind):
     document = json.loads(run("predict", model, photos, photos / "nowhere.jpg", "--json")[1])
     assert len(rows) == len(document["predictions"]) + len(document["failed"]) == 7
     for row in rows.values():
-        assert list(row) == ["path", "name_1", "probability_1", "name_2", "probability_2", "why"]
+        assert list(row) == ["path", "name_1", "probability_1", "name_2", "probability_2", "unsure", "unlike", "why"]
     for entry in document["predictions"]:
         row = rows[entry["path"]]
         assert (row["name_1"], row["why"]) == (entry["top"][0]["name"], None)
         assert float(row["probability_2"]) == entry["top"][1]["probability"]
     for entry in document["failed"]:
-        assert list(rows[entry["path"]].values()) == [entry["path"], None, None, None, None, entry["why"]]
+        assert list(rows[entry["path"]].values()) == [entry["path"], *[None] * 6, entry["why"]]
 
     again = tmp_path / f"again.{kind}"
     status, out, _ = run("predict", model, photos, photos / "nowhere.jpg", "--out", again, "--top", 2, "--json")

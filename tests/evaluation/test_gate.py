@@ -31,7 +31,7 @@ def judge(classifier, digits):
 
     def use(quantisation):
         classifier.use(engines.make("torch", classifier.network, "int8", image_size=size, quantisation=quantisation))
-        judgement = gate.Judgement(len(digits.labels), source, digits.top1(classifier.logits))
+        judgement = gate.Verdict(len(digits.labels), source, digits.top1(classifier.logits))
         judgement.check()
         return judgement
 

@@ -32,7 +32,7 @@ from resnets.weights import Model, save
 CLASSES = ("ant", "bee", "cat")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
 IDENTITY = {"model": "abc", "top": 2}
-GOOD = Row("a/b.jpg", (("ant", 0.75), ("cat", 0.25)))
+GOOD = Row("a/b.jpg", (("ant", 0.75), ("cat", 0.25)), "", ("ant", "cat"), False)
 SHORT = Row('c,"d".jpg', (("bee", 1.0),))
 BAD = Row("e.jpg", (), "not an image")
 
@@ -176,10 +176,11 @@ def test_a_table_has_one_row_for_each_path(tmp_path, kind, monkeypatch):
         assert out.read_text() == "what stood there before", "until all rows are there"
         table.finish()
     good, bad, short = read(out.rename(tmp_path / f"t{kind.lower()}"))
-    assert list(good) == ["path", "name_1", "probability_1", "name_2", "probability_2", "why"]
-    assert list(good.values()) == ["a/b.jpg", "ant", 0.75, "cat", 0.25, None]
-    assert list(bad.values()) == ["e.jpg", None, None, None, None, "not an image"]
-    assert list(short.values()) == ['c,"d".jpg', "bee", 1.0, None, None, None]
+    assert list(good) == ["path", "name_1", "probability_1", "name_2", "probability_2", "unsure", "unlike", "why"]
+    said = ("True", "False") if kind.lower() == ".csv" else (True, False)
+    assert list(good.values()) == ["a/b.jpg", "ant", 0.75, "cat", 0.25, *said, None]
+    assert list(bad.values()) == ["e.jpg", *[None] * 6, "not an image"]
+    assert list(short.values()) == ['c,"d".jpg', "bee", 1.0, *[None] * 5]
     assert len(list(tmp_path.iterdir())) == 1, "nothing else is left behind"
 
 

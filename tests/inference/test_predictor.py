@@ -13,7 +13,7 @@ import resnets
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError, ModelFileError
-from resnets.inference import Classifier, Prediction, load
+from resnets.inference import Classifier, Prediction, load, looks
 from resnets.network import create
 from resnets.weights import Model, save
 
@@ -81,6 +81,32 @@ def test_probabilities_are_the_softmax_of_calibrated_logits(pictures):
         values = [p for _, p in prediction.top]
         assert values == sorted(values, reverse=True)
         assert sum(values) == pytest.approx(1)
+
+
+def test_a_model_that_was_never_calibrated_has_no_doubts(classifier, pictures):
+    (prediction, *_) = classifier.predict(pictures)
+    assert (prediction.among, prediction.unsure, prediction.unlike) == (None, None, None)
+
+
+def test_a_calibrated_model_says_when_it_is_unsure(pictures):
+    everything = Classifier(model()).predict(pictures, top=6)
+    for rank, count in ((0, 1), (1, 2), (5, 6)):
+        for picture, prediction in zip(pictures, everything, strict=True):
+            least = prediction.top[rank][1] * (1 - 1e-6)
+            doubtful = Classifier(model(calibration={"temperature": 1.0, "unsure": least}))
+            (found,) = doubtful.predict(picture, top=2)
+            assert found.among == tuple(name for name, _ in prediction.top[:count])
+            assert found.unsure is (count != 1)
+    (found,) = Classifier(model(calibration={"temperature": 1.0, "unsure": 1.0})).predict(pictures[0])
+    assert (found.among, found.unsure) == ((), True)
+
+
+def test_a_calibrated_model_says_what_is_unlike_all_that_it_knows(pictures):
+    random = np.random.default_rng(0)
+    grey = random.integers(100, 120, (40, 16, 16, 1)).repeat(3, axis=3).astype(np.uint8)
+    knows_grey = Classifier(model(calibration={"temperature": 1.0, "unsure": None, "unlike": looks.fit(grey)}))
+    red = np.zeros((16, 16, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
+    assert [prediction.unlike for prediction in knows_grey.predict([grey[0], red])] == [False, True]
 
 
 def test_top_is_clipped_to_the_classes(classifier, pictures):

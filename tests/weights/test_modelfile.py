@@ -420,6 +420,18 @@ def test_a_network_that_overflows_is_not_written(path):
         (lambda model: model.provenance.update(when={1, 2}), "not JSON serializable"),
         (lambda model: model.provenance.update(loss=float("nan")), "not JSON compliant"),
         (lambda model: model.calibration.update(temperature=-1), "temperature is a number above 0"),
+        (lambda model: model.calibration.update(temperature=float("inf")), "temperature is a number above 0"),
+        (lambda model: model.calibration.update(unsure=2), "unsure lies between 0 and 1"),
+        (lambda model: model.calibration.update(unsure="0.5"), "unsure lies between 0 and 1"),
+        (lambda model: model.calibration.pop("unsure"), "'unsure' is missing"),
+        (lambda model: model.calibration.update(coverage=1), "coverage lies between 0 and 1"),
+        (lambda model: model.calibration.update(fitted_on=["a"]), "fitted_on and halves do not belong together"),
+        (lambda model: model.calibration.update(fitted_on=[1]), "not a list of digests"),
+        (lambda model: model.calibration.update(fitted_on=["a"], halves=[{"temperature": 1}] * 2), "is missing"),
+        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0, 1]], "limit": 1}), "square matrix"),
+        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0], 1], "limit": 1}), "square matrix"),
+        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [["0"]], "limit": 1}), "square matrix"),
+        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[1]], "limit": 0}), "square matrix"),
     ],
 )
 def test_what_would_not_load_is_not_written(tmp_path, change, why):

@@ -52,6 +52,9 @@ def predict(
     it is named at the end (in a table it has a row that says why), and the exit status is 1. With - standard
     input is read: text is taken as paths, one a line, and anything else as one picture.
 
+    A model that was calibrated, as all are that `resnets train` makes, says so when it is unsure which of some
+    classes it is, and when a picture is unlike all that it knows.
+
     A table has one row for each file. Killed and started again with the same arguments, the command goes on
     where it was.
 
@@ -189,13 +192,29 @@ def _show(row: Row) -> None:
     from resnets.data.labels import printable
 
     shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in row.top)
-    print(f"{printable(row.path)}: {shown}", flush=True)
+    doubts = [] if row.among is None or not row.unsure else [f"unsure: {_either(row.among)}"]
+    doubts += ["unlike all that the model knows"] if row.unlike else []
+    print(f"{printable(row.path)}: {'; '.join([shown, *doubts])}", flush=True)
+
+
+def _either(names: tuple[str, ...]) -> str:
+    """'cat or dog', of many the first ones."""
+    from resnets.data.labels import printable
+
+    more = f" or one of {len(names) - 3} more" if len(names) > 3 else ""
+    return " or ".join(map(printable, names[:3])) + more or "no class is likely"
 
 
 def _document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
     return {
         "predictions": [
-            {"path": row.path, "top": [{"name": name, "probability": p} for name, p in row.top]}
+            {
+                "path": row.path,
+                "top": [{"name": name, "probability": p} for name, p in row.top],
+                "unsure": row.unsure,
+                "among": row.among,
+                "unlike": row.unlike,
+            }
             for row in rows
             if not row.why
         ],

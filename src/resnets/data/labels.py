@@ -21,7 +21,10 @@ def printable(name: str) -> str:
     File names on Linux are bytes. Those that are not UTF-8 arrive here with lone surrogates, which
     ``print`` refuses, and any name may hold line feeds or escape sequences. Both are shown as ``\\x..``.
     """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
+        text = name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

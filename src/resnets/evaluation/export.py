@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnets.errors import DataError
-from resnets.evaluation.gate import MAX_DROP, Examples, Judgement, attempts, examples, first_good
+from resnets.evaluation.gate import MAX_DROP, Examples, Verdict, attempts, examples, first_good
 from resnets.evaluation.metrics import interval
 from resnets.inference import Classifier
 from resnets.inference.export import check_place, write
@@ -103,7 +103,7 @@ class _Gate:
         top1 = None
         if self.photos is not None and self.source is not None:
             top1 = self.photos.top1(opened.logits, f"judging {self.precision} in {opened.runtime}")
-            Judgement(len(self.photos.labels), self.source, top1).check(self.max_drop)
+            Verdict(len(self.photos.labels), self.source, top1).check(self.max_drop)
         side = self.classifier.preprocessing.image_size
         pixels = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
         return {

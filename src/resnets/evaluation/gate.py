@@ -66,7 +66,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """Top-1 on the same `images`, as fractions: of the float32 network and of what shall take its place."""
 
     images: int
@@ -119,7 +119,7 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
 class Loss(ExportError):
     """More accuracy is lost than may be."""
 
-    def __init__(self, judgement: Judgement) -> None:
+    def __init__(self, judgement: Verdict) -> None:
         self.judgement = judgement
         super().__init__(f"It loses {judgement.drop:.2f} points: {judgement}.")
 
@@ -138,7 +138,7 @@ def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) 
 
     Raises ExportError when none of them is good enough.
     """
-    losses: list[Judgement] = []
+    losses: list[Verdict] = []
     for quantisation in tries:
         kept = f" with {len(quantisation.floats)} steps in float" if quantisation.floats else ""
         try:
@@ -212,10 +212,10 @@ def _judged(
     passed: dict[str, Quantisation] = {}
     for name, place in kept.items():
 
-        def judge(quantisation: Quantisation, name: str = name) -> Judgement:
+        def judge(quantisation: Quantisation, name: str = name) -> Verdict:
             engine = make(name, quantisation)
             top1 = photos.top1(lambda pixels: engine(_input(classifier, pixels)), f"judging int8 by {name}")
-            judgement = Judgement(len(photos.labels), source, top1)
+            judgement = Verdict(len(photos.labels), source, top1)
             judgement.check()
             return judgement
 
@@ -240,7 +240,7 @@ class _Kept:
         self.path = home() / "int8" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         self.classifier, self.engine = classifier, engine
 
-    def write(self, quantisation: Quantisation, judgement: Judgement) -> None:
+    def write(self, quantisation: Quantisation, judgement: Verdict) -> None:
         choice.keep(self.path, {"quantisation": quantisation.to_dict(), "judgement": vars(judgement)})
 
     def forget(self) -> None:
@@ -252,7 +252,7 @@ class _Kept:
             document = json.loads(self.path.read_text(encoding="utf-8"))
             graph = lower(self.classifier.network, self.classifier.preprocessing.image_size)
             found = Quantisation.from_dict(document["quantisation"], graph)
-            judgement = Judgement(**document["judgement"])
+            judgement = Verdict(**document["judgement"])
             judgement.check()
         except (OSError, ValueError, KeyError, TypeError, ModelFileError, Loss):
             return None

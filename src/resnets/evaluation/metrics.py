@@ -14,12 +14,18 @@ import numpy as np
 ECE_BINS = 15  # as in Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2
 
 
-def measure(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], temperature: float = 1.0) -> dict[str, Any]:
+def measure(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    temperature: float | np.ndarray = 1.0,
+) -> dict[str, Any]:
     """All figures of one set of images.
 
     logits          (N, classes), finite, N > 0
     labels          (N,) whole numbers: the true class of each
-    temperature     what the logits are divided by before the softmax; it moves `loss` and `ece` only
+    temperature     what the logits are divided by before the softmax, one number or (N, 1); it moves `loss` and `ece`
+                    only
 
     Returns "images", "top1", "top5", "macro_f1" (the mean over the classes that have images), "loss" (mean
     cross entropy), "ece", and "per_class": "name", "images", "precision" (None for a class never predicted)
@@ -27,9 +33,7 @@ def measure(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], temp
     """
     from sklearn.metrics import precision_recall_fscore_support
 
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    log_probabilities = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    log_probabilities = log_softmax(logits / temperature)
     predicted = logits.argmax(axis=1)
     precision, recall, f1, images = precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(classes)), zero_division=np.nan
@@ -46,6 +50,14 @@ def measure(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], temp
             for name, n, p, r in zip(classes, images, precision, recall, strict=True)
         ],
     }
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithms of the classes' probabilities, (N, classes) float64."""
+    shifted = logits.astype(np.float64)
+    shifted -= shifted.max(axis=1, keepdims=True)
+    result: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:

@@ -46,14 +46,23 @@ def decoders() -> int:
 class Row:
     """What became of one file.
 
-    path   as it was named; bytes that are not UTF-8 are lone surrogates, as everywhere in Python
-    top    (class name, probability) pairs, the most probable first; none if the file could not be used
-    why    the reason if it could not, else ""
+    path     as it was named; bytes that are not UTF-8 are lone surrogates, as everywhere in Python
+    top      (class name, probability) pairs, the most probable first; none if the file could not be used
+    why      the reason if it could not, else ""
+    among    the classes that it is one of, and
+    unlike   whether it is unlike all that the model knows, both as in `Prediction`
     """
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     why: str = ""
+    among: tuple[str, ...] | None = None
+    unlike: bool | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """As in `Prediction`."""
+        return None if self.among is None else len(self.among) != 1
 
 
 def predict_files(
@@ -73,7 +82,10 @@ def predict_files(
     """
     for picture, result in predict_each(classifier, files, top, batch_size, fast, threads):
         path = STDIN if isinstance(picture, bytes) else picture
-        yield Row(path, (), str(result)) if isinstance(result, ImageError) else Row(path, result.top)
+        if isinstance(result, ImageError):
+            yield Row(path, (), str(result))
+        else:
+            yield Row(path, result.top, "", result.among, result.unlike)
 
 
 def predict_each(

@@ -109,7 +109,8 @@ def metadata(classifier: Classifier, precision: str) -> dict[str, str]:
     return {
         "classes": json.dumps(classifier.classes),
         "preprocessing": json.dumps(classifier.preprocessing.to_dict()),
-        "calibration": json.dumps(classifier.calibration),
+        # What a runtime can apply to the probabilities; what else there is would need the model file.
+        "calibration": json.dumps({key: classifier.calibration.get(key) for key in ("temperature", "unsure", "coverage")}),
         "provenance": json.dumps(classifier.provenance),
         "network": name_of(classifier.network.plan.spec) or "custom",
         "precision": precision,

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.errors import ImageError, ModelFileError
-from resnets.inference import engines
+from resnets.inference import engines, looks
 from resnets.inference.bulk import P, Picture, predict_each
 from resnets.weights import Model
 from resnets.weights import load as load_model
@@ -23,9 +23,22 @@ from resnets.weights import load as load_model
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one picture shows: (class name, probability) pairs, the most probable first."""
+    """What one picture shows.
+
+    top      (class name, probability) pairs, the most probable first
+    among    the classes that it is one of, with the coverage that the model states, the most probable first: one when
+             the model is sure, more or none when it is not. None for a model that was never calibrated
+    unlike   whether it is unlike all that the model was calibrated on; None for a model that does not know
+    """
 
     top: tuple[tuple[str, float], ...]
+    among: tuple[str, ...] | None = None
+    unlike: bool | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """Whether the model cannot tell one class alone; None for a model that was never calibrated."""
+        return None if self.among is None else len(self.among) != 1
 
 
 class Classifier:
@@ -37,7 +50,7 @@ class Classifier:
                     optimiser, by load_state_dict); after replacing them, or writing through `.data`, call `use(None)`
     classes         names in the order of the logits
     preprocessing   from a picture to the network's input
-    calibration     "temperature" and "unsure", as in `resnets.weights.Model`
+    calibration     how to read logits as probabilities, and when to doubt: see `resnets.weights.calibration`
     provenance      where the model comes from
 
     Raises ModelFileError for a network that does not take the three channels of a picture.
@@ -138,14 +151,21 @@ class Classifier:
         return predict_each(self, images, top, batch_size)
 
     def name(self, pixels: np.ndarray, top: int) -> list[Prediction]:
-        """The `top` classes of each of (N, S, S, 3) uint8, as `preprocessing.pixels` gives them."""
+        """The `top` classes of each of (N, S, S, 3) uint8, as `preprocessing.pixels` gives them, and the doubts."""
         logits = self.logits(pixels)
         # Sorted by logits, where fewer are equal than among rounded probabilities; of equals the first wins.
-        order = logits.argsort(dim=1, descending=True, stable=True)[:, :top]
+        order = logits.argsort(dim=1, descending=True, stable=True)
         values = self.probabilities(logits).gather(1, order)
+        least, usual = self.calibration["unsure"], self.calibration.get("unlike")
+        sizes = [None] * len(pixels) if least is None else (values >= least).sum(dim=1).tolist()
+        unlike = (looks.score(pixels, usual) > 1).tolist() if usual else [None] * len(pixels)
         return [
-            Prediction(tuple((self.classes[i], p) for i, p in zip(row, ps, strict=True)))
-            for row, ps in zip(order.tolist(), values.tolist(), strict=True)
+            Prediction(
+                tuple((self.classes[i], p) for i, p in zip(row[:top], ps, strict=True)),
+                None if size is None else tuple(self.classes[i] for i in row[:size]),
+                odd,
+            )
+            for row, ps, size, odd in zip(order.tolist(), values[:, :top].tolist(), sizes, unlike, strict=True)
         ]
 
 

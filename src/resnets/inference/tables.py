@@ -23,7 +23,7 @@ from resnets.errors import DataError
 from resnets.inference.bulk import Row
 from resnets.machine import needs
 
-FORMAT = 1  # of a journal; another one is not continued
+FORMAT = 2  # of a journal; another one is not continued
 GROUP = 2_000  # rows of a parquet file that are compressed together, and in memory at once
 LONGEST = 2**24  # bytes of a journal's first line: what is no journal may have no lines at all
 _BEGINNING = b'{"resnets table":'  # of every journal; one without rows may become another's
@@ -100,7 +100,7 @@ class Journal:
         if row.path in self:
             return
         with _explained(self.path):
-            self._file.write(_line([row.path, row.top, row.why]))
+            self._file.write(_line([row.path, row.top, row.why, row.among, row.unlike]))
             # What has reached the system survives this process. A crash of the machine can tear more off: it is cut
             # away like any other torn end.
             self._file.flush()
@@ -200,12 +200,13 @@ def _line(value: Any) -> bytes:
 def _row(line: bytes) -> Row | None:
     """The row of a line; None for a torn or a damaged one."""
     try:
-        path, top, why = json.loads(line)
+        path, top, why, among, unlike = json.loads(line)
         pairs = tuple((str(name), float(probability)) for name, probability in top)
+        names = None if among is None else tuple(map(str, among))
     except (ValueError, TypeError):
         return None
-    good = line.endswith(b"\n") and isinstance(path, str) and isinstance(why, str)
-    return Row(path, pairs, why) if good else None
+    good = line.endswith(b"\n") and isinstance(path, str) and isinstance(why, str) and isinstance(unlike, bool | None)
+    return Row(path, pairs, why, names, unlike) if good else None
 
 
 @contextmanager
@@ -219,13 +220,13 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _columns(ranks: int) -> list[str]:
     named = (f"{what}_{rank + 1}" for rank in range(ranks) for what in ("name", "probability"))
-    return ["path", *named, "why"]
+    return ["path", *named, "unsure", "unlike", "why"]
 
 
 def _values(row: Row, ranks: int) -> list[Any]:
     """A row as the columns want it, with None for what there is not."""
     named = [None if value != value else value for value in chain.from_iterable(row.top)]  # JSON has no NaN
-    return [row.path, *named, *[None] * (2 * ranks - len(named)), row.why or None]
+    return [row.path, *named, *[None] * (2 * ranks - len(named)), row.unsure, row.unlike, row.why or None]
 
 
 def _write_csv(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
@@ -247,6 +248,7 @@ def _write_parquet(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
     pa, pq = needs("pyarrow", extra="parquet"), needs("pyarrow.parquet", extra="parquet")
     columns = _columns(ranks)
     kinds = [pa.float64() if column.startswith("probability") else pa.string() for column in columns]
+    kinds[-3:-1] = [pa.bool_(), pa.bool_()]  # unsure, unlike
     schema = pa.schema(list(zip(columns, kinds, strict=True)))
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         rows = iter(rows)

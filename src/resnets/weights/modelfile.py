@@ -8,7 +8,6 @@ the logits of a fixed input. Loading checks the file's hash, then runs the probe
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError, ResnetsError
 from resnets.network import ResNet
-from resnets.weights import container
+from resnets.weights import calibration, container
 
 FORMAT = 1  # a reader refuses what is higher
 
@@ -41,10 +40,6 @@ _PARTS = (
 )
 
 
-def _neutral() -> dict[str, Any]:
-    return {"temperature": 1.0, "unsure": None}
-
-
 @dataclass
 class Model:
     """What a model file holds.
@@ -52,15 +47,14 @@ class Model:
     network         its weights are what counts; mode, device and memory layout are not recorded
     classes         names in the order of the logits
     preprocessing   from the bytes of an image to the network's input
-    calibration     "temperature" (logits are divided by it before the softmax) and "unsure" (the probability
-                    below which to say so, or None)
+    calibration     how to read its logits as probabilities, and when to doubt: see `resnets.weights.calibration`
     provenance      where the model comes from: anything that JSON can hold
     """
 
     network: ResNet
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    calibration: dict[str, Any] = field(default_factory=_neutral)
+    calibration: dict[str, Any] = field(default_factory=calibration.neutral)
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -201,13 +195,12 @@ def _check(document: dict[str, Any]) -> None:
     """Raise ValueError unless the parts that no other class checks are what they should be."""
     if missing := [part for part in _PARTS if part not in document]:
         raise ValueError(f"it has no {missing[0]}")
-    classes, temperature = document["classes"], document["calibration"]["temperature"]
+    classes = document["classes"]
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("the classes are not a list of names")
     if len(set(classes)) != len(classes) or len(classes) != document["num_classes"]:
         raise ValueError(f"there are {len(set(classes))} class names for {document['num_classes']} outputs")
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise ValueError(f"the temperature is a number above 0, not {temperature!r}")
+    calibration.check(document["calibration"])
     if not isinstance(document["provenance"], dict):
         raise ValueError("the provenance is not a dictionary")
 

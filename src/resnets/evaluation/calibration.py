@@ -1,0 +1,95 @@
+"""Fitting what makes answers honest, on held-out images: temperature, "unsure" and "unlike".
+
+What is fitted on an image is never judged on it. Still none is wasted: everything is fitted three times, on all
+held-out images for the use on new ones, and on either half of them to judge the other half with. An image is known
+again by the digest of its pixels, wherever it lies and whatever its file is called.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from resnets.evaluation.metrics import log_softmax
+from resnets.inference import looks
+from resnets.weights.calibration import neutral
+
+COVERAGE = 0.9  # share of images whose true class shall be in its set
+FEWEST = 100  # images to fit on; with fewer, 90 % would be known to worse than 3 points
+MOST = 10_000  # images to fit on; their digests stand in the model file
+TEMPERATURES = (0.05, 20.0)
+
+
+def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> dict[str, Any]:
+    """Fit on held-out images; returns a model's calibration (see `resnets.weights.calibration`).
+
+    pixels      (N, S, S, 3) uint8, as the network sees them before normalisation
+    logits      (N, classes) float, finite
+    labels      (N,) the true classes
+    coverage    above 0, below 1
+
+    With fewer than FEWEST images there is nothing to tell: the neutral calibration.
+    """
+    if len(labels) < FEWEST:
+        return neutral()
+    digests = digest(pixels)
+    rows = np.argsort(digests, kind="stable")[:MOST]
+
+    def fit(rows: np.ndarray) -> dict[str, Any]:
+        temperature = fit_temperature(logits[rows], labels[rows])
+        true = np.exp(log_softmax(logits[rows] / temperature))[np.arange(len(rows)), labels[rows]]
+        return {
+            "temperature": temperature,
+            "unsure": fit_threshold(true, coverage),
+            "unlike": looks.fit(pixels[rows]),
+        }
+
+    halves = [fit(rows[half::2]) for half in (0, 1)]
+    return {**fit(rows), "coverage": coverage, "fitted_on": digests[rows].tolist(), "halves": halves}
+
+
+def judges(pixels: np.ndarray, calibration: Mapping[str, Any]) -> list[tuple[np.ndarray, Mapping[str, Any]]]:
+    """Which images, as (N,) bool, are judged by which fit: those that it was fitted on by the half without them."""
+    fitted_on = np.array(calibration.get("fitted_on", []), dtype=str)
+    if not len(fitted_on):
+        return [(np.ones(len(pixels), bool), calibration)]
+    digests = digest(pixels)
+    place = np.minimum(np.searchsorted(fitted_on, digests), len(fitted_on) - 1)
+    known = fitted_on[place] == digests
+    odd = place % 2 == 1
+    first, second = calibration["halves"]
+    return [(~known, calibration), (known & ~odd, second), (known & odd, first)]
+
+
+def digest(pixels: np.ndarray) -> np.ndarray:
+    """16 hexadecimal digits of each of (N, S, S, 3) uint8."""
+    return np.array([hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in pixels])
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """What to divide logits by so that the mean cross entropy is least (Guo et al. 2017), between 0.05 and 20."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits / np.exp(log_temperature))
+        return -float(scaled[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def fit_threshold(true: np.ndarray, coverage: float) -> float:
+    """The probability from which on a class belongs to an image's set, so that `coverage` of the sets are right.
+
+    true    (N,) the probability of each image's true class
+
+    Split conformal prediction with least ambiguous sets (Sadinle, Lei and Wasserman 2019): for new images like these
+    the coverage is at least the stated one, on average over the choice of the N. It is never above one half: a class
+    with more than that is the only one of its image, and a good classifier would call the last tenth of its answers
+    unsure for the sake of a coverage that it exceeds.
+    """
+    rank = int(np.floor((len(true) + 1) * (1 - coverage)))  # of the smallest probabilities, so many may be left out
+    return min(float(np.sort(true)[rank - 1]) if rank else 0.0, 0.5)

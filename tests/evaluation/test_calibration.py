@@ -1,0 +1,135 @@
+"""Temperature, sets and looks: fitted on some images, true of others, and never judged on their own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from resnets.cli.main import main
+from resnets.evaluation import judge_data
+from resnets.evaluation.calibration import FEWEST, calibrate, digest, fit_temperature, fit_threshold, judges
+from resnets.evaluation.metrics import ece, log_softmax
+from resnets.inference import Classifier, load
+from resnets.weights import Model, save
+from resnets.weights import load as load_model
+
+
+def world(images, classes=5, sharpness=1.0, seed=0):
+    """(logits, labels): the probabilities of softmax(logits / sharpness) are those with which the labels were drawn."""
+    random = np.random.default_rng(seed)
+    true = 2 * random.normal(size=(images, classes))
+    labels = (log_softmax(true) + random.gumbel(size=true.shape)).argmax(axis=1)
+    return sharpness * true, labels
+
+
+@pytest.mark.parametrize("sharpness", [0.3, 1.0, 4.0])
+def test_the_temperature_is_that_of_the_world(sharpness):
+    logits, labels = world(20_000, sharpness=sharpness)
+    assert fit_temperature(logits, labels) == pytest.approx(sharpness, rel=0.05)
+
+
+@pytest.mark.parametrize("coverage", [0.85, 0.9, 0.95])
+def test_sets_cover_what_they_state(coverage):
+    found = []
+    for seed in range(60):
+        logits, labels = world(400, classes=12, seed=seed)
+        probabilities = np.exp(log_softmax(logits))
+        true = probabilities[np.arange(400), labels]
+        found.append((true[200:] >= fit_threshold(true[:200], coverage)).mean())
+    assert np.mean(found) == pytest.approx(coverage, abs=0.012)
+
+
+def test_a_class_with_more_than_half_of_the_probability_is_never_left_out():
+    assert fit_threshold(np.full(500, 0.99), 0.9) == 0.5
+
+
+def test_few_images_cover_everything_rather_than_too_little():
+    assert fit_threshold(np.array([0.2, 0.4, 0.9]), 0.9) == 0.0
+
+
+def pixels_of(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
+
+
+def test_every_image_is_judged_by_what_was_fitted_without_it():
+    pixels, (logits, labels) = pixels_of(300), world(300, sharpness=3.0)
+    calibration = calibrate(pixels, logits, labels)
+    assert sorted(digest(pixels)) == calibration["fitted_on"]
+    new = pixels_of(20, seed=1)
+    rows = judges(np.concatenate([pixels, new]), calibration)
+    assert np.array_equal(sum(mask.astype(int) for mask, _ in rows), np.ones(320)), "each by exactly one"
+    (unknown, whole), *halves = rows
+    assert whole is calibration
+    assert np.array_equal(np.flatnonzero(unknown), np.arange(300, 320))
+    for (mask, fit), (other, _) in zip(halves, reversed(halves), strict=True):
+        assert mask.sum() == 150
+        mine = np.flatnonzero(other)
+        assert fit["temperature"] == pytest.approx(fit_temperature(logits[mine], labels[mine]), rel=1e-6)
+        kept = np.flatnonzero(mask)
+        assert fit["temperature"] != pytest.approx(fit_temperature(logits[kept], labels[kept]), rel=1e-6)
+
+
+def test_the_order_and_the_names_of_the_images_do_not_matter():
+    pixels, (logits, labels) = pixels_of(200), world(200)
+    order = np.random.default_rng(5).permutation(200)
+    one, other = calibrate(pixels, logits, labels), calibrate(pixels[order], logits[order], labels[order])
+    assert one["fitted_on"] == other["fitted_on"]
+    assert one["temperature"] == pytest.approx(other["temperature"])
+
+
+def test_too_few_images_leave_a_model_as_it_is():
+    pixels, (logits, labels) = pixels_of(FEWEST - 1), world(FEWEST - 1)
+    assert calibrate(pixels, logits, labels) == {"temperature": 1.0, "unsure": None}
+
+
+# A trained model --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judgement(trained):
+    return judge_data(load(trained), "digits")[0]
+
+
+def test_training_calibrates(judgement):
+    assert len(judgement.calibration["fitted_on"]) == len(set(digest(judgement.pixels)))
+    assert judgement.coverage == 0.9
+    assert judgement.figures["ece"] <= 0.05
+    assert judgement.figures["coverage"] >= 0.88
+    assert judgement.figures["unlike"] <= 0.06
+
+
+def test_the_figures_are_those_of_the_halves(judgement):
+    own = np.zeros(len(judgement.labels), bool)
+    for mask, fit in judges(judgement.pixels, judgement.calibration):
+        if mask.any():
+            assert (judgement.temperatures[mask] == fit["temperature"]).all()
+            assert (judgement.thresholds[mask] == fit["unsure"]).all()
+        own |= mask & (fit is not judgement.calibration)
+    assert own.all(), "the held-out images of its own data"
+    probabilities = judgement.probabilities
+    right = judgement.logits.argmax(axis=1) == judgement.labels
+    assert judgement.figures["ece"] == pytest.approx(ece(probabilities.max(axis=1), right))
+    unfit = judgement.calibrated({"temperature": 1.0, "unsure": None})
+    assert (unfit.sets, unfit.unlike, unfit.figures["coverage"]) == (None, None, None)
+
+
+def test_prediction_says_the_same_as_evaluation_of_new_images(trained, judgement, photo_folder, capsys):
+    """The doubts on the command line are those of the model file, for pictures it has never seen."""
+    photos = photo_folder([str(n) for n in range(10)], images=2, size=(40, 40))
+    found, _ = judge_data(load(trained), photos)
+    assert main(["predict", str(trained), str(photos), "--json", "--top", "1"]) == 0
+    rows = json.loads(capsys.readouterr().out)["predictions"]
+    for row, sample in zip(rows, range(len(found.labels)), strict=True):
+        among = [found.classes[i] for i in np.argsort(-found.logits[sample]) if found.sets[sample, i]]
+        assert (row["among"], row["unsure"]) == (among, len(among) != 1)
+        assert row["unlike"] is bool(found.unlike[sample])
+    assert all(row["unlike"] for row in rows), "coloured squares are no digits"
+    assert main(["predict", str(trained), str(photos)]) == 0
+    assert "unlike all that the model knows" in capsys.readouterr().out
+
+
+def test_a_calibration_survives_the_file(trained, tmp_path):
+    model = load_model(trained)
+    save(tmp_path / "again.safetensors", model)
+    assert Classifier(load_model(tmp_path / "again.safetensors")).calibration == Classifier(model).calibration
+    assert isinstance(model, Model)
