@@ -1,7 +1,8 @@
-"""`resnets evaluate`: how good is a model on images whose classes are known?"""
+"""`resnets evaluate`: how good is a model on images whose classes are known, and is it better than another?"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,38 +11,90 @@ from resnets.cli.output import console, emit, note
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
-    data: Annotated[
-        str,
-        typer.Argument(metavar="DATA", help="A folder, a .zip or .tar of one, or a name like cifar10."),
-    ] = "digits",
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL... [DATA]",
+            help="One model or two: a file, a run, anybody's weights, or a tag. Then the data: a folder, a .zip or "
+            ".tar of one, or a name like cifar10. Default: digits.",
+            show_default=False,
+        ),
+    ],
     split: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="train, val or test; without it, the held-out one.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="F.html", help="Write it as a page with pictures, too.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Judge a model on images whose classes are known, each exactly once.
+    """Judge a model on images whose classes are known, each exactly once; or compare two models.
 
     Classes are matched by name. Data with class folders only, which the model was trained on, is judged by
-    the part that the training held out. Files that are no usable image are named and left out.
+    the part that the training held out. Files that are no usable image are named and left out. Two models are
+    compared on the images that both judged, and called different only where chance alone would not do it.
 
     \b
     Examples:
-      resnets evaluate runs/photos photos/                 the images that training held out
-      resnets evaluate runs/photos photos/ --split train   how well it knows what it has seen
-      resnets evaluate model.safetensors new.zip --json    for a program
+      resnets evaluate runs/photos photos/                       the images that training held out
+      resnets evaluate runs/photos photos/ --report photos.html  where it fails, to look at
+      resnets evaluate runs/photos photos/ --split train         how well it knows what it has seen
+      resnets evaluate runs/photos runs/other photos/            which of the two is better?
+      resnets evaluate model.safetensors new.zip --json          for a program
     """
-    from resnets.evaluation import evaluate as judge
-    from resnets.inference import load
+    if len(words) > 3:
+        raise typer.BadParameter(f"{len(words)} words are too many: name a model or two, then the data.")
+    *models, data = words if len(words) > 1 else [*words, "digits"]
+    from resnets.evaluation import page
     from resnets.machine import keep_memory
 
+    if report is not None:
+        page.check(report)  # before the long work
     keep_memory()
-    result = judge(load(model), data, split)
+    if len(models) == 1:
+        _judge(models[0], data, split, report, json)
+    else:
+        _compare((models[0], models[1]), data, split, report, json)
+
+
+def _judge(model: str, data: str, split: str | None, report: Path | None, json: bool) -> None:
+    from resnets.evaluation import judge_data
+    from resnets.inference import load
+
+    classifier = load(model)
+    judgement, result = judge_data(classifier, data, split)
+    if report is not None:
+        from resnets.evaluation.report import write
+
+        run = Path(model) if (Path(model) / "run.json").is_file() else None
+        write(report, classifier, judgement, result, data=data, run=run, model=model)
+        note(f"report: {report}")
     if json:
         emit(result)
     else:
         _show(result)
+
+
+def _compare(models: tuple[str, str], data: str, split: str | None, report: Path | None, json: bool) -> None:
+    from resnets.evaluation import judge_data
+    from resnets.evaluation.versus import check_classes, versus, write
+    from resnets.inference import load
+
+    classifiers = [load(model) for model in models]
+    check_classes(*(classifier.classes for classifier in classifiers))  # before the long work
+    judged = [judge_data(classifier, data, split) for classifier in classifiers]
+    result = versus(judged[0][0], judged[1][0], models)
+    for document, (_, own) in zip(result["models"], judged, strict=True):
+        document["skipped_files"] = own["skipped_files"]
+    if report is not None:
+        write(report, result, data)
+        note(f"report: {report}")
+    if json:
+        emit(result)
+    else:
+        _show_comparison(result)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -59,6 +112,7 @@ def _show(result: dict[str, Any]) -> None:
         ("macro-F1", _percent(result["macro_f1"])),
         ("loss", f"{result['loss']:.4f}"),
         ("calibration error", _percent(result["ece"])),
+        *_doubts(result),
     ):
         figures.add_row(name, value)
     classes = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -69,8 +123,55 @@ def _show(result: dict[str, Any]) -> None:
         shares = (_percent(row["precision"]), _percent(row["recall"]))
         classes.add_row(escape(printable(row["name"])), f"{row['images']:,}", *shares)
     console().print(figures, "", classes)
-    for skipped in result["skipped_files"]:
-        note(f"left out: {printable(skipped['path'])}: {skipped['why']}")
+    _name_skipped(result["skipped_files"])
+
+
+def _doubts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines that only a calibrated model has."""
+    lines = []
+    if (coverage := result.get("coverage")) is not None:
+        stated, size = result.get("stated_coverage"), result["set_size"]
+        lines.append(("coverage", f"{_percent(coverage)} ({_percent(stated)} stated), {size:.2f} classes in a set"))
+    for name in ("unsure", "unlike"):
+        if (share := result.get(name)) is not None:
+            lines.append((name, _percent(share)))
+    return lines
+
+
+def _show_comparison(result: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from resnets.data.labels import printable
+
+    def table(left: str, right: tuple[str, ...]) -> Table:
+        made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        made.add_column(left)
+        for header in right:
+            made.add_column(header, justify="right", no_wrap=True)
+        return made
+
+    models = table("model", ("top-1", "95 %", "right alone"))
+    for model, alone in zip(result["models"], (result["only_first"], result["only_second"]), strict=True):
+        low, high = model["interval"]
+        name = escape(printable(model["name"]))
+        models.add_row(name, _percent(model["top1"]), f"{100 * low:.2f} to {100 * high:.2f}", f"{alone:,}")
+    classes = table("class", ("images", "only 1st right", "only 2nd right", "p"))
+    for row in result["classes"]:
+        counts = (f"{row[key]:,}" for key in ("images", "only_first", "only_second"))
+        classes.add_row(escape(printable(row["name"])), *counts, f"{row['p_value']:.2g}")
+    left_out = f", {result['left_out']:,} judged by one alone left out" if result["left_out"] else ""
+    out = console()
+    out.print(escape(result["verdict"]), "", models, f"\n{result['images']:,} images{left_out}", "", classes)
+    named = [file for model in result["models"] for file in model["skipped_files"]]
+    _name_skipped(list({file["path"]: file for file in named}.values()))
+
+
+def _name_skipped(files: list[dict[str, str]]) -> None:
+    from resnets.data.labels import printable
+
+    for file in files:
+        note(f"left out: {printable(file['path'])}: {file['why']}")
 
 
 def _percent(share: float | None) -> str:

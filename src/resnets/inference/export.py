@@ -104,13 +104,16 @@ def check_place(out: Path, precision: str) -> None:
         )
 
 
+_CALIBRATION = ("temperature", "unsure", "coverage")
+
+
 def metadata(classifier: Classifier, precision: str) -> dict[str, str]:
     """What a file says of itself; lists and tables are JSON."""
     return {
         "classes": json.dumps(classifier.classes),
         "preprocessing": json.dumps(classifier.preprocessing.to_dict()),
-        # What a runtime can apply to the probabilities; what else there is would need the model file.
-        "calibration": json.dumps({key: classifier.calibration.get(key) for key in ("temperature", "unsure", "coverage")}),
+        # What can be applied to the probabilities outside; what is unlike all others only the model file can tell.
+        "calibration": json.dumps({key: classifier.calibration.get(key) for key in _CALIBRATION}),
         "provenance": json.dumps(classifier.provenance),
         "network": name_of(classifier.network.plan.spec) or "custom",
         "precision": precision,

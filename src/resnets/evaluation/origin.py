@@ -1,0 +1,135 @@
+"""Where a model comes from, for its report: the run's own files, the recipe, the versions, and commands to type."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnets.data.labels import printable
+from resnets.progress import duration
+
+TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
+
+
+def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(run.json, the lines of log.jsonl) of a run's folder; empty where there is no such file.
+
+    The last line of a log may be cut short by a kill; it is left out.
+    """
+    lines = []
+    for line in _text(run / "log.jsonl").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return json.loads(_text(run / "run.json") or "{}"), lines
+
+
+def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """What is known of a model's making: heading -> (what, value), without headings that have nothing.
+
+    provenance      the model's own
+    record          the run's run.json, or empty
+    """
+    dataset = provenance.get("dataset") or {}
+    split = dataset.get("split") or {}
+    result = record.get("result") or {}
+    training = {
+        "network": provenance.get("network"),
+        "started from": provenance.get("weights"),
+        "epochs": provenance.get("epochs"),
+        "seed": provenance.get("seed"),
+        "precision": record.get("precision"),
+        "time": duration(result["seconds"]) if "seconds" in result else None,
+    }
+    counts = ", ".join(f"{number:,} {name}" for name, number in (split.get("counts") or {}).items())
+    data = {
+        "name": dataset.get("name"),
+        "images": counts,
+        "split": _split(split),
+        "fingerprint": (dataset.get("fingerprint") or "")[:16],
+    }
+    other = {name: value for name, value in provenance.items() if name not in TOLD}
+    headings = {
+        "Training": training,
+        "Data": data,
+        "Origin": other,
+        "Machine and versions": provenance.get("versions") or {},
+        "Recipe": provenance.get("recipe") or {},
+    }
+    shown = {
+        heading: [(name.replace("_", " "), _words(value)) for name, value in entries.items() if value not in (None, "")]
+        for heading, entries in headings.items()
+    }
+    return {heading: rows for heading, rows in shown.items() if rows}
+
+
+def commands(model: str, data: str, split: str, record: Mapping[str, Any], run: Path | None) -> list[tuple[str, str]]:
+    """(what it does, a line for the shell or for Python), quoted so that any file name stays one word.
+
+    model, data     as on a command line
+    split           that was judged: "train", "val", "test", or "all" for data without splits
+    """
+    found = []
+    if run is not None and (asked := record.get("asked")):
+        recipe = run / "recipe.toml"
+        if isinstance(asked["network"], dict):
+            options = f"recipe={str(recipe)!r}, weights={asked['weights']!r}, seed={asked['seed']}"
+            spec = f"ResNetSpec.from_dict({asked['network']!r})"
+            line = (
+                "import resnets; from resnets.architecture import ResNetSpec; "
+                f"resnets.train({asked['data']!r}, model={spec}, {options})"
+            )
+            found.append(("Train it again (Python)", line))
+        else:
+            words = ["resnets", "train", asked["data"], "--recipe", str(recipe), "--seed", str(asked["seed"])]
+            words += ["--model", asked["network"]] if asked["network"] else []
+            words += ["--weights", asked["weights"]] if asked["weights"] else []
+            words += ["--strict"] if asked["strict"] else []
+            found.append(("Train it again", joined(words)))
+    chosen = [] if split == "all" else ["--split", split]
+    return [
+        *found,
+        ("Judge it again", joined(["resnets", "evaluate", model, data, *chosen, "--report", "report.html"])),
+        ("Use it", joined(["resnets", "predict", model, "new.jpg"])),
+        ("Ask why", joined(["resnets", "explain", model, "new.jpg", "--out", "why.png"])),
+        ("Use it from Python", f'import resnets; resnets.load({model!r}).predict(["new.jpg"])'),
+    ]
+
+
+def joined(words: list[str]) -> str:
+    """Words as one line for a shell. What no line can hold (line feeds, bytes that are not UTF-8) is spelt $'\\x0a'."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    plain = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in word
+    )
+    return f"$'{''.join(plain)}'"
+
+
+def _split(split: Mapping[str, Any]) -> str:
+    if split.get("origin") == "seeded":
+        return f"drawn from class folders, seed {split.get('seed')}, {split.get('fraction'):.0%} held out"
+    return "the data's own" if split else ""
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict | list | tuple):
+        return (
+            ", ".join(f"{k} {_words(v)}" for k, v in value.items())
+            if isinstance(value, dict)
+            else ", ".join(map(_words, value))
+        )
+    return "yes" if value is True else "no" if value is False else str(value)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
