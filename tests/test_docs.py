@@ -39,7 +39,7 @@ def test_every_flag_and_argument_is_explained(verb):
             rows[label.strip(" `[].").split()[0].rstrip(".")] = meaning
     for param in commands()[verb].params:
         label = param.opts[0] if param.param_type_name == "option" else (param.metavar or param.name.upper())
-        words = rows[label.strip("[].")].split()
+        words = rows[label.strip("[].").split()[0].rstrip(".")].split()
         assert len(words) >= 3, f"{label} of `resnets {verb}` needs words that explain it"
 
 

@@ -17,7 +17,8 @@ MOST_LINES = 320
 FLOORS = [
     {"cli"},
     {"studies", "benchmark"},
-    {"training", "serving", "doctor"},
+    {"training", "serving"},
+    {"doctor"},
     {"evaluation"},
     {"inference"},
     {"weights"},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from resnets.cli.main import main
+from resnets.errors import ModelFileError
 from resnets.evaluation import judge_data
 from resnets.evaluation.calibration import FEWEST, calibrate, digest, fit_temperature, fit_threshold, judges
 from resnets.evaluation.metrics import ece, log_softmax
@@ -75,6 +76,54 @@ def test_the_order_and_the_names_of_the_images_do_not_matter():
     one, other = calibrate(pixels, logits, labels), calibrate(pixels[order], logits[order], labels[order])
     assert one["fitted_on"] == other["fitted_on"]
     assert one["temperature"] == pytest.approx(other["temperature"])
+
+
+def test_an_image_that_is_there_twice_is_not_judged_by_what_was_fitted_on_it():
+    pixels, (logits, labels) = pixels_of(150), world(150)
+    twice = np.concatenate([pixels, pixels])
+    calibration = calibrate(twice, np.tile(logits, (2, 1)), np.tile(labels, 2))
+    assert calibration["fitted_on"] == sorted(set(digest(pixels)))
+    (_, _), *halves = judges(twice, calibration)
+    for mask, _ in halves:
+        assert np.array_equal(mask[:150], mask[150:])
+    assert sum(mask.sum() for mask, _ in halves) == 300
+
+
+def test_answers_that_are_all_right_are_no_proof_of_certainty():
+    logits = np.tile([4.0, -4.0], (120, 1))
+    temperature = fit_temperature(logits, np.zeros(120, int))
+    assert np.exp(log_softmax(logits[:1] / temperature))[0, 0] == pytest.approx(121 / 122, abs=1e-3)
+
+
+def test_the_rank_of_the_threshold_is_exact():
+    true = np.linspace(0.001, 0.4, 109)
+    assert fit_threshold(true, 0.9) == true[10], "the eleventh: 110 times a tenth, whatever a float makes of it"
+
+
+def test_a_calibration_for_another_image_size_is_refused(trained):
+    model = load_model(trained)
+    model.calibration["unlike"] = {"mean": [0.0], "whiten": [[1.0]], "limit": 1.0}
+    with pytest.raises(ModelFileError, match="not for its image size"):
+        Classifier(model)
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {"dataset": "abc"},
+        {"dataset": {"split": None}},
+        {"dataset": {"fingerprint": 3, "split": {"origin": "seeded"}}},
+        {"dataset": {"split": {"origin": "seeded", "fraction": "x", "counts": {"a": "x"}}}},
+        {"versions": [1], "recipe": "x", "network": {"a": 1}},
+    ],
+)
+def test_a_provenance_may_hold_anything(trained, tmp_path, provenance):
+    model = load_model(trained)
+    model.provenance = provenance
+    save(tmp_path / "m.safetensors", model)
+    page = tmp_path / "r.html"
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "digits", "--report", str(page), "--json"]) == 0
+    assert page.stat().st_size > 10_000
 
 
 def test_too_few_images_leave_a_model_as_it_is():

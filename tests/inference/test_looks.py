@@ -60,6 +60,7 @@ def test_an_image_has_the_same_looks_alone_and_among_others():
 @pytest.mark.parametrize(("side", "count"), [(8, 12), (9, 12), (16, 16), (33, 20), (64, 24), (128, 26), (224, 26)])
 def test_every_scale_counts(side, count):
     assert looks.looks(noise(2, side)).shape == (2, count)
+    assert looks.dimensions(side) == count
 
 
 def test_images_that_are_too_small_have_no_looks():
@@ -70,3 +71,8 @@ def test_images_that_are_all_alike_can_be_fitted():
     fitted = looks.fit(np.full((60, 16, 16, 3), 7, np.uint8))
     assert looks.score(np.full((1, 16, 16, 3), 7, np.uint8), fitted) <= 1
     assert looks.score(noise(1, 16), fitted) > 1
+
+
+def test_the_number_of_looks_is_known_beforehand():
+    for side in range(8, 260):
+        assert looks.looks(noise(1, side)).shape[1] == looks.dimensions(side), side

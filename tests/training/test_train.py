@@ -91,8 +91,11 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
 def test_a_run_leaves_its_folder(done):
     _, folder, _ = done
     files = {path.name for path in folder.iterdir()} - {"tensorboard"}
-    wanted = {"model.safetensors", "log.jsonl", "recipe.toml", "run.json", "curves.png", "curves.svg"}
+    wanted = {"model.safetensors", "report.html", "log.jsonl", "recipe.toml", "run.json", "curves.png", "curves.svg"}
     assert files == wanted | {"checkpoint.safetensors"}
+    assert f"{json.loads((folder / 'run.json').read_text())['result']['top1']:.1%}"[:-1] in (
+        (folder / "report.html").read_text(encoding="utf-8")
+    )
     with Image.open(folder / "curves.png") as curves:
         curves.load()
         assert curves.width > curves.height > 300
@@ -102,13 +105,23 @@ def test_a_run_leaves_its_folder(done):
 
 def test_the_result_is_the_contract(done):
     photos, folder, result = done
-    assert set(result) == {"run", "model", "top1", "seconds", "images", "epochs", "skipped_files"}
+    assert set(result) == {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files"}
     assert (result["run"], result["model"]) == (str(folder), str(folder / "model.safetensors"))
     assert (result["images"], result["epochs"], result["skipped_files"]) == (36, 3, [])
     assert 0 < result["seconds"] < 600
     assert json.loads((folder / "run.json").read_text())["result"] == result
     json.dumps(result)
     assert len(open_source(photos).samples) == 45
+
+
+def test_a_leak_between_the_splits_is_told_in_one_line(go, photo_folder, capsys):
+    photos = photo_folder(images=6, splits=["train", "val"])
+    shutil.copy(photos / "train" / "cat" / "0.jpg", photos / "val" / "cat" / "again.jpg")
+    go(photos)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("doctor: "))
+    assert "train" in line
+    assert "val" in line
+    assert f"resnets doctor {photos}" in line
 
 
 def test_top1_is_what_evaluate_says_of_the_model_file(done):

@@ -20,6 +20,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import create
 from resnets.weights import Model, container, modelfile, save
+from resnets.weights.calibration import neutral
 from resnets.weights.modelfile import load
 
 TINY = ResNetSpec(depths=(1, 1), widths=(4, 8), stem="cifar", stem_width=4)
@@ -427,6 +428,10 @@ def test_a_network_that_overflows_is_not_written(path):
         (lambda model: model.calibration.update(coverage=1), "coverage lies between 0 and 1"),
         (lambda model: model.calibration.update(fitted_on=["a"]), "fitted_on and halves do not belong together"),
         (lambda model: model.calibration.update(fitted_on=[1]), "not a list of digests"),
+        (lambda model: model.calibration.update(fitted_on=["b", "a"], halves=[neutral()] * 2), "not sorted"),
+        (lambda model: model.calibration.update(unsure=0.5, fitted_on=["a"], halves=[neutral()] * 2), "does not"),
+        (lambda model: model.calibration.update(temperature=10**400), "of a sensible size"),
+        (lambda model: model.calibration.update(temperature=1e-320), "of a sensible size"),
         (lambda model: model.calibration.update(fitted_on=["a"], halves=[{"temperature": 1}] * 2), "is missing"),
         (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0, 1]], "limit": 1}), "square matrix"),
         (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0], 1], "limit": 1}), "square matrix"),

@@ -47,11 +47,17 @@ def evaluate(
     if len(words) > 3:
         raise typer.BadParameter(f"{len(words)} words are too many: name a model or two, then the data.")
     *models, data = words if len(words) > 1 else [*words, "digits"]
+    from resnets.data.labels import printable
+    from resnets.errors import DataError
     from resnets.evaluation import page
     from resnets.machine import keep_memory
 
-    if report is not None:
-        page.check(report)  # before the long work
+    if (Path(data) / "run.json").is_file() or data.endswith(".safetensors"):
+        raise DataError(f"{printable(data)} is a model and no data: name the data after the models.")
+    if report is not None:  # before the long work
+        page.check(report)
+        if Path(data).is_dir() and report.resolve().is_relative_to(Path(data).resolve()):
+            raise DataError(f"{printable(str(report))} would become a part of the data: write it elsewhere.")
     keep_memory()
     if len(models) == 1:
         _judge(models[0], data, split, report, json)

@@ -16,7 +16,9 @@ import typer
 
 from resnets.cli.bench import bench
 from resnets.cli.convert import convert
+from resnets.cli.doctor import doctor
 from resnets.cli.evaluate import evaluate
+from resnets.cli.explain import explain
 from resnets.cli.export import export
 from resnets.cli.list import list_networks
 from resnets.cli.output import note
@@ -41,9 +43,11 @@ app = typer.Typer(
 )
 app.command("list")(list_networks)
 app.command("show")(show)
+app.command("doctor")(doctor)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("predict")(predict)
+app.command("explain")(explain)
 app.command("convert")(convert)
 app.command("export")(export)
 app.command("bench")(bench)

@@ -52,8 +52,8 @@ def predict(
     it is named at the end (in a table it has a row that says why), and the exit status is 1. With - standard
     input is read: text is taken as paths, one a line, and anything else as one picture.
 
-    A model that was calibrated, as all are that `resnets train` makes, says so when it is unsure which of some
-    classes it is, and when a picture is unlike all that it knows.
+    A model that was calibrated, as `resnets train` does with 100 held-out images or more, says so when it is
+    unsure which of some classes it is, and when a picture is unlike all that it knows.
 
     A table has one row for each file. Killed and started again with the same arguments, the command goes on
     where it was.

@@ -46,7 +46,7 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Train a network on labelled images and write a run folder with the model, the log and the curves.
+    """Train a network on labelled images and write a run folder with the model, the report and the log.
 
     \b
     Examples:
@@ -85,6 +85,7 @@ def train(
         return
     print(f"top-1 {result['top1']:.2%} on the held-out images, after {result['seconds']:.0f} s")
     print(f"model  {result['model']}")
-    print(f"curves {result['run']}/curves.png")
+    if result.get("report"):
+        print(f"report {result['report']}")
     if result["skipped_files"]:
         print(f"left out {len(result['skipped_files'])} unusable files, named in {result['run']}/run.json")

@@ -31,12 +31,14 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
     labels      (N,) the true classes
     coverage    above 0, below 1
 
-    With fewer than FEWEST images there is nothing to tell: the neutral calibration.
+    Images that are there twice count once, or either half would know some of the other. With fewer than FEWEST images
+    there is nothing to tell: the neutral calibration.
     """
-    if len(labels) < FEWEST:
+    digests, rows = np.unique(digest(pixels), return_index=True)
+    digests, rows = digests[:MOST], rows[:MOST]
+    if len(rows) < FEWEST:
         return neutral()
-    digests = digest(pixels)
-    rows = np.argsort(digests, kind="stable")[:MOST]
+    logits = logits.astype(np.float64)
 
     def fit(rows: np.ndarray) -> dict[str, Any]:
         temperature = fit_temperature(logits[rows], labels[rows])
@@ -48,7 +50,7 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
         }
 
     halves = [fit(rows[half::2]) for half in (0, 1)]
-    return {**fit(rows), "coverage": coverage, "fitted_on": digests[rows].tolist(), "halves": halves}
+    return {**fit(rows), "coverage": coverage, "fitted_on": digests.tolist(), "halves": halves}
 
 
 def judges(pixels: np.ndarray, calibration: Mapping[str, Any]) -> list[tuple[np.ndarray, Mapping[str, Any]]]:
@@ -70,12 +72,20 @@ def digest(pixels: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What to divide logits by so that the mean cross entropy is least (Guo et al. 2017), between 0.05 and 20."""
+    """What to divide logits by so that the mean cross entropy is least (Guo et al. 2017), between 0.05 and 20.
+
+    Of N images the true class counts as (N + 1) / (N + 2), and the others share the rest: where all answers are right,
+    N of them are still no proof of certainty (Platt 1999).
+    """
     from scipy.optimize import minimize_scalar
+
+    images, classes = int(logits.shape[0]), int(logits.shape[1])
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature))
-        return -float(scaled[np.arange(len(labels)), labels].mean())
+        true = float(scaled[np.arange(images), labels].mean())
+        others = (float(scaled.sum(axis=1).mean()) - true) / max(classes - 1, 1)
+        return -float((images + 1) * true + others) / (images + 2)
 
     found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
     return float(np.exp(found.x))
@@ -91,5 +101,5 @@ def fit_threshold(true: np.ndarray, coverage: float) -> float:
     with more than that is the only one of its image, and a good classifier would call the last tenth of its answers
     unsure for the sake of a coverage that it exceeds.
     """
-    rank = int(np.floor((len(true) + 1) * (1 - coverage)))  # of the smallest probabilities, so many may be left out
-    return min(float(np.sort(true)[rank - 1]) if rank else 0.0, 0.5)
+    allowed = int((len(true) + 1) * (1 - coverage) + 1e-9)  # so many of the least probabilities may be left out
+    return min(float(np.sort(true)[allowed - 1]) if allowed else 0.0, 0.5)

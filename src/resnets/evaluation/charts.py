@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resnets.evaluation.metrics import ECE_BINS, interval
+from resnets.evaluation.metrics import ECE_BINS, bin_of, interval
 
 POINTS = 300  # of a curve: more than a page can show
 AS_TABLE = 12  # classes whose confusion matrix is a table of numbers; more make a picture
@@ -98,10 +98,10 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
     Returns "frame", "counts" (the frame of the bars below it), and "bins", those that have images: "low", "high" (the
     bin's edges), "images", "said" (mean confidence), "right" (share) and "interval" of that share.
     """
-    bin_of = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    places = bin_of(confidence)
     bins = []
-    for number in np.unique(bin_of):
-        own = bin_of == number
+    for number in np.unique(places):
+        own = places == number
         right = float(correct[own].mean())
         bins.append(
             {

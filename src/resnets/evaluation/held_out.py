@@ -40,11 +40,19 @@ def choose(source: Source, provenance: Mapping[str, Any], wanted: str | None) ->
 
 def _seeded(source: Source, provenance: Mapping[str, Any]) -> Splits | None:
     """The split that the training made of these very files, if it did."""
-    dataset = provenance.get("dataset", {})
-    record = dataset.get("split", {})
+    dataset = table(provenance.get("dataset"))
+    record = table(dataset.get("split"))
     if dataset.get("fingerprint") != source.fingerprint or record.get("origin") != "seeded":
         return None
-    return divide(source, seed=record["seed"], fraction=record["fraction"])
+    seed, fraction = record.get("seed"), record.get("fraction")
+    if not isinstance(seed, int) or not isinstance(fraction, float):
+        return None
+    return divide(source, seed=seed, fraction=fraction)
+
+
+def table(value: object) -> dict[str, Any]:
+    """A part of a provenance, which may hold anything: itself if it is a dictionary, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def class_indices(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

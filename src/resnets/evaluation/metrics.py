@@ -79,6 +79,12 @@ def interval(share: float, images: int) -> tuple[float, float]:
     return max(centre - reach, 0.0), min(centre + reach, 1.0)
 
 
+def bin_of(confidence: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+    """Which of the bins of `ece`, from 0, each of (N,) confidences falls into."""
+    result: np.ndarray = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return result
+
+
 def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> float:
     """The expected calibration error: how far the stated confidence is from the share that is right.
 
@@ -88,8 +94,7 @@ def ece(confidence: np.ndarray, correct: np.ndarray, bins: int = ECE_BINS) -> fl
     The images fall into `bins` bins of equal width, ((m - 1) / bins, m / bins]; the error is the mean over
     the images of |accuracy - mean confidence| of their bin (Guo et al. 2017, equation 3).
     """
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    gap = np.bincount(bin_of(confidence, bins), weights=correct - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.data.labels import printable
+from resnets.evaluation.held_out import table
 from resnets.progress import duration
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
@@ -23,10 +24,14 @@ def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     lines = []
     for line in _text(run / "log.jsonl").splitlines():
         try:
-            lines.append(json.loads(line))
+            lines.append(table(json.loads(line)))
         except ValueError:
             break
-    return json.loads(_text(run / "run.json") or "{}"), lines
+    try:
+        record = table(json.loads(_text(run / "run.json")))
+    except ValueError:
+        record = {}
+    return record, lines
 
 
 def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
@@ -35,9 +40,9 @@ def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str,
     provenance      the model's own
     record          the run's run.json, or empty
     """
-    dataset = provenance.get("dataset") or {}
-    split = dataset.get("split") or {}
-    result = record.get("result") or {}
+    dataset = table(provenance.get("dataset"))
+    split = table(dataset.get("split"))
+    result = table(record.get("result"))
     training = {
         "network": provenance.get("network"),
         "started from": provenance.get("weights"),
@@ -46,20 +51,20 @@ def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str,
         "precision": record.get("precision"),
         "time": duration(result["seconds"]) if "seconds" in result else None,
     }
-    counts = ", ".join(f"{number:,} {name}" for name, number in (split.get("counts") or {}).items())
+    counts = ", ".join(f"{number} {name}" for name, number in table(split.get("counts")).items())
     data = {
         "name": dataset.get("name"),
         "images": counts,
         "split": _split(split),
-        "fingerprint": (dataset.get("fingerprint") or "")[:16],
+        "fingerprint": str(dataset.get("fingerprint") or "")[:16],
     }
     other = {name: value for name, value in provenance.items() if name not in TOLD}
     headings = {
         "Training": training,
         "Data": data,
         "Origin": other,
-        "Machine and versions": provenance.get("versions") or {},
-        "Recipe": provenance.get("recipe") or {},
+        "Machine and versions": table(provenance.get("versions")),
+        "Recipe": table(provenance.get("recipe")),
     }
     shown = {
         heading: [(name.replace("_", " "), _words(value)) for name, value in entries.items() if value not in (None, "")]
@@ -75,7 +80,8 @@ def commands(model: str, data: str, split: str, record: Mapping[str, Any], run: 
     split           that was judged: "train", "val", "test", or "all" for data without splits
     """
     found = []
-    if run is not None and (asked := record.get("asked")):
+    asked = table(record.get("asked"))
+    if run is not None and asked.keys() >= {"data", "network", "weights", "seed", "strict"}:
         recipe = run / "recipe.toml"
         if isinstance(asked["network"], dict):
             options = f"recipe={str(recipe)!r}, weights={asked['weights']!r}, seed={asked['seed']}"
@@ -117,7 +123,7 @@ def _quoted(word: str) -> str:
 
 def _split(split: Mapping[str, Any]) -> str:
     if split.get("origin") == "seeded":
-        return f"drawn from class folders, seed {split.get('seed')}, {split.get('fraction'):.0%} held out"
+        return f"drawn from class folders, seed {split.get('seed')}, a share of {split.get('fraction')} held out"
     return "the data's own" if split else ""
 
 

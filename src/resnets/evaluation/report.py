@@ -57,7 +57,7 @@ def write(
     confusion = np.zeros((len(judgement.classes),) * 2, np.int64)
     np.add.at(confusion, (judgement.labels, judgement.predicted), 1)
     named = model or (str(run) if run is not None else "model.safetensors")
-    network = classifier.provenance.get("network") or "network"
+    network = str(classifier.provenance.get("network") or "network")
     text = page.render(
         "report.html",
         network=network,

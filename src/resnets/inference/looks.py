@@ -28,6 +28,17 @@ def looks(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([_looks(pixels[i : i + 64]) for i in range(0, len(pixels), 64)])
 
 
+def dimensions(side: int) -> int:
+    """How many numbers `looks` gives for images of this side; 0 where they are too small for any."""
+    if side < SMALLEST:
+        return 0
+    times = side // LARGEST
+    if times > 1:
+        side = -(-side // times)
+    scales = (side // SMALLEST).bit_length()
+    return 8 + 4 * scales + (2 if times > 1 else 0)
+
+
 def fit(pixels: np.ndarray) -> dict[str, Any] | None:
     """What `unlike` compares with, from (N, S, S, 3) uint8: a Gaussian of their looks, and the limit.
 

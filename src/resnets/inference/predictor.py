@@ -68,6 +68,9 @@ class Classifier:
         self.preprocessing = model.preprocessing
         self.calibration = model.calibration
         self.provenance = model.provenance
+        for fit in (self.calibration, *self.calibration.get("halves", [])):
+            if fit.get("unlike") and len(fit["unlike"]["mean"]) != looks.dimensions(self.preprocessing.image_size):
+                raise ModelFileError("The model's calibration is not for its image size: calibrate it again.")
         self._default: tuple[object, engines.Engine] | None = None
         self.use(None)
 

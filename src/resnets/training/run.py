@@ -3,6 +3,7 @@
 model.safetensors        the result (see `resnets.weights`)
 run.json                 what was asked, on which data and machine, and what came of it
 recipe.toml              every value of the recipe
+report.html              how good it is, where it fails, and how to use it: one offline page
 log.jsonl                a line per step and per epoch; curves.png and curves.svg are drawn from it
 checkpoint.safetensors   where a stopped run goes on (`--resume`)
 """
@@ -17,14 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from resnets import machine
+from resnets import doctor, machine
 from resnets.architecture import ResNetSpec
 from resnets.data.labels import class_names, printable
 from resnets.data.named import NAMES
 from resnets.data.sources import open_source
 from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
-from resnets.evaluation import judge
+from resnets.evaluation import judge, report
+from resnets.evaluation.calibration import calibrate
 from resnets.inference import Classifier
 from resnets.progress import say
 from resnets.training import setup
@@ -34,6 +36,8 @@ from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
+
+_METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "set_size", "unsure")
 
 
 def train(
@@ -101,7 +105,11 @@ def resume(folder: str | Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise ResnetsError(f"{folder} is no run that can be resumed: it has no readable run.json.") from problem
     if "result" in record:
-        return dict(record["result"])
+        result = dict(record["result"])
+        if not (folder / "report.html").exists():
+            say(f"Its report is not there; `resnets evaluate {folder} DATA --report report.html` writes one.")
+            result["report"] = None
+        return result
     if not (folder / "checkpoint.safetensors").exists():
         raise ResnetsError(f"{folder} has no checkpoint yet: delete it and start the run again.")
     return _run(folder, asked, load_recipe(folder / "recipe.toml"), resume=True)
@@ -158,6 +166,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         "opening_seconds": opened,
         "decoding": [{"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches],
     }
+    diagnosis = doctor.quick(splits, [pair for cache in caches for pair in cache.skipped], source)
     if resume:
         _same_data(folder, record)
     else:
@@ -167,18 +176,27 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         f"{name}, {len(classes)} classes, {len(job.images):,} training and {len(held_out.images):,} held-out images at "
         f"{preprocessing.image_size} pixels, {job.epochs} epochs, {job.precision} on {device}, into {folder}"
     )
+    say(diagnosis.line() or "doctor: a quick look found nothing odd")
 
     prepared = time.perf_counter() - start
     training = Training(network, job)
     training.run(resume)
     trained = time.perf_counter()
     model = Model(training.result, classes, preprocessing)
-    metrics = judge(Classifier(model), held_out)
-    model.provenance = _provenance(record, metrics)
+    classifier = Classifier(model)
+    judgement = judge(classifier, held_out)
+    model.calibration = calibrate(judgement.pixels, judgement.logits, judgement.labels)
+    judgement = judgement.calibrated(model.calibration)
+    if judgement.threshold is None:
+        say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
+    metrics = judgement.figures
+    model.provenance = classifier.provenance = _provenance(record, metrics)
+    classifier.calibration = model.calibration
     save_model(folder / "model.safetensors", model)
     result = {
         "run": str(folder),
         "model": str(folder / "model.safetensors"),
+        "report": str(folder / "report.html"),
         "top1": metrics["top1"],
         "seconds": prepared + training.seconds + time.perf_counter() - trained,
         "images": len(job.images),
@@ -187,6 +205,16 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     }
     _write_json(folder / "run.json", {**record, "result": result})
     draw_curves(folder, f"{name} on {printable(Path(source.name).name)}: top-1 {metrics['top1']:.2%} held out")
+    document = {**metrics, "split": splits.held_out_name, "skipped_files": skipped, "seconds": result["seconds"]}
+    found = diagnosis.document()["findings"]
+    try:
+        report.write(
+            folder / "report.html", classifier, judgement, document, data=asked["data"], run=folder, findings=found
+        )
+    except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
+        say(f"warning: no report was written: {problem}")
+        result["report"] = None
+        _write_json(folder / "run.json", {**record, "result": result})
     return result
 
 
@@ -202,7 +230,7 @@ def _provenance(record: dict[str, Any], metrics: dict[str, Any]) -> dict[str, An
         "seed": record["asked"]["seed"],
         "weights": record["asked"]["weights"] and Path(record["asked"]["weights"]).name,
         "versions": record["machine"],
-        "metrics": {key: metrics[key] for key in ("images", "top1", "top5", "macro_f1", "loss", "ece")},
+        "metrics": {key: metrics[key] for key in _METRICS},
     }
 
 

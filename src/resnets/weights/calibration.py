@@ -15,10 +15,11 @@ halves        temperature, unsure and unlike once more, fitted on the first, thi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
+
+LARGEST = 1e9  # of any number here; what lies outside would overflow, or make every answer the same
 
 
 def neutral() -> dict[str, Any]:
@@ -37,23 +38,27 @@ def check(calibration: Mapping[str, Any]) -> None:
         raise ValueError("fitted_on is not a list of digests")
     if not isinstance(halves, list) or len(halves) != (2 if fitted_on else 0):
         raise ValueError("fitted_on and halves do not belong together")
+    if sorted(set(fitted_on)) != fitted_on:
+        raise ValueError("the digests in fitted_on are not sorted, or not different")
     for half in halves:
         _check_fit(half)
+        if any((half.get(key) is None) != (calibration.get(key) is None) for key in ("unsure", "unlike")):
+            raise ValueError("a half of the calibration knows what the whole does not, or the other way round")
 
 
 def _check_fit(calibration: Mapping[str, Any]) -> None:
     temperature, unsure = calibration["temperature"], calibration["unsure"]
-    if not _number(temperature) or not temperature > 0:
-        raise ValueError(f"the temperature is a number above 0, not {temperature!r}")
+    if not _number(temperature) or not 1 / LARGEST <= temperature <= LARGEST:
+        raise ValueError(f"the temperature is a number above 0, of a sensible size, not {temperature!r}")
     if unsure is not None and not (_number(unsure) and 0 <= unsure <= 1):
         raise ValueError(f"the probability of unsure lies between 0 and 1, not at {unsure!r}")
     if (unlike := calibration.get("unlike")) is not None:
         mean, whiten, limit = unlike["mean"], unlike["whiten"], unlike["limit"]
         rows = [mean, *whiten]
         square = len(rows) == len(mean) + 1 and all(isinstance(row, list) and len(row) == len(mean) for row in rows)
-        if not square or not all(map(_number, chain([limit], *rows))) or not limit > 0:
+        if not square or not all(map(_number, chain([limit], *rows))) or not limit >= 1 / LARGEST:
             raise ValueError("unlike is not a mean, a square matrix and a limit")
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST

@@ -1,0 +1,110 @@
+"""`resnets doctor`: what is wrong with a data set, before anything is trained on it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnets.cli.output import console, emit, note
+
+if TYPE_CHECKING:
+    from resnets.doctor import Diagnosis, Finding
+
+SHOWN = 4  # files or groups of files under a finding
+STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold"}
+
+
+def doctor(
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="A folder, a .zip or .tar of one, or a name like cifar10."),
+    ] = "digits",
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="F.html", help="Write a page with the pictures in question.", show_default=False),
+    ] = None,
+    fix_into: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a cleaned copy into this new folder.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find what is wrong with a data set: broken files, duplicates, leaks between splits, doubtful labels.
+
+    Every finding comes with the files and the mend. The data is only read. A cleaned copy leaves out what cannot be
+    read and what is there twice, above all in training and among the held-out images; doubtful labels stay as they
+    are and are listed, with everything that was left out, in doctor-changes.csv.
+
+    \b
+    Examples:
+      resnets doctor photos/                                what is wrong?
+      resnets doctor photos.zip --html doctor.html          with the pictures in question
+      resnets doctor photos/ --fix-into photos-clean/       a copy without duplicates and broken files
+      resnets doctor imagenette --json                      for a program
+    """
+    from resnets.doctor import examine
+    from resnets.doctor.fix import check_target, fix
+    from resnets.doctor.listing import CHANGES
+    from resnets.doctor.page import check, write
+    from resnets.machine import keep_memory
+
+    if fix_into is not None:
+        check_target(data, fix_into)
+    if html is not None:
+        check(html)
+    keep_memory()
+    diagnosis = examine(data)
+    document = diagnosis.document()
+    if html is not None:
+        write(html, diagnosis)
+    if fix_into is not None:
+        changes = fix(data, diagnosis, fix_into)
+        document["changes"] = [vars(change) for change in changes]
+    if json:
+        emit(document)
+        return
+    _show(diagnosis)
+    if html is not None:
+        note(f"the pictures: {html}")
+    if fix_into is not None:
+        left_out = sum(change["done"] == "left out" for change in document["changes"])
+        note(f"a copy without {left_out:,} of the files: {fix_into}; what and why: {fix_into / CHANGES}")
+
+
+def _show(diagnosis: Diagnosis) -> None:
+    from resnets.data.labels import printable
+    from resnets.progress import duration
+
+    out = console()
+    for finding in diagnosis.findings:
+        out.print(f"[{STYLES[finding.severity]}]{finding.severity}[/]: ", end="")
+        out.print(finding.text, markup=False)
+        for line in _files(finding):
+            out.print(f"    {printable(line)}", markup=False, style="dim", overflow="fold")
+        out.print(f"  {finding.mend}\n", markup=False)
+    facts = diagnosis.facts
+    seen = f"{diagnosis.images:,} images of {facts.get('classes', 0)} classes, in {duration(facts.get('seconds', 0))}"
+    out.print(f"{seen}: {'nothing odd' if not diagnosis.findings else _counted(diagnosis)}.", markup=False)
+
+
+def _counted(diagnosis: Diagnosis) -> str:
+    from collections import Counter
+
+    severities = Counter(finding.severity for finding in diagnosis.findings)
+    return ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in severities.items())
+
+
+def _files(finding: Finding) -> list[str]:
+    """The first files that a finding is about, one line each."""
+    if "groups" in finding.details:
+        lines = [" = ".join(group) for group in finding.details["groups"]]
+    elif "suspects" in finding.details:
+        lines = [f"{one['path']}: looks like {one['suggested']}" for one in finding.details["suspects"]]
+    elif "reasons" in finding.details:
+        lines = [f"{path}: {why}" for path, why in zip(finding.paths, finding.details["reasons"], strict=True)]
+    else:
+        lines = list(finding.paths)
+    more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more

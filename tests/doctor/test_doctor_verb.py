@@ -1,0 +1,79 @@
+"""`resnets doctor` on the command line: text, one JSON document, a page, and exit statuses."""
+
+import json
+
+import pytest
+from PIL import Image
+from test_examine import noise
+
+from resnets.cli.main import main
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for side in ("train", "val"):
+        for label in ("cat", "<b>dog"):
+            folder = tmp_path / "photos" / side / label
+            folder.mkdir(parents=True)
+            for i in range(6):
+                noise(hash_of(side, label, i)).save(folder / f"{i}.png")
+    (tmp_path / "photos/val/cat/copy.png").write_bytes((tmp_path / "photos/train/cat/1.png").read_bytes())
+    (tmp_path / "photos/val/cat/cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return tmp_path / "photos"
+
+
+def hash_of(side, label, i):
+    return 100 * (side == "val") + 10 * (label == "cat") + i
+
+
+def test_findings_are_no_failure(photos, capsys):
+    assert main(["doctor", str(photos)]) == 0
+    out = capsys.readouterr().out
+    assert "error: 1 file appears in train/ and in val/." in out
+    assert "train/cat/1.png = val/cat/copy.png" in out
+    assert "val/cat/cut.png: damaged or truncated PNG" in out
+
+
+def test_json_is_one_document_with_the_mend_of_each(photos, capsys, tmp_path):
+    assert main(["doctor", str(photos), "--json", "--fix-into", str(tmp_path / "clean")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["images"] == 25
+    for finding in document["findings"]:
+        assert {"kind", "severity", "paths", "mend", "text"} <= finding.keys()
+        assert finding["mend"]
+    assert document["findings"][0]["paths"] == ["train/cat/1.png", "val/cat/copy.png"]
+    assert {change["path"] for change in document["changes"]} >= {"train/cat/1.png", "val/cat/cut.png"}
+    assert (tmp_path / "clean/val/cat/copy.png").is_file()
+
+
+def test_the_page_stands_alone_and_trusts_no_name(photos, tmp_path):
+    page = tmp_path / "doctor.html"
+    assert main(["doctor", str(photos), "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "data:image/" in text
+    assert "<b>dog" not in text
+    assert "&lt;b&gt;dog" in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "1 file appears in train/ and in val/." in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no folder, archive or data set"),
+        (["{photos}", "--fix-into", "{photos}/clean"], "inside the data"),
+        (["{photos}", "--fix-into", "{photos}"], "not an empty folder"),
+        (["{photos}", "--html", "{photos}/no/such.html"], "no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(photos, capsys, arguments, message):
+    assert main(["doctor", *(argument.format(photos=photos) for argument in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_picture_that_was_wide_is_shown_whole_on_the_page(photos, tmp_path):
+    Image.new("RGB", (400, 100), "red").save(photos / "train/cat/wide.png")
+    assert main(["doctor", str(photos), "--html", str(tmp_path / "doctor.html")]) == 0
+    assert "train/cat/wide.png" in (tmp_path / "doctor.html").read_text(encoding="utf-8")
