@@ -6,7 +6,8 @@ The images are drawn at random from the held-out split, whatever the network say
 names. Covered pixels get the mean colour, which is zero to the network. The random fifth is the hottest fifth's own
 mask, turned by a random quarter, perhaps mirrored, and moved (around the edges) to a random place, so that both are of
 the same size and blockiness. The share of images on which the hottest fifth costs the class more comes with Wilson's
-95 % interval; the same against the mean of ten random fifths shows how much of the rest is chance.
+95 % interval. The same share over ten random fifths for each image, and the share of images where the hottest fifth
+costs more than their mean, show how much of it is the luck of one draw.
 
 Four ways to make the map: both methods of `resnets explain`, and Grad-CAM without what makes its map finer, the dense
 reading and the true places of the cells.
@@ -52,8 +53,8 @@ def main() -> None:
     classes = logits.argmax(dim=1).numpy()
     before = classifier.probabilities(logits).numpy()[np.arange(len(pixels)), classes]
     print(f"{len(pixels)} images of {split}, seed {arguments.seed}; probability {before.mean():.3f} on average\n")
-    print("| map | hottest costs more | 95 % | more than the mean of ten | hottest costs | random costs |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| map | hottest costs more | 95 % | over ten draws | more than their mean | hottest costs | random costs |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
 
     maps = {method: heat(classifier, pixels, classes, method) for method in METHODS}
     stretched, placed = coarse(classifier, pixels, classes)
@@ -65,8 +66,8 @@ def main() -> None:
         share = float((lost > others[0]).mean())
         low, high = wilson(share, len(pixels))
         print(
-            f"| {name} | {share:.1%} | {low:.1%} to {high:.1%} | {(lost > others.mean(axis=0)).mean():.1%} "
-            f"| {lost.mean():.3f} | {others.mean():.3f} |",
+            f"| {name} | {share:.1%} | {low:.1%} to {high:.1%} | {(lost > others).mean():.1%} "
+            f"| {(lost > others.mean(axis=0)).mean():.1%} | {lost.mean():.3f} | {others.mean():.3f} |",
             flush=True,
         )
 

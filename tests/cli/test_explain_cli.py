@@ -14,7 +14,7 @@ from resnets.network import create
 from resnets.weights import Model, save
 
 CLASSES = ("cat", "dog", "eel")
-SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", block="basic")
+SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8, block="basic")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ SPECS = {
     "post": ResNetSpec(**SMALL, block="basic"),
     "pre": ResNetSpec(**SMALL, block="bottleneck", order="pre"),
     "cifar": ResNetSpec(depths=(2, 1, 1), widths=(8, 16, 32), stem="cifar", stem_width=8, shortcut="pad"),
-    "cifar, pre": ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", block="basic", order="pre"),
+    "cifar, pre": ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8, block="basic", order="pre"),
     "same": ResNetSpec(**SMALL, block="basic", conv_padding="same", pool_padding="same"),
     "ceil": ResNetSpec(**SMALL, block="bottleneck", stride_conv="first", pool_padding="ceil"),
     "last": ResNetSpec(**SMALL, block="bottleneck", order="pre", stride_unit="last", pool_padding="zero"),

@@ -45,20 +45,17 @@ class Scale:
     keep: int
 
 
-SCALES = (
-    Scale(side=64, patch=6, stride=2, words=512, keep=80),
-    Scale(side=16, patch=5, stride=1, words=512, keep=45),
-)
+SCALES = (Scale(side=64, patch=6, stride=2, words=512, keep=128),)
 
 
 def maps(thumbs: Tensor, advance: Callable[[int], object]) -> Tensor:
     """What occurs where in (N, S, S, 3) uint8 pictures and in their mirror images: (N, 2, GRID, GRID, D).
 
-    D is the sum of `keep` over `SCALES`, and 3 for the mean colour, which words do not tell. Of the precision that is
-    fastest here. `advance` is told of N pictures for each scale.
+    D is the sum of `keep` over `SCALES`. Of the precision that is fastest here. `advance` is told of N pictures for
+    each scale.
     """
     dtype = getattr(torch, fastest_precision("cpu"))
-    found = torch.empty(len(thumbs), 2, GRID, GRID, sum(scale.keep for scale in SCALES) + 3, dtype=dtype)
+    found = torch.empty(len(thumbs), 2, GRID, GRID, sum(scale.keep for scale in SCALES), dtype=dtype)
     sample = torch.from_numpy(np.random.default_rng(0).permutation(len(thumbs))[:SAMPLE])
     first = 0
     for scale in SCALES:
@@ -74,9 +71,6 @@ def maps(thumbs: Tensor, advance: Callable[[int], object]) -> Tensor:
             found[rows, 0, ..., here] = ((response - mean) @ main).to(dtype)
             found[rows, 1, ..., here] = ((mirrored - mean) @ main).to(dtype)
             advance(len(response))
-    for start in range(0, len(thumbs), BLOCK):
-        colour = _shrunk(thumbs[start : start + BLOCK], GRID).permute(0, 2, 3, 1) / 64
-        found[start : start + BLOCK, :, ..., first:] = torch.stack([colour, colour.flip(2)], dim=1).to(dtype)
     return found
 
 

@@ -55,7 +55,7 @@ def draw(explanation: Explanation, kind: str = "png") -> bytes:
     if explanation.maps:
         parts.append((0.55 + 1.12 * len(explanation.maps), _stages))
     if explanation.alike:
-        parts.append((2.15, _neighbours))
+        parts.append((2.25, _neighbours))
     heights = [height for height, _ in parts]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
