@@ -72,7 +72,7 @@ class Zip(Source):
         entries: dict[str, _ZipEntry] = {}
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                key = _key(_zip_name(info), entries, name)
+                key = _key(zip_name(info), entries, name)
                 if key is None:
                     continue
                 if info.flag_bits & 1:
@@ -110,7 +110,7 @@ class Zip(Source):
         return data
 
 
-def _zip_name(info: zipfile.ZipInfo) -> str:
+def zip_name(info: zipfile.ZipInfo) -> str:
     """The entry's name; some packers write UTF-8 without saying so, and others use backslashes."""
     name = info.filename
     if not info.flag_bits & 0x800 and not name.isascii():

@@ -8,7 +8,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from resnets.data.archives import DAMAGED
+from resnets.data.archives import DAMAGED, zip_name
 from resnets.data.sources import Source, hidden
 from resnets.doctor.diagnosis import Finding, count, some
 
@@ -31,7 +31,7 @@ def everything(data: str | Path) -> list[str]:
             ]
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                names = [_zip_name(info) for info in archive.infolist() if not info.is_dir()]
+                names = [zip_name(info) for info in archive.infolist() if not info.is_dir()]
         elif os.path.isfile(path):
             with tarfile.open(path, "r:") as archive:
                 names = [info.name for info in archive if info.isreg()]
@@ -57,12 +57,3 @@ def misplaced(data: str | Path, source: Source) -> list[Finding]:
             paths=tuple(beside),
         )
     ]
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """As `data/archives.py` reads it: UTF-8 without the flag that says so, and backslashes, are understood."""
-    name = info.filename
-    if not info.flag_bits & 0x800 and not name.isascii():
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name.replace("\\", "/")
