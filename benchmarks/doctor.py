@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from resnets.data import decode
-from resnets.data.sources import open_source
+from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.doctor import examine
 from resnets.machine import keep_memory

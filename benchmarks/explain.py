@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 import resnets
 from resnets.data.cache import cached
-from resnets.data.sources import open_source
+from resnets.data.open import open_source
 from resnets.evaluation.explain import METHODS, centres, grad_cam, heat, spread
 from resnets.evaluation.held_out import choose
 from resnets.inference import Classifier

@@ -35,11 +35,11 @@ def our_rates(archive, size, batch_size, home):
     os.environ["RESNETS_HOME"] = str(home)
     import dataclasses
 
+    from resnets.data.batches import Loader
     from resnets.data.cache import cached
     from resnets.data.labels import class_names
-    from resnets.data.loader import Loader
+    from resnets.data.open import open_source
     from resnets.data.preprocess import Preprocessing
-    from resnets.data.sources import open_source
     from resnets.data.split import split
     from resnets.training.recipe import load_recipe
     from resnets.training.setup import augmentation, label_indices

@@ -21,8 +21,8 @@ from PIL import Image
 
 import resnets
 from resnets.data.decode import decode
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import open_source
 from resnets.inference.export import write
 from resnets.inference.onnx_nodes import Nodes, OnnxOps, Value
 from resnets.inference.readback import runtimes

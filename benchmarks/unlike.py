@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from resnets.data.cache import cached
-from resnets.data.sources import open_source
+from resnets.data.open import open_source
 from resnets.evaluation.held_out import choose
 from resnets.inference import load, looks
 from resnets.machine import describe, keep_memory

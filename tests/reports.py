@@ -4,7 +4,7 @@ import numpy as np
 
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.evaluation import Judgement
 from resnets.inference import Classifier
 from resnets.network import create

@@ -24,13 +24,13 @@ FLOORS = [
     {"weights"},
     {"network", "inspection"},
     {"architecture", "data"},
-    {"progress", "machine"},
-    {"errors"},
+    {"progress", "machine", "whole"},
+    {"errors", "text"},
 ]
 # Rooms that may use even less than their floor allows.
 NARROW = {
-    "network": {"architecture", "errors", "progress"},  # never data
-    "inspection": {"architecture", "errors"},  # the plan alone
+    "network": {"architecture", "errors", "progress", "text"},  # never data
+    "inspection": {"architecture", "errors", "text"},  # the plan alone
 }
 HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "safetensors", "jinja2"}
 

@@ -52,6 +52,21 @@ class ExportError(ResnetsError):
     exit_status = 1
 
 
+class WriteError(ModelFileError, DataError, OSError):
+    """A file that cannot be written: no room, no permission, no such folder.
+
+    Models, tables and pages are all written in one way, so that whoever catches one of these kinds catches this too.
+    `errno` and `strerror` are the system's.
+    """
+
+    def __init__(self, message: str, cause: OSError) -> None:
+        super().__init__(message)
+        self.errno, self.strerror = cause.errno, cause.strerror
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class FetchError(ResnetsError):
     """A download that did not arrive whole."""
 

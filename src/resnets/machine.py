@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from resnets.errors import ResnetsError
+from resnets.errors import DataError, ResnetsError
 
 
 def keep_memory() -> bool:
@@ -49,6 +49,20 @@ def openvino_core() -> Any:
     signal, a Ctrl-C say, kills the process (OpenVINO 2026.4; tests/inference/test_engines.py shows it).
     """
     return needs("openvino", extra="export").Core()
+
+
+def home() -> Path:
+    """The folder of caches and downloads: ``$RESNETS_HOME``, else ``~/.cache/resnets``. May not exist yet.
+
+    What lies in it can be deleted at any time; it is made again.
+
+    Raises:
+        DataError: this user has no home directory.
+    """
+    try:
+        return Path(os.environ.get("RESNETS_HOME") or "~/.cache/resnets").expanduser()
+    except RuntimeError as error:
+        raise DataError("This user has no home directory: set RESNETS_HOME to a folder for the caches.") from error
 
 
 def cores() -> int:

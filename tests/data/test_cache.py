@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnets import whole as whole_module
 from resnets.data import cache as cache_module
-from resnets.data.cache import Cache, cached, home
+from resnets.data.cache import Cache, cached
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError
+from resnets.machine import home
 
 EIGHT = Preprocessing(image_size=8, resize_to=8)
 
@@ -250,7 +252,7 @@ def no_room_in_the_middle(monkeypatch, folder):
         file.close()
         return FullDisk()
 
-    monkeypatch.setattr(cache_module, "open", fake, raising=False)
+    monkeypatch.setattr(whole_module, "open", fake, raising=False)
 
 
 def a_file_in_the_way(monkeypatch, folder):
@@ -283,7 +285,7 @@ def test_without_disk_and_memory_the_mend_is_told(on_disk, monkeypatch, trouble)
 
 def test_what_killed_runs_left_is_swept(on_disk):
     on_disk.mkdir(parents=True)
-    old, young, other = on_disk / "a.u8.1.tmp", on_disk / "b.u8.2.tmp", on_disk / "c.u8"
+    old, young, other = on_disk / ".a.u8.1.part", on_disk / ".b.u8.2.part", on_disk / "c.u8"
     for path in (old, young, other):
         path.write_bytes(b"rows")
     two_days_ago = time.time() - 48 * 3600

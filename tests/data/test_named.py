@@ -20,7 +20,8 @@ from PIL import Image
 from resnets.data import named
 from resnets.data.labels import class_names
 from resnets.data.named import SETS, NamedSet, Remote
-from resnets.data.sources import Source, open_source
+from resnets.data.open import open_source
+from resnets.data.source import Source
 from resnets.data.split import split
 from resnets.errors import DataError, FetchError
 

@@ -10,8 +10,8 @@ import pytest
 
 from resnets.data.cache import cached
 from resnets.data.decode import decode
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import open_source
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from resnets.data.labels import check_classes, class_names
-from resnets.data.sources import Sample, Source, open_source
+from resnets.data.open import open_source
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.data.split import split
 from resnets.errors import DataError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.doctor.copies import Copies, joined
 from resnets.doctor.duplicates import exact, near
 from resnets.doctor.files import THUMB

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnets.data.sources import open_source
+from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.doctor import examine, quick
 from resnets.doctor.balance import smallest_difference

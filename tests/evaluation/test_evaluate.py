@@ -11,8 +11,8 @@ import torch
 
 import resnets
 from resnets.architecture import ResNetSpec
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import open_source
 from resnets.data.split import split as divide
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation import evaluate, judging

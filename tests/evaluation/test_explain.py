@@ -179,7 +179,7 @@ def test_where_nothing_speaks_for_a_class_the_map_is_zero():
 def test_the_trained_network_looks_at_the_digit(classifier):
     """The digits are bright on black: what is black all over cannot be what speaks for a class."""
     from resnets.data.cache import cached
-    from resnets.data.sources import open_source
+    from resnets.data.open import open_source
 
     source = open_source("digits")
     cache = cached(source, source.samples[:200:10], classifier.preprocessing)

@@ -7,8 +7,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from resnets.data.cache import cached
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import open_source
 from resnets.inference import looks
 
 

@@ -17,8 +17,8 @@ import resnets
 from data import odd_files
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import open_source
 from resnets.data.split import split
 from resnets.errors import DataError, RecipeError, ResnetsError, SpecError, TrainingError
 from resnets.inference import Prediction, load

@@ -466,7 +466,7 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_old_ones_place(path, mo
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("fsync"), fsync(fd))[1])
     monkeypatch.setattr(os, "replace", lambda a, b: (steps.append("replace"), replace(a, b))[1])
     save(path, make(classes=("x", "y")))
-    assert steps == ["fsync", "replace"]
+    assert steps == ["fsync", "replace", "fsync"], "the bytes, then the name, then the folder that holds it"
     assert load(path).classes == ("x", "y")
 
 

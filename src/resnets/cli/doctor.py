@@ -74,8 +74,8 @@ def doctor(
 
 
 def _show(diagnosis: Diagnosis) -> None:
-    from resnets.data.labels import printable
     from resnets.progress import duration
+    from resnets.text import printable
 
     out = console()
     for finding in diagnosis.findings:

@@ -47,10 +47,10 @@ def evaluate(
     if len(words) > 3:
         raise typer.BadParameter(f"{len(words)} words are too many: name a model or two, then the data.")
     *models, data = words if len(words) > 1 else [*words, "digits"]
-    from resnets.data.labels import printable
     from resnets.errors import DataError
     from resnets.evaluation import page
     from resnets.machine import keep_memory
+    from resnets.text import printable
 
     if (Path(data) / "run.json").is_file() or data.endswith(".safetensors"):
         raise DataError(f"{printable(data)} is a model and no data: name the data after the models.")
@@ -107,8 +107,8 @@ def _show(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from resnets.data.labels import printable
     from resnets.progress import duration
+    from resnets.text import printable
 
     figures = Table.grid(padding=(0, 2))
     for name, value in (
@@ -148,7 +148,7 @@ def _show_comparison(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from resnets.data.labels import printable
+    from resnets.text import printable
 
     def table(left: str, right: tuple[str, ...]) -> Table:
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -174,7 +174,7 @@ def _show_comparison(result: dict[str, Any]) -> None:
 
 
 def _name_skipped(files: list[dict[str, str]]) -> None:
-    from resnets.data.labels import printable
+    from resnets.text import printable
 
     for file in files:
         note(f"left out: {printable(file['path'])}: {file['why']}")

@@ -38,12 +38,12 @@ def explain(
       resnets explain runs/photos new.jpg --out why.png --method integrated-gradients
       resnets explain runs/photos new.jpg --out why.png --stages --neighbours photos/
     """
-    from resnets.data.labels import printable
     from resnets.errors import DataError
     from resnets.evaluation import explain_page
     from resnets.evaluation.explain_picture import explain as explained
     from resnets.inference import load
     from resnets.machine import keep_memory
+    from resnets.text import printable
 
     explain_page.check(out)
     for taken in (image, Path(model)):

@@ -189,7 +189,7 @@ def _path(picture: str | bytes) -> str:
 
 
 def _show(row: Row) -> None:
-    from resnets.data.labels import printable
+    from resnets.text import printable
 
     shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in row.top)
     doubts = [] if row.among is None or not row.unsure else [f"unsure: {_either(row.among)}"]
@@ -199,7 +199,7 @@ def _show(row: Row) -> None:
 
 def _either(names: tuple[str, ...]) -> str:
     """'cat or dog', of many the first ones."""
-    from resnets.data.labels import printable
+    from resnets.text import printable
 
     more = f" or one of {len(names) - 3} more" if len(names) > 3 else ""
     return " or ".join(map(printable, names[:3])) + more or "no class is likely"
@@ -223,6 +223,6 @@ def _document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
 
 
 def _list(rows: Iterable[Row]) -> str:
-    from resnets.data.labels import printable
+    from resnets.text import printable
 
     return "; ".join(f"{printable(row.path)}: {row.why}" for row in rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +57,7 @@ def show(
     from resnets.architecture import plan
     from resnets.inspection import compare, diagrams
     from resnets.inspection import diagram as draw
+    from resnets.whole import write_text
 
     if unfold and diagram is None:
         raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
@@ -68,7 +68,9 @@ def show(
     comparison = compare(one, other, (name, against)) if other and against else None
     if diagram is not None:
         pair = (name, against) if against else None
-        _write(diagram, diagrams(one, other, pair, unfold=unfold) if other and pair else draw(one, name, unfold=unfold))
+        write_text(
+            diagram, diagrams(one, other, pair, unfold=unfold) if other and pair else draw(one, name, unfold=unfold)
+        )
         note(f"{' and '.join(pair or (name,))} drawn in {diagram}")
     if json:
         document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
@@ -91,21 +93,6 @@ def _check_place(path: Path) -> None:
         raise ResnetsError(f"{path} does not end in .svg, and that is what a diagram is: give it a name that does.")
     if not path.parent.is_dir():
         raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a drawing whole, or not at all: what stood there before stays until the new one is on the disk."""
-    from resnets.errors import ResnetsError
-
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as problem:
-        raise ResnetsError(f"{path} cannot be written ({problem.strerror}): choose another place.") from problem
 
 
 def _summary(name: str, plan: Plan) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-from resnets.data.labels import printable
-from resnets.data.sources import Source, check_size, hidden, opened
+from resnets.data.source import Source, check_size, hidden, opened
 from resnets.errors import DataError, ImageError
+from resnets.text import printable
 
 # The first bytes of compressed files, and the command that turns such a file into a plain .tar.
 COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}

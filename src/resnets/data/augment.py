@@ -1,6 +1,6 @@
 """Augmentation of whole batches, on whatever device the batch lies.
 
-Every decision is read from the image's row of dice (see `loader.py`), none is drawn here. All that moves
+Every decision is read from the image's row of dice (see `batches.py`), none is drawn here. All that moves
 pixels (crop, flip, TrivialAugment's shears, shifts and rotations) is one affine map an image, so that they
 are resampled once.
 """

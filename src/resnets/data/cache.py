@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import time
 from collections import deque
@@ -27,14 +26,16 @@ import numpy as np
 from PIL import __version__ as pillow_version
 from PIL import features
 
-from resnets.data.labels import printable
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ImageError, UnreadableError
-from resnets.machine import cores
+from resnets.machine import cores, home
 from resnets.progress import track
+from resnets.text import printable
+from resnets.whole import whole
 
 if TYPE_CHECKING:
-    from resnets.data.sources import Sample, Source
+    from resnets.data.sample import Sample
+    from resnets.data.source import Source
 
 FORMAT = 1  # of the file; counts up when its layout changes
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
@@ -67,20 +68,6 @@ class Cache:
     skipped: tuple[tuple[str, str], ...]
     seconds: float
     reused: bool
-
-
-def home() -> Path:
-    """The folder of caches and downloads: ``$RESNETS_HOME``, else ``~/.cache/resnets``. May not exist yet.
-
-    What lies in it can be deleted at any time; it is made again.
-
-    Raises:
-        DataError: this user has no home directory.
-    """
-    try:
-        return Path(os.environ.get("RESNETS_HOME") or "~/.cache/resnets").expanduser()
-    except RuntimeError as error:
-        raise DataError("This user has no home directory: set RESNETS_HOME to a folder for the caches.") from error
 
 
 def cached(
@@ -251,32 +238,23 @@ def _write(path: Path, job: _Job) -> None:
     _sweep(folder)
     if shutil.disk_usage(folder).free < job.most + SPARE_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    # A name of its own for each writer: two that build the same cache do not meet, and the last one wins.
-    temporary = folder / f"{path.name}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            skipped: list[tuple[str, str]] = []
-            for pixels in job.decoded(skipped):
-                file.write(pixels.data)
-            record = {
-                "fingerprint": path.stem,
-                "source": job.source.name,
-                "geometry": job.preprocessing.geometry(),
-                "skipped": skipped,
-            }
-            text = json.dumps(record).encode()
-            file.write(text + len(text).to_bytes(8, "little"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # an interrupt, too, must not leave gigabytes behind
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole(path) as file:  # two that build the same cache do not meet, and the last one wins
+        skipped: list[tuple[str, str]] = []
+        for pixels in job.decoded(skipped):
+            file.write(pixels.data)
+        record = {
+            "fingerprint": path.stem,
+            "source": job.source.name,
+            "geometry": job.preprocessing.geometry(),
+            "skipped": skipped,
+        }
+        text = json.dumps(record).encode()
+        file.write(text + len(text).to_bytes(8, "little"))
 
 
 def _sweep(folder: Path) -> None:
     """Remove what writers that were killed have left."""
-    for path in folder.glob("*.tmp"):
+    for path in folder.glob(".*.part"):
         try:
             if time.time() - path.stat().st_mtime > STALE:
                 path.unlink()

@@ -19,8 +19,8 @@ import numpy as np
 # TIFF and WebP are imported because `Image.open` loads only the commonest readers by itself.
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
-from resnets.data.labels import printable
 from resnets.errors import ImageError, UnreadableError
+from resnets.text import printable
 
 VERSION = 2
 """Counts up when the same bytes begin to give other pixels. Caches and model files record it.

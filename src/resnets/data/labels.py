@@ -10,22 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from resnets.errors import DataError
+from resnets.text import printable
 
 if TYPE_CHECKING:
-    from resnets.data.sources import Sample
-
-
-def printable(name: str) -> str:
-    """``name`` (a key or a class) made fit for a terminal, a log or a page: one line of valid UTF-8.
-
-    File names on Linux are bytes. Those that are not UTF-8 arrive here with lone surrogates, which
-    ``print`` refuses, and any name may hold line feeds or escape sequences. Both are shown as ``\\x..``.
-    """
-    try:
-        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
-        text = name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    from resnets.data.sample import Sample
 
 
 def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import shutil
 import tarfile
 import zipfile
@@ -19,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from resnets.data.archives import open_archive
 from resnets.data.fetch import fetch, locked
-from resnets.data.sources import Source, open_source
+from resnets.data.source import Source
 from resnets.errors import DataError
 from resnets.progress import track
+from resnets.whole import whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,12 +65,16 @@ def open_named(name: str) -> Source:
         FetchError: the download failed.
         DataError: there is no room to convert it, or it is not in the expected form.
     """
-    return Digits() if name == "digits" else open_source(prepared(name, SETS[name]))
+    return Digits() if name == "digits" else _opened(prepared(name, SETS[name]))
+
+
+def _opened(archive: Path) -> Source:
+    return open_archive(str(archive), str(archive))
 
 
 def prepared(name: str, named: NamedSet) -> Path:
     """The path of the set's archive, which is made if it is not there yet."""
-    from resnets.data.cache import home
+    from resnets.machine import home
 
     folder = home() / "datasets"
     archive = folder / named.archive
@@ -83,12 +88,8 @@ def prepared(name: str, named: NamedSet) -> Path:
                     fetch(remote.url, folder / remote.filename, md5=remote.md5, size=remote.size)
                     for remote in named.files
                 ]
-                half_made = archive.with_name(f".{archive.name}.part")
-                with open(half_made, "wb") as file:
+                with whole(archive) as file:
                     named.convert(paths, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(half_made, archive)
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, ValueError, KeyError) as error:
         raise DataError(
             f"The download of {name} is not in the expected form ({error}): remove it from {folder}."

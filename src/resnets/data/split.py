@@ -10,9 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from resnets.data.labels import check_classes, printable
-from resnets.data.sources import Sample, Source
+from resnets.data.labels import check_classes
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.errors import DataError
+from resnets.text import printable
 
 
 @dataclass(frozen=True)

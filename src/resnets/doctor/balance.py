@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from resnets.data.labels import printable
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.doctor.diagnosis import Finding, count, some
+from resnets.text import printable
 
 FEW_TRAINING = 20  # images of a class, below which little can be learned of it
 FEW_HELD_OUT = 10  # images of a class, below which one image moves its recall by more than ten points

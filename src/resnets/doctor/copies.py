@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from resnets.data.labels import printable
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.doctor.diagnosis import Finding, count
+from resnets.text import printable
 
 LEAK = (
     "Keep each picture in one split only; --fix-into removes it from the training side. Until then every figure on the "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from resnets.data.labels import printable
+from resnets.text import printable
 
 SEVERITIES = ("error", "warning", "note")
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from resnets.data.labels import printable
-from resnets.data.sources import Sample, Source, open_source
+from resnets.data.open import open_source
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.doctor import balance, shape
 from resnets.doctor.copies import Copies, joined
@@ -20,6 +21,7 @@ from resnets.doctor.files import Looks, look_through
 from resnets.doctor.labels import suspects
 from resnets.doctor.listing import everything, misplaced
 from resnets.errors import DataError, ImageError
+from resnets.text import printable
 
 READS = 4096  # files that the short examination opens at most: half a second
 
@@ -27,7 +29,7 @@ READS = 4096  # files that the short examination opens at most: half a second
 def examine(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     """Look at every file of a data set and say what is odd about it. Nothing is written.
 
-    data        whatever `resnets.data.sources.open_source` takes: a folder, a .zip or .tar, or a name
+    data        whatever `resnets.data.open.open_source` takes: a folder, a .zip or .tar, or a name
     thorough    look for near duplicates and wrong labels too, which takes most of the time
 
     What keeps a set from being trained on (one class only, classes that differ between the splits) is a finding.

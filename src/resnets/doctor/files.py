@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from resnets.data import decode
-from resnets.data.sources import Sample, Source
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.errors import ImageError
 from resnets.machine import cores
 from resnets.progress import track

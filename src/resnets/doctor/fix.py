@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnets.data.labels import printable
-from resnets.data.sources import Sample, open_source
+from resnets.data.open import open_source
+from resnets.data.sample import Sample
 from resnets.doctor.diagnosis import Diagnosis
 from resnets.doctor.listing import CHANGES
 from resnets.errors import DataError, ImageError
 from resnets.progress import track
+from resnets.text import printable
 
 _RANK = {"test": 0, "val": 1, "train": 2, "": 3}  # of two copies the one further left stays
 

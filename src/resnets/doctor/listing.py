@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from resnets.data.archives import DAMAGED, zip_name
-from resnets.data.sources import Source, hidden
+from resnets.data.source import Source, hidden
 from resnets.doctor.diagnosis import Finding, count, some
 
 CHANGES = "doctor-changes.csv"  # the list that a cleaned copy comes with

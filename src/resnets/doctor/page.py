@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from resnets.data.decode import decode
-from resnets.data.sources import Source, open_source
+from resnets.data.open import open_source
+from resnets.data.source import Source
 from resnets.doctor.diagnosis import Diagnosis, Finding
 from resnets.errors import ImageError
 from resnets.evaluation import page

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resnets.data.labels import printable
-from resnets.data.sources import Sample
+from resnets.data.sample import Sample
 from resnets.doctor.diagnosis import Finding, count
 from resnets.doctor.files import Look
+from resnets.text import printable
 
 LONG = 2.0  # of the sides: beyond it the centre square is less than half of the picture
 CENTRE = (224 / 256) ** 2  # share of that square which `Preprocessing.evaluation` keeps

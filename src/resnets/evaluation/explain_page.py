@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resnets.data.labels import printable
 from resnets.errors import DataError
 from resnets.evaluation.explain import overlay
-from resnets.weights.container import whole
+from resnets.text import printable
+from resnets.whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure

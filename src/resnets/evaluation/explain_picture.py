@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 from resnets.data.decode import decode
-from resnets.data.labels import printable
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import LARGEST, check_size, opened
+from resnets.data.source import LARGEST, check_size, opened
 from resnets.errors import DataError, ImageError, nearest
 from resnets.evaluation.explain import check, head, heat
 from resnets.evaluation.neighbours import Neighbour, neighbours
 from resnets.inference import Classifier
 from resnets.inference.predictor import Prediction
+from resnets.text import printable
 
 SHOWN = 1024  # pixels of the longer side of the photo that is kept for drawing
 TOP = 5

@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnets.data.cache import Cache, cached, home
-from resnets.data.sources import Source, open_source
+from resnets.data.cache import Cache, cached
+from resnets.data.open import open_source
+from resnets.data.source import Source
 from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
 from resnets.evaluation.held_out import choose, class_indices
 from resnets.inference import Classifier, choice, engines
 from resnets.inference.engines import Engine
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, calibrate, fallbacks
+from resnets.machine import home
 from resnets.progress import say, track
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may cost

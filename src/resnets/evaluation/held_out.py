@@ -6,11 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resnets.data.labels import class_names, printable
-from resnets.data.sources import SPLITS, Sample, Source
+from resnets.data.labels import class_names
+from resnets.data.sample import Sample
+from resnets.data.source import SPLITS, Source
 from resnets.data.split import Splits
 from resnets.data.split import split as divide
 from resnets.errors import DataError, nearest
+from resnets.text import printable
 
 
 def choose(source: Source, provenance: Mapping[str, Any], wanted: str | None) -> tuple[str, tuple[Sample, ...]]:

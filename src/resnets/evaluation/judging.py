@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from resnets.data.cache import Cache, cached
-from resnets.data.labels import printable
-from resnets.data.sources import Sample, open_source
+from resnets.data.open import open_source
+from resnets.data.sample import Sample
 from resnets.errors import ModelFileError
 from resnets.evaluation.calibration import judges
 from resnets.evaluation.held_out import choose, class_indices
 from resnets.evaluation.metrics import log_softmax, measure
 from resnets.inference import Classifier, looks
 from resnets.progress import track
+from resnets.text import printable
 
 BATCH = 64  # images that the network sees at once; throughput is flat from 8
 
@@ -120,7 +121,7 @@ class Judgement:
 def evaluate(classifier: Classifier, data: str | Path, split: str | None = None) -> dict[str, Any]:
     """Judge a classifier on images whose classes are known.
 
-    data    whatever `resnets.data.sources.open_source` takes
+    data    whatever `resnets.data.open.open_source` takes
     split   "train", "val" or "test". Default: the held-out one, "val" before "test". Class folders alone
             have no splits. If they are the very files that the model was trained on, the split that the
             training recorded is made again; else all images are judged, and standard error says so.

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resnets.data.cache import IN_MEMORY, Cache, cached, home
-from resnets.data.sources import open_source
+from resnets.data.cache import IN_MEMORY, Cache, cached
+from resnets.data.open import open_source
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation.explain import head, seen
 from resnets.evaluation.held_out import choose
 from resnets.inference import Classifier
+from resnets.machine import home
 from resnets.progress import say, track
-from resnets.weights.container import whole
+from resnets.whole import whole
 
 BATCH = 64  # images that the network sees at once
 COUNT = 8
@@ -46,11 +47,11 @@ def neighbours(
 ) -> tuple[Neighbour, ...]:
     """The `count` training images that the network sees as the most alike, the most alike first.
 
-    data    whatever `resnets.data.sources.open_source` takes; its classes need not be the model's. Of class folders
+    data    whatever `resnets.data.open.open_source` takes; its classes need not be the model's. Of class folders
             alone, the part that the training took if the model was trained on these very files, else all
     pixels  (S, S, 3) uint8, as `classifier.preprocessing.pixels` gives them
 
-    Images and features are kept under `resnets.data.cache.home`, so that a second time is quick. Files that are no
+    Images and features are kept under `resnets.machine.home`, so that a second time is quick. Files that are no
     usable images are left out, and standard error says how many.
 
     Raises DataError for data that cannot be read.

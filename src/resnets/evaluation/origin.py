@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resnets.data.labels import printable
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
+from resnets.text import printable
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
 

@@ -16,10 +16,10 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from resnets.data.labels import printable
 from resnets.errors import DataError
 from resnets.progress import duration
-from resnets.weights.container import whole
+from resnets.text import printable
+from resnets.whole import whole
 
 TEMPLATES = Path(__file__).with_name("templates")
 JPEG_QUALITY = 82

@@ -18,12 +18,15 @@ from scipy.optimize import linear_sum_assignment
 
 from resnets.architecture import plan
 from resnets.architecture.spec import CHOICES
-from resnets.data.labels import class_names, printable
+from resnets.data.labels import class_names
+from resnets.data.open import open_source
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
-from resnets.data.sources import Sample, Source, open_source
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.errors import DataError, ImageError, SpecError
 from resnets.inference import Classifier
 from resnets.progress import say, track
+from resnets.text import printable
 from resnets.weights import Model
 from resnets.weights.recognise import state_shapes
 from resnets.weights.transfer import with_graph

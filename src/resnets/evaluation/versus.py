@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from resnets import __version__
-from resnets.data.labels import printable
 from resnets.errors import DataError
 from resnets.evaluation import page
 from resnets.evaluation.chance import LEVEL, difference_interval, mcnemar, share_interval
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import measure
+from resnets.text import printable
 
 LISTED = 10  # classes that the two disagree about most
 

@@ -23,7 +23,7 @@ from PIL import Image
 from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import LARGEST, check_size, hidden, opened
+from resnets.data.source import LARGEST, check_size, hidden, opened
 from resnets.errors import ImageError
 from resnets.machine import cores
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,14 +21,14 @@ import torch
 from torch import Tensor
 
 from resnets import __version__
-from resnets.data.cache import home
 from resnets.errors import ResnetsError
 from resnets.inference import engines
 from resnets.inference.engines import Engine
-from resnets.machine import cores, describe
+from resnets.machine import cores, describe, home
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.weights.modelfile import probe_input
+from resnets.whole import write_json
 
 if TYPE_CHECKING:
     from resnets.inference.quantize import Quantisation
@@ -211,11 +210,9 @@ def here() -> dict[str, Any]:
 
 def keep(path: Path, report: dict[str, Any]) -> None:
     """Write a document in one step; where nothing can be written, what it says is found out again the next time."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        os.replace(part, path)
+        write_json(path, report)
 
 
 def _version(package: str) -> str | None:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Self
 from resnets.errors import DataError
 from resnets.inference.bulk import Row
 from resnets.machine import needs
+from resnets.whole import whole
 
 FORMAT = 2  # of a journal; another one is not continued
 GROUP = 2_000  # rows of a parquet file that are compressed together, and in memory at once
@@ -46,7 +47,7 @@ def belongs(picture: str | bytes, out: Path) -> bool:
     """Whether a file found among the pictures is the table `out` itself, its journal, or what it is written to."""
     if isinstance(picture, bytes) or not os.path.basename(picture).startswith(out.name):
         return False
-    places = (out, out.with_name(f"{out.name}.partial"), out.with_name(f"{out.name}.part"))
+    places = (out, out.with_name(f"{out.name}.partial"))
     return any(place.exists() and os.path.exists(picture) and os.path.samefile(picture, place) for place in places)
 
 
@@ -116,17 +117,9 @@ class Journal:
 
     def finish(self) -> None:
         """Turn the journal into the table, which replaces what stood there in one step, and remove the journal."""
-        part = self.out.with_name(f"{self.out.name}.part")
-        with _explained(self.out):
-            try:
-                with open(part, "wb") as file:
-                    _WRITERS[self.out.suffix.lower()](file, self.rows(), self.ranks)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(part, self.out)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        with whole(self.out) as file:
+            _WRITERS[self.out.suffix.lower()](file, self.rows(), self.ranks)
+        with _explained(self.path):
             self.path.unlink()
 
     def _locked(self) -> BinaryIO:

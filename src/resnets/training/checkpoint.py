@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with all that a step depends on, replaced in one move.
 
 A kill or a full disk at any moment leaves the previous file whole: the new one is written beside it, forced
-to the disk, then renamed. There is no random state in it because training has none: see `data/loader.py`.
+to the disk, then renamed. There is no random state in it because training has none: see `data/batches.py`.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from resnets.architecture import Plan
 from resnets.data.augment import Augmentation, mix
-from resnets.data.labels import printable
-from resnets.data.loader import Batch, Loader
+from resnets.data.batches import Batch, Loader
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import TrainingError
 from resnets.network import ResNet
 from resnets.progress import Tracker, track
+from resnets.text import printable
 from resnets.training.checkpoint import load_checkpoint, save_checkpoint
 from resnets.training.log import NAME as LOG
 from resnets.training.log import Log, read_log

@@ -20,15 +20,16 @@ from typing import Any
 
 from resnets import doctor, machine
 from resnets.architecture import ResNetSpec
-from resnets.data.labels import class_names, printable
+from resnets.data.labels import class_names
 from resnets.data.named import NAMES
-from resnets.data.sources import open_source
+from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
 from resnets.evaluation import judge, report
 from resnets.evaluation.calibration import calibrate
 from resnets.inference import Classifier
 from resnets.progress import say
+from resnets.text import printable
 from resnets.training import setup
 from resnets.training.log import draw_curves
 from resnets.training.loop import Job, Training
@@ -36,6 +37,7 @@ from resnets.training.recipe import Recipe, load_recipe
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
+from resnets.whole import write_json, write_text
 
 _METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "set_size", "unsure")
 
@@ -57,7 +59,7 @@ def train(
     """Train a network on labelled images and leave a run folder behind.
 
     data        a folder, .zip or .tar with class folders (with or without train/ and val/ or test/), or the
-                name of a set; see `resnets.data.sources`
+                name of a set; see `resnets.data.open`
     model       a name of the catalog; default: that of `weights`, else resnet20 for small images, resnet18
     recipe      a shipped recipe or a TOML file; default: fine-tune with `weights`, else
                 digits for the set of that name (a mirrored digit is another sign), else quick
@@ -170,8 +172,8 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     if resume:
         _same_data(folder, record)
     else:
-        _write(folder / "recipe.toml", f"# The recipe of this run, every value.\n{recipe.toml()}")
-        _write_json(folder / "run.json", record)
+        write_text(folder / "recipe.toml", f"# The recipe of this run, every value.\n{recipe.toml()}")
+        write_json(folder / "run.json", record)
     say(
         f"{name}, {len(classes)} classes, {len(job.images):,} training and {len(held_out.images):,} held-out images at "
         f"{preprocessing.image_size} pixels, {job.epochs} epochs, {job.precision} on {device}, into {folder}"
@@ -203,7 +205,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         "epochs": job.epochs,
         "skipped_files": skipped,
     }
-    _write_json(folder / "run.json", {**record, "result": result})
+    write_json(folder / "run.json", {**record, "result": result})
     draw_curves(folder, f"{name} on {printable(Path(source.name).name)}: top-1 {metrics['top1']:.2%} held out")
     document = {**metrics, "split": splits.held_out_name, "skipped_files": skipped, "seconds": result["seconds"]}
     found = diagnosis.document()["findings"]
@@ -214,7 +216,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
         say(f"warning: no report was written: {problem}")
         result["report"] = None
-        _write_json(folder / "run.json", {**record, "result": result})
+        write_json(folder / "run.json", {**record, "result": result})
     return result
 
 
@@ -273,14 +275,3 @@ def _make_folder(folder: Path | None, data: str, network: str) -> Path:
             if folder is not None or not made.exists():
                 raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
             number += 1
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    _write(path, json.dumps(document, indent=1) + "\n")

@@ -17,13 +17,15 @@ from resnets.architecture.catalog import name_of, same_network
 from resnets.data import decode
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
-from resnets.data.labels import check_classes, class_names, printable
+from resnets.data.labels import check_classes, class_names
 from resnets.data.preprocess import Preprocessing
-from resnets.data.sources import Sample, Source
+from resnets.data.sample import Sample
+from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.errors import DataError, ImageError, RecipeError, SpecError
 from resnets.network import ResNet, create, with_new_head
 from resnets.progress import say
+from resnets.text import printable
 from resnets.training.recipe import Recipe
 from resnets.weights import Model
 

@@ -6,12 +6,9 @@ type, shape and bytes, in the order of the names. What the document says is `mod
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnets.errors import ModelFileError, nearest
+from resnets.whole import whole
 
 TYPES = {
     torch.float64: "F64",
@@ -33,28 +31,6 @@ TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write to, which comes to stand at `path` when all of it is on the disk, or not at all.
-
-    What stood there before stays until then. Raises ModelFileError when the file cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        try:
-            with open(part, "xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-    except OSError as problem:
-        why = problem.strerror or str(problem)
-        raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
 
 
 def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from resnets.data.fetch import LARGEST, ask, fetch, locked
 from resnets.errors import FetchError
+from resnets.whole import write_json
 
 HUB = "https://huggingface.co"
 CONFIG = "config.json"
@@ -39,11 +40,7 @@ def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -
             if not record.exists():
                 if (folder / CONFIG).exists() and any((folder / name).exists() for name in WEIGHTS):
                     return folder  # put there by hand
-                part = folder / f".{RECORD}.part"
-                part.write_text(
-                    json.dumps(_ask_for_all(repository, revision, folder, hint), indent=1), encoding="utf-8"
-                )
-                os.replace(part, record)
+                write_json(record, _ask_for_all(repository, revision, folder, hint))
     except OSError as error:
         raise FetchError(
             f"{folder} cannot be written: {error.strerror}; free some space, or set RESNETS_HOME to a folder that "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import functools
 import gzip
-import os
 import re
 import tarfile
 import tomllib
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnets.data.fetch import fetch, locked
 from resnets.errors import FetchError, ModelFileError, nearest
+from resnets.whole import whole
 
 if TYPE_CHECKING:
     from resnets.data.preprocess import Preprocessing
@@ -130,7 +130,7 @@ _OTHERWISE = " docs/guides/pretrained.md says how tags are made."
 
 
 def _cache() -> Path:
-    from resnets.data.cache import home
+    from resnets.machine import home
 
     return home() / "weights"
 
@@ -192,20 +192,17 @@ class _Bounded(gzip.GzipFile):
 
 def _unpacked(entry: Entry, archive: Path, path: Path) -> Path:
     """The one file that counts of an archive without a published checksum; the archive is removed when it is out."""
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if path.exists():
                 return path
             fetch(entry.address, archive, unchecked=True)
-            with open(part, "wb") as target:
+            with whole(path) as target:
                 for block in _blocks(archive, entry.member):
                     target.write(block)
-            os.replace(part, path)
             archive.unlink()
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        part.unlink(missing_ok=True)
         archive.unlink(missing_ok=True)
         raise ModelFileError(
             f"{entry.address} is not the archive that it should be ({error}): it was removed; try again."

@@ -15,12 +15,13 @@ from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
-from resnets.weights import container, convert, modelfile, registry
+from resnets.weights import convert, modelfile, registry
 from resnets.weights.dialects import dialect_of
 from resnets.weights.files import open_file
 from resnets.weights.load import located, own_file
 from resnets.weights.modelfile import Model
 from resnets.weights.recognise import Recognised, recognise
+from resnets.whole import whole
 
 OWN = "resnets"  # the name of our own model file among the dialects
 
@@ -102,7 +103,7 @@ class Transfer:
         documents = sorted(proofs, key=lambda proof: bool(proof["holds"]))  # a failing one first
         self.proof = documents[0]
         document = {**documents[0], "sides": documents} if len(documents) > 1 else documents[0]
-        with container.whole(path) as file:
+        with whole(path) as file:
             file.write(json.dumps(document, indent=2).encode() + b"\n")
         return self.proof
 

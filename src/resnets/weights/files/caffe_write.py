@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import torch
 
-from resnets.weights.container import whole
 from resnets.weights.files import protobuf
 from resnets.weights.files.caffe_schema import BLOB, LAYER, NET, encoded
 from resnets.weights.files.prototxt import Message, printed
 from resnets.weights.files.stored import Stored
+from resnets.whole import whole
 
 
 def write_caffe(

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from resnets.errors import ModelFileError
-from resnets.weights.container import whole
 from resnets.weights.files.stored import Stored
+from resnets.whole import whole
 
 VARIABLES = {
     "conv2d": ("kernel", "bias"),

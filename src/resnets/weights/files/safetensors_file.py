@@ -12,6 +12,7 @@ from torch import Tensor
 
 from resnets.weights import container
 from resnets.weights.files.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES, Foreign, Stored, unusable
+from resnets.whole import whole
 
 MAX_HEADER = 4 * 2**20  # bytes; 100 for each tensor, so enough for 40,000, and a second's work for the library
 
@@ -50,7 +51,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     head = container.header(metadata, state)
-    with container.whole(path) as file:
+    with whole(path) as file:
         container.put(file, head + b" " * (-len(head) % 8), state)
 
 

@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 import torch
 
-from resnets.weights.container import whole
 from resnets.weights.files.protobuf import FIXED32, encoded, field
 from resnets.weights.files.stored import Stored
 from resnets.weights.files.table import FOOTER_BYTES, MAGIC, UNCOMPRESSED, checksum
 from resnets.weights.files.tensorflow_pieces import DTYPES
+from resnets.whole import whole
 
 NUMBERS = {dtype: number for number, dtype in DTYPES.items()}
 VERSION = field(1, 1)  # "producer", of the only version that there is

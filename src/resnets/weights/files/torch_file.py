@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnets.weights.container import whole
 from resnets.weights.files import pickle_data
 from resnets.weights.files.pickle_data import Made, Value
 from resnets.weights.files.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, unusable
 from resnets.weights.files.torch_views import Storage, View, extent, storage_of, tensors_of
 from resnets.weights.files.zip_members import Member, members
+from resnets.whole import whole
 
 MAX_REPEATS, SLACK = 4, 2**24  # all tensors may have four times the file's bytes (shared weights), and 16 MB more
 

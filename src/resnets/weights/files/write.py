@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from resnets.errors import ModelFileError
-from resnets.weights.container import whole
 from resnets.weights.files import DOCUMENTS
 from resnets.weights.files.safetensors_file import write_safetensors
 from resnets.weights.files.stored import Foreign
 from resnets.weights.files.torch_file import write_torch
+from resnets.whole import whole
 
 FILES = (
     *(".pth", ".pt", ".th", ".bin", ".ckpt", ".safetensors", ".h5", ".keras", ".onnx"),

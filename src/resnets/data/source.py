@@ -9,18 +9,16 @@ Layouts: ``train/`` with ``val/`` or ``test/``, each with one folder per class; 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from resnets.data.labels import check_count, class_names, printable
-from resnets.errors import DataError, ImageError, UnreadableError, nearest
+from resnets.data.labels import check_count, class_names
+from resnets.data.sample import Sample
+from resnets.errors import DataError, ImageError, UnreadableError
+from resnets.text import printable
 
 LARGEST = 256 * 2**20  # bytes of one image file; more is a mistake or an attack
 
@@ -36,16 +34,6 @@ SPLITS = {
 
 
 CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})  # what systems leave behind, in lower case
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One file of a class folder: perhaps an image, which only decoding can tell."""
-
-    key: str  # its path inside the source, with "/": "train/cat/1.jpg"
-    label: str  # the class folder's name: "cat"
-    split: str  # "train", "val" or "test"; "" if the source has no splits
-    size: int  # bytes
 
 
 class Source:
@@ -74,36 +62,6 @@ class Source:
             ImageError: the file has vanished, is cut off, fails its checksum, or is over 256 MiB.
         """
         raise NotImplementedError  # each kind of source reads in its own way
-
-
-def open_source(data: str | Path) -> Source:
-    """Open a folder, a .zip, a plain .tar, or the name of a data set.
-
-    The names are ``digits``, ``cifar10``, ``cifar100``, ``fashion-mnist`` and ``imagenette``; a folder
-    that bears one of them is reached as ``./digits``. A single folder around the layout is looked
-    through (``imagenette2/train/...``), and sub-folders of a class folder belong to that class. Two
-    entries of an archive under one name are an error, so that no file silently replaces another.
-
-    Raises:
-        DataError: there is no such data, or it cannot be used; the message says what to do.
-        FetchError: a named data set could not be downloaded.
-    """
-    from resnets.data.archives import open_archive
-    from resnets.data.named import NAMES, open_named
-
-    name = os.fspath(data)
-    if data in NAMES:
-        return open_named(name)
-    path = os.path.expanduser(name)
-    shown = printable(name)
-    try:
-        if os.path.isdir(path):
-            return _Folder(name, path)
-        if not os.path.isfile(path):
-            raise DataError(f"There is no folder, archive or data set {shown!r}.{nearest(name, NAMES)}")
-        return open_archive(name, path)
-    except OSError as error:
-        raise DataError(f"{shown} cannot be read: {error.strerror}; check its permissions.") from error
 
 
 def hidden(part: str) -> bool:
@@ -176,51 +134,3 @@ def check_size(size: int) -> None:
     """Raise ``ImageError`` for a file of more than ``LARGEST`` bytes."""
     if size > LARGEST:
         raise ImageError(f"larger than {LARGEST // 2**20} MiB")
-
-
-class _Folder(Source):
-    def __init__(self, name: str, root: str) -> None:
-        found = _walk(name, root)
-        super().__init__(name, {key: size for key, (size, _) in found.items()}, lambda key: found[key][1])
-        self._root = os.path.abspath(root)
-
-    def read(self, key: str) -> bytes:
-        with opened(os.path.join(self._root, key), None) as file:
-            data = file.read(LARGEST + 1)
-        check_size(len(data))
-        return data
-
-
-def _walk(name: str, root: str) -> dict[str, tuple[int, int]]:
-    """Every regular file under ``root``: key to (bytes, time of change in ns). Links are followed."""
-    found: dict[str, tuple[int, int]] = {}
-    todo: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while todo:
-        prefix, above = todo.pop()
-        folder = os.path.join(root, prefix)
-        try:
-            info = os.stat(folder)
-            with os.scandir(folder) as scan:
-                entries = [entry for entry in scan if not hidden(entry.name)]
-        except OSError as error:
-            raise DataError(
-                f"The folder {printable(folder)} cannot be read: {error.strerror}; check its permissions."
-            ) from error
-        identity = (info.st_dev, info.st_ino)
-        loop = f"{printable(folder)} leads back to a folder that it lies in: remove that symbolic link."
-        if identity in above:
-            raise DataError(loop)
-        for entry in entries:
-            key = prefix + entry.name
-            try:
-                info = entry.stat()
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise DataError(f"{printable(entry.path)} is a symbolic link to itself: remove it.") from error
-                found[key] = (0, 0)  # a link to nowhere is named when it is read
-                continue
-            if stat.S_ISDIR(info.st_mode):
-                todo.append((key + "/", above | {identity}))
-            elif stat.S_ISREG(info.st_mode):  # a pipe or a device would hang the reader
-                found[key] = (info.st_size, info.st_mtime_ns)
-    return found

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resnets.data.augment import DICE
-from resnets.data.loader import Loader
+from resnets.data.batches import Loader
 from resnets.errors import DataError
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from resnets.data.labels import class_names, printable
-from resnets.data.sources import LARGEST, Source, open_source
+from resnets.data.labels import class_names
+from resnets.data.open import open_source
+from resnets.data.source import LARGEST, Source
 from resnets.errors import DataError, ImageError
+from resnets.text import printable
 
 FLAT = {"cat/1.jpg": b"one", "cat/2.jpg": b"two" * 999, "dog/1.jpg": b"three"}
 SPLIT = {f"{split}/{key}": data for split in ("train", "val") for key, data in FLAT.items()}

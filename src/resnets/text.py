@@ -1,0 +1,16 @@
+"""Names of strangers made fit to be shown: files, classes and tensors may be called anything."""
+
+from __future__ import annotations
+
+
+def printable(name: str) -> str:
+    """``name`` made fit for a terminal, a log or a page: one line of valid UTF-8.
+
+    File names on Linux are bytes. Those that are not UTF-8 arrive here with lone surrogates, which
+    ``print`` refuses, and any name may hold line feeds or escape sequences. Both are shown as ``\\x..``.
+    """
+    try:
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
+        text = name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
