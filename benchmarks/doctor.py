@@ -21,7 +21,7 @@ from PIL import Image
 from resnets.data import decode
 from resnets.data.open import open_source
 from resnets.data.split import split
-from resnets.doctor import examine
+from resnets.diagnosis import examine
 from resnets.machine import keep_memory
 
 EXACT, NEAR, SWAPPED, BROKEN = 200, 100, 100, 50

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 import resnets
 from resnets.data.cache import cached
 from resnets.data.open import open_source
-from resnets.evaluation.explain import METHODS, centres, grad_cam, heat, spread
 from resnets.evaluation.held_out import choose
+from resnets.explanation.heat import METHODS, centres, grad_cam, heat, spread
 from resnets.inference import Classifier
 from resnets.machine import keep_memory
 

@@ -20,7 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 from resnets.data.cache import cached
 from resnets.data.open import open_source
 from resnets.evaluation.held_out import choose
-from resnets.inference import load, looks
+from resnets.inference import load, novelty
 from resnets.machine import describe, keep_memory
 
 MOST, STRANGE = 4000, 500  # images like those of DATA, and of each kind unlike them
@@ -66,7 +66,7 @@ def main(model, data):
     known = cached(source, list(samples), classifier.preprocessing).images
     fitted, judged = known[::2], known[1::2]
     kinds = {"known": judged, **strangers(classifier.preprocessing)}
-    usual = looks.fit(fitted)
+    usual = novelty.fit(fitted)
     logits, features = answers(classifier, fitted)
     mean, precision = features.mean(0), LedoitWolf().fit(features).precision_
 
@@ -79,7 +79,7 @@ def main(model, data):
         logits, features = answers(classifier, pixels)
         off = features - mean
         found = (
-            looks.score(pixels, usual),
+            novelty.score(pixels, usual),
             -np.logaddexp.reduce(logits, axis=1),
             np.einsum("ni,ij,nj->n", off, precision, off),
             near.kneighbors(unit(features))[0][:, -1],

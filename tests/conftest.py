@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import resnets
+from resnets.architecture import ResNetSpec
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -51,3 +54,18 @@ def photo_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, _own_home: None) -> str:
+    """The folder of a run: a small network that tells digits apart, for what judges accuracy. Only to be read."""
+    spec = ResNetSpec(depths=(1, 1, 1), widths=(8, 16, 32), stem="cifar", block="basic")
+    out = tmp_path_factory.mktemp("digits") / "run"
+    resnets.train("digits", model=spec, epochs=4, out=out)
+    return str(out)
+
+
+@pytest.fixture
+def classifier(trained: str) -> resnets.Classifier:
+    """The network of `trained`, loaded anew."""
+    return resnets.load(trained)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reports import classifier, document, judgement
-from resnets.evaluation import report, versus
+from resnets.evaluation.comparison import compare
+from resnets.pages import comparison, report
 
 pytestmark = pytest.mark.browser
 
@@ -73,14 +74,14 @@ def pages(tmp_path_factory):
         one = judgement(classes, 60 if len(classes) < 20 else 10, side=96)
         model = classifier(classes, provenance={"network": "resnet18", "recipe": {"learning_rate": 0.1}})
         report.write(folder / f"{name}.html", model, one, document(one), data="photos", findings=FINDINGS)
-    result = versus.versus(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
-    versus.write(folder / "versus.html", result, "photos")
+    result = compare(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
+    comparison.write(folder / "comparison.html", result, "photos")
     return folder
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1200])
-@pytest.mark.parametrize("name", [*PAGES, "versus"])
+@pytest.mark.parametrize("name", [*PAGES, "comparison"])
 def test_a_page_is_readable_and_keeps_to_itself(chromium, pages, name, width, scheme):
     page = chromium.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     address, asked, said = (pages / f"{name}.html").as_uri(), [], []

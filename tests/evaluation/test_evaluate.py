@@ -57,7 +57,7 @@ def judged(monkeypatch) -> list[str]:
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_every_image_counts_exactly_once(photo_folder, monkeypatch, batch):
-    monkeypatch.setattr(judging, "BATCH", batch)
+    monkeypatch.setattr(answers, "BATCH", batch)
     photos = photo_folder(CLASSES, images=5, splits=["train", "val"])
     (photos / "val" / "cat" / "2.jpg").write_bytes(b"broken")
     (photos / "val" / "eel" / "0.jpg").write_bytes(b"")

@@ -13,7 +13,7 @@ import resnets
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError, ModelFileError
-from resnets.inference import Classifier, Prediction, load, looks
+from resnets.inference import Classifier, Prediction, load, novelty
 from resnets.network import create
 from resnets.weights import Model, save
 
@@ -104,7 +104,7 @@ def test_a_calibrated_model_says_when_it_is_unsure(pictures):
 def test_a_calibrated_model_says_what_is_unlike_all_that_it_knows(pictures):
     random = np.random.default_rng(0)
     grey = random.integers(100, 120, (40, 16, 16, 1)).repeat(3, axis=3).astype(np.uint8)
-    knows_grey = Classifier(model(calibration={"temperature": 1.0, "unsure": None, "unlike": looks.fit(grey)}))
+    knows_grey = Classifier(model(calibration={"temperature": 1.0, "unsure": None, "unlike": novelty.fit(grey)}))
     red = np.zeros((16, 16, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
     assert [prediction.unlike for prediction in knows_grey.predict([grey[0], red])] == [False, True]
 

@@ -10,7 +10,7 @@ import typer
 from resnets.cli.output import console, emit, note
 
 if TYPE_CHECKING:
-    from resnets.evaluation.probe import Candidate
+    from resnets.acceptance.probe import Candidate
     from resnets.weights.transfer import Transfer
 
 LISTED = 10  # candidates of a probe that are shown
@@ -82,8 +82,8 @@ def convert(
     ranking: list[Candidate] = []
     sentence = ""
     if probe is not None:
-        from resnets.evaluation.probe import probe as rank
-        from resnets.evaluation.probe import verdict
+        from resnets.acceptance.probe import probe as rank
+        from resnets.acceptance.probe import verdict
 
         ranking = rank(job.model, probe, images or 200)
         chosen, sentence = verdict(ranking, job.model)

@@ -10,7 +10,7 @@ import typer
 from resnets.cli.output import console, emit, note
 
 if TYPE_CHECKING:
-    from resnets.doctor import Diagnosis, Finding
+    from resnets.diagnosis import Diagnosis, Finding
 
 SHOWN = 4  # files or groups of files under a finding
 STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold"}
@@ -44,11 +44,11 @@ def doctor(
       resnets doctor photos/ --fix-into photos-clean/       a copy without duplicates and broken files
       resnets doctor imagenette --json                      for a program
     """
-    from resnets.doctor import examine
-    from resnets.doctor.fix import check_target, fix
-    from resnets.doctor.listing import CHANGES
-    from resnets.doctor.page import check, write
+    from resnets.diagnosis import examine
+    from resnets.diagnosis.fix import check_target, fix
+    from resnets.diagnosis.listing import CHANGES
     from resnets.machine import keep_memory
+    from resnets.pages.diagnosis import check, write
 
     if fix_into is not None:
         check_target(data, fix_into)

@@ -48,8 +48,8 @@ def evaluate(
         raise typer.BadParameter(f"{len(words)} words are too many: name a model or two, then the data.")
     *models, data = words if len(words) > 1 else [*words, "digits"]
     from resnets.errors import DataError
-    from resnets.evaluation import page
     from resnets.machine import keep_memory
+    from resnets.pages import page
     from resnets.text import printable
 
     if (Path(data) / "run.json").is_file() or data.endswith(".safetensors"):
@@ -72,7 +72,7 @@ def _judge(model: str, data: str, split: str | None, report: Path | None, json: 
     classifier = load(model)
     judgement, result = judge_data(classifier, data, split)
     if report is not None:
-        from resnets.evaluation.report import write
+        from resnets.pages.report import write
 
         run = Path(model) if (Path(model) / "run.json").is_file() else None
         write(report, classifier, judgement, result, data=data, run=run, model=model)
@@ -85,16 +85,18 @@ def _judge(model: str, data: str, split: str | None, report: Path | None, json: 
 
 def _compare(models: tuple[str, str], data: str, split: str | None, report: Path | None, json: bool) -> None:
     from resnets.evaluation import judge_data
-    from resnets.evaluation.versus import check_classes, versus, write
+    from resnets.evaluation.comparison import check_classes, compare
     from resnets.inference import load
 
     classifiers = [load(model) for model in models]
     check_classes(*(classifier.classes for classifier in classifiers))  # before the long work
     judged = [judge_data(classifier, data, split) for classifier in classifiers]
-    result = versus(judged[0][0], judged[1][0], models)
+    result = compare(judged[0][0], judged[1][0], models)
     for document, (_, own) in zip(result["models"], judged, strict=True):
         document["skipped_files"] = own["skipped_files"]
     if report is not None:
+        from resnets.pages.comparison import write
+
         write(report, result, data)
         note(f"report: {report}")
     if json:

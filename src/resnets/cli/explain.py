@@ -39,19 +39,19 @@ def explain(
       resnets explain runs/photos new.jpg --out why.png --stages --neighbours photos/
     """
     from resnets.errors import DataError
-    from resnets.evaluation import explain_page
-    from resnets.evaluation.explain_picture import explain as explained
+    from resnets.explanation.picture import explain as explained
     from resnets.inference import load
     from resnets.machine import keep_memory
+    from resnets.pages import explanation as page
     from resnets.text import printable
 
-    explain_page.check(out)
+    page.check(out)
     for taken in (image, Path(model)):
         if out.exists() and taken.exists() and out.samefile(taken):
             raise DataError(f"{printable(str(out))} is what is to be explained: name another file to draw.")
     keep_memory()
     result = explained(load(model), image, name=name, method=method, stages=stages, data=neighbours)
-    explain_page.write(out, result)
+    page.write(out, result)
     if json:
         emit({"image": str(image), "out": str(out), **result.document()})
         return

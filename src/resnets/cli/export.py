@@ -39,8 +39,8 @@ def export(
       resnets export runs/photos photos.onnx --precision int8 --data photos/
       resnets export runs/photos photos.xml --precision bfloat16 --data photos/ --max-drop 0.2
     """
+    from resnets.acceptance.export import export as write
     from resnets.errors import ExportError
-    from resnets.evaluation.export import export as write
     from resnets.inference import load
     from resnets.machine import keep_memory
 

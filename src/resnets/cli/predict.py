@@ -139,7 +139,7 @@ def _prepared(
 
     made = None
     if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
-        from resnets.evaluation.gate import engine_for
+        from resnets.acceptance.gate import engine_for
 
         made = engine_for(classifier, "torch" if engine == "ray" else engine, precision, data, bulk.BATCH)
         classifier.use(made)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from resnets.evaluation.metrics import log_softmax
-from resnets.inference import looks
+from resnets.inference import novelty
 from resnets.weights.calibration import neutral
 
 COVERAGE = 0.9  # share of images whose true class shall be in its set
@@ -46,7 +46,7 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
         return {
             "temperature": temperature,
             "unsure": fit_threshold(true, coverage),
-            "unlike": looks.fit(pixels[rows]),
+            "unlike": novelty.fit(pixels[rows]),
         }
 
     halves = [fit(rows[half::2]) for half in (0, 1)]

@@ -14,14 +14,12 @@ from resnets.data.cache import Cache, cached
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.errors import ModelFileError
+from resnets.evaluation.answers import answers
 from resnets.evaluation.calibration import judges
 from resnets.evaluation.held_out import choose, class_indices
 from resnets.evaluation.metrics import log_softmax, measure
-from resnets.inference import Classifier, looks
-from resnets.progress import track
+from resnets.inference import Classifier, novelty
 from resnets.text import printable
-
-BATCH = 64  # images that the network sees at once; throughput is flat from 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,13 +156,7 @@ def judge(classifier: Classifier, cache: Cache) -> Judgement:
     Raises DataError for a class that the model does not know, ModelFileError for an answer that is not finite.
     """
     index = class_indices(cache.samples, classifier.classes)
-    # NaN until the network has answered: an image that nobody asked about cannot pass as judged.
-    logits = np.full((len(cache.samples), len(classifier.classes)), np.nan, np.float32)
-    with track("evaluating", len(logits)) as advance:
-        for first in range(0, len(logits), BATCH):
-            rows = slice(first, first + BATCH)
-            logits[rows] = classifier.logits(cache.images[rows])
-            advance(len(logits[rows]))
+    logits = answers(classifier.logits, cache.images, len(classifier.classes))
     if not (finite := np.isfinite(logits).all(axis=1)).all():
         key = printable(cache.samples[int(finite.argmin())].key)
         raise ModelFileError(f"The network's answer to {key} is not finite: train it again at a lower rate.")
@@ -184,7 +176,7 @@ def _doubts(pixels: np.ndarray, calibration: Mapping[str, Any]) -> dict[str, Any
     for rows, fit in judges(pixels, calibration):
         temperatures[rows], thresholds[rows] = fit["temperature"], fit["unsure"]
         if fit.get("unlike") and rows.any():
-            unlikeness[rows] = looks.score(pixels[rows], fit["unlike"])
+            unlikeness[rows] = novelty.score(pixels[rows], fit["unlike"])
     return {
         "calibration": dict(calibration),
         "temperatures": temperatures,

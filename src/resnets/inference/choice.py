@@ -37,7 +37,7 @@ FORMAT = 1  # of a kept report; another one is measured again
 ROUNDS = 5
 SECONDS = 0.2  # of one engine's turn in a round
 # How far an engine's logits may lie from the network's in float32, as a share of their spread (zero included). What
-# int8 costs in accuracy is judged on photos (`evaluation.gate`); here it must be recognisably the same network.
+# int8 costs in accuracy is judged on photos (`acceptance.gate`); here it must be recognisably the same network.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.05, "int8": 0.3}
 # Convolutions of the largest network for which "compiled" is tried: a larger one compiles for more than half a minute.
 MOST_CONVOLUTIONS = 64

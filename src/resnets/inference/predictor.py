@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnets.errors import ImageError, ModelFileError
-from resnets.inference import engines, looks
+from resnets.inference import engines, novelty
 from resnets.inference.bulk import P, Picture, predict_each
 from resnets.weights import Model
 from resnets.weights import load as load_model
@@ -69,7 +69,7 @@ class Classifier:
         self.calibration = model.calibration
         self.provenance = model.provenance
         for fit in (self.calibration, *self.calibration.get("halves", [])):
-            if fit.get("unlike") and len(fit["unlike"]["mean"]) != looks.dimensions(self.preprocessing.image_size):
+            if fit.get("unlike") and len(fit["unlike"]["mean"]) != novelty.dimensions(self.preprocessing.image_size):
                 raise ModelFileError("The model's calibration is not for its image size: calibrate it again.")
         self._default: tuple[object, engines.Engine] | None = None
         self.use(None)
@@ -161,7 +161,7 @@ class Classifier:
         values = self.probabilities(logits).gather(1, order)
         least, usual = self.calibration["unsure"], self.calibration.get("unlike")
         sizes = [None] * len(pixels) if least is None else (values >= least).sum(dim=1).tolist()
-        unlike = (looks.score(pixels, usual) > 1).tolist() if usual else [None] * len(pixels)
+        unlike = (novelty.score(pixels, usual) > 1).tolist() if usual else [None] * len(pixels)
         return [
             Prediction(
                 tuple((self.classes[i], p) for i, p in zip(row[:top], ps, strict=True)),

@@ -18,16 +18,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from resnets import doctor, machine
+from resnets import diagnosis, machine
 from resnets.architecture import ResNetSpec
 from resnets.data.labels import class_names
 from resnets.data.named import NAMES
 from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
-from resnets.evaluation import judge, report
+from resnets.evaluation import judge
 from resnets.evaluation.calibration import calibrate
 from resnets.inference import Classifier
+from resnets.pages import report
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import setup
@@ -168,7 +169,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         "opening_seconds": opened,
         "decoding": [{"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches],
     }
-    diagnosis = doctor.quick(splits, [pair for cache in caches for pair in cache.skipped], source)
+    found = diagnosis.quick(splits, [pair for cache in caches for pair in cache.skipped], source)
     if resume:
         _same_data(folder, record)
     else:
@@ -178,7 +179,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
         f"{name}, {len(classes)} classes, {len(job.images):,} training and {len(held_out.images):,} held-out images at "
         f"{preprocessing.image_size} pixels, {job.epochs} epochs, {job.precision} on {device}, into {folder}"
     )
-    say(diagnosis.line() or "doctor: a quick look found nothing odd")
+    say(found.line() or "doctor: a quick look found nothing odd")
 
     prepared = time.perf_counter() - start
     training = Training(network, job)
@@ -208,10 +209,15 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     write_json(folder / "run.json", {**record, "result": result})
     draw_curves(folder, f"{name} on {printable(Path(source.name).name)}: top-1 {metrics['top1']:.2%} held out")
     document = {**metrics, "split": splits.held_out_name, "skipped_files": skipped, "seconds": result["seconds"]}
-    found = diagnosis.document()["findings"]
     try:
         report.write(
-            folder / "report.html", classifier, judgement, document, data=asked["data"], run=folder, findings=found
+            folder / "report.html",
+            classifier,
+            judgement,
+            document,
+            data=asked["data"],
+            run=folder,
+            findings=found.document()["findings"],
         )
     except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
         say(f"warning: no report was written: {problem}")

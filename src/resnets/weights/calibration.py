@@ -6,7 +6,7 @@ temperature   logits are divided by it before the softmax (Guo et al. 2017); 1 f
 unsure        a class belongs to an image's set where its probability is at least this; an image whose set is not one
               class alone is answered with "unsure". None: never calibrated
 coverage      the share of images whose true class is in its set, as promised when `unsure` was chosen
-unlike        what the looks of the images were that it was calibrated on (see `resnets.inference.looks`): "mean" (D
+unlike        what the looks of the images were that it was calibrated on (see `resnets.inference.novelty`): "mean" (D
               numbers), "whiten" (D rows of D) and "limit", the squared distance above which an image is unlike them all
 fitted_on     digests of the images that all this was fitted on, sorted
 halves        temperature, unsure and unlike once more, fitted on the first, third, fifth ... of these images alone,

@@ -1,0 +1,138 @@
+"""How many images of each class there are, in which split, and what that allows one to say."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from resnets.data.sample import Sample
+from resnets.diagnosis.diagnosis import Finding, count, some
+from resnets.text import printable
+
+FEW_TRAINING = 20  # images of a class, below which little can be learned of it
+FEW_HELD_OUT = 10  # images of a class, below which one image moves its recall by more than ten points
+UNEVEN = 5  # times as many images in the largest class as in the smallest
+DISAGREE = 0.1  # share of the held-out images on which two good models are taken to differ
+COARSE = 0.02  # smallest difference in top-1 that is still fine enough for most questions
+HELD_OUT_SHARE = 0.2  # what training holds out of a set without splits
+
+
+def smallest_difference(images: int) -> float:
+    """The smallest difference in top-1 that `images` > 0 held-out images can show at 95 %, 0 to 1.
+
+    Two models are judged on the same images and differ in being right on `DISAGREE` of them. McNemar's test (1947)
+    calls b images against c significant from (b - c)^2 / (b + c) > 1.96^2 on.
+    """
+    return min(1.0, 1.96 * math.sqrt(DISAGREE / images))
+
+
+def per_split(samples: Sequence[Sample]) -> dict[str, Counter[str]]:
+    """Split ("" where there are none) -> class -> images."""
+    found: dict[str, Counter[str]] = {}
+    for sample in samples:
+        found.setdefault(sample.split, Counter())[sample.label] += 1
+    return found
+
+
+def findings(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    """What is odd about the numbers of usable images; `counts` as from `per_split`."""
+    return [*_classes(counts), *_balance(counts), *_small(counts), *_power(counts)]
+
+
+def _classes(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    """Classes that one split has and another has not."""
+    everything = set().union(*counts.values())
+    found = []
+    for split, classes in counts.items():
+        if missing := sorted(everything - classes.keys()):
+            have = [printable(f"{other}/{missing[0]}/") for other in counts if missing[0] in counts[other]]
+            found.append(
+                Finding(
+                    kind="classes-differ",
+                    severity="error",
+                    text=f"{split}/ has no images of {count(len(missing), 'class', 'classes')} that "
+                    f"{' and '.join(have)} {'has' if len(have) == 1 else 'have'}: {some(missing)}.",
+                    mend=f"Add photos to {printable(f'{split}/{missing[0]}/')}, or remove the class from every split; "
+                    "training refuses such a set. Different spellings of one class are a common reason.",
+                    details={"split": split, "classes": missing},
+                )
+            )
+    return found
+
+
+def _balance(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    classes = counts.get("train") or counts.get("") or Counter()
+    if len(classes) < 2:
+        return []
+    (most, many), (least, few) = classes.most_common(1)[0], classes.most_common()[-1]
+    if many < UNEVEN * few:
+        return []
+    return [
+        Finding(
+            kind="imbalance",
+            severity="warning",
+            text=f'class "{printable(most)}" has {count(many, "image")}, {many / few:.0f} times as many as '
+            f'"{printable(least)}" with {few:,}.',
+            mend="Add images to the small classes, or judge by macro-F1 and class by class: top-1 mostly says how well "
+            "the large ones are known.",
+            details={"counts": dict(classes.most_common()), "ratio": many / few},
+        )
+    ]
+
+
+def _small(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    """Classes too small to be learned, or to be judged."""
+    found = []
+    for split, classes in counts.items():
+        enough = FEW_TRAINING if split in ("train", "") else FEW_HELD_OUT
+        few = {label: number for label, number in sorted(classes.items(), key=lambda item: item[1]) if number < enough}
+        if not few:
+            continue
+        shown = [f'"{printable(label)}" {number}' for label, number in list(few.items())[:3]]
+        more = f" and {len(few) - 3:,} more" if len(few) > 3 else ""
+        single = split == "" and 1 in few.values()
+        found.append(
+            Finding(
+                kind="small-classes",
+                severity="error" if single else "warning",
+                text=f"{'in ' + split + '/ ' if split else ''}{count(len(few), 'class', 'classes')} "
+                f"{'has' if len(few) == 1 else 'have'} fewer than {enough} images: {', '.join(shown)}{more}.",
+                mend=(
+                    "A class with a single image cannot be split, and training refuses it: add images, or remove it."
+                    if single
+                    else "Add images: so few are hardly learned."
+                    if split in ("train", "")
+                    else "Add images: one of them more or less moves the class's recall by ten points and more."
+                ),
+                details={"split": split, "counts": few},
+            )
+        )
+    return found
+
+
+def held_out(counts: Mapping[str, Counter[str]]) -> tuple[str, int]:
+    """(split, images) that models are judged on; ("", images) where training makes the split."""
+    for name in ("val", "test"):
+        if name in counts:
+            return name, counts[name].total()
+    return "", round(counts.get("", Counter()).total() * HELD_OUT_SHARE)
+
+
+def _power(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    """What the held-out images can tell apart."""
+    name, images = held_out(counts)
+    if images == 0 or (least := smallest_difference(images)) < COARSE:
+        return []
+    where = f"{name}/ has" if name else "training will hold out"
+    return [
+        Finding(
+            kind="few-held-out",
+            severity="warning" if least >= 2 * COARSE else "note",
+            text=f"{where} {count(images, 'image')}: differences in top-1 below {100 * least:.1f} points cannot be "
+            "told from chance (95 %).",
+            mend=f"Hold out more: {count(math.ceil(DISAGREE * (1.96 / COARSE) ** 2), 'image')} show differences of "
+            f"{100 * COARSE:.0f} points. Or compare over several seeds.",
+            details={"held_out": images, "smallest_difference": least},
+        )
+    ]

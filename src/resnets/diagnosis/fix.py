@@ -1,0 +1,128 @@
+"""A cleaned copy of a data set, and the list of what was left out of it. The source is only ever read."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnets.data.open import open_source
+from resnets.data.sample import Sample
+from resnets.diagnosis.diagnosis import Diagnosis
+from resnets.diagnosis.listing import CHANGES
+from resnets.errors import DataError, ImageError
+from resnets.progress import track
+from resnets.text import printable
+
+_RANK = {"test": 0, "val": 1, "train": 2, "": 3}  # of two copies the one further left stays
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the list: what was done with a file ("left out" or "kept"), why, and the file that stays for it."""
+
+    path: str
+    done: str
+    why: str
+    instead: str = ""
+
+
+def check_target(data: str | Path, folder: Path) -> None:
+    """Raise DataError unless `folder` is new or empty, and not inside the data."""
+    shown = printable(str(folder))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{shown} is there already and not an empty folder: give --fix-into a new one.")
+    source = Path(os.path.expanduser(data))
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{shown} lies inside the data, which is never touched: give --fix-into another place.")
+
+
+def fix(data: str | Path, diagnosis: Diagnosis, folder: Path) -> list[Change]:
+    """Copy all good files of `data` to `folder`, in the layout that they have, and write `CHANGES` beside them.
+
+    Left out are unreadable files, files in no class folder, all but one of equal files in one split and under one
+    label, and copies (near duplicates too) on the training side of a leak. In a set without splits one of each picture
+    stays. Doubtful labels and contradictions are listed and left as they are.
+
+    Returns the list. Raises DataError when the set was refused, or `folder` is no place to write to.
+    """
+    check_target(data, folder)
+    if "layout" in diagnosis:
+        raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
+    samples = open_source(data).samples
+    changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
+    left_out = {change.path for change in changes if change.done == "left out"}
+    try:
+        _copy(data, [sample.key for sample in samples if sample.key not in left_out], folder)
+        with open(folder / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "done", "why", "instead"])
+            writer.writerows([change.path, change.done, change.why, change.instead] for change in changes)
+    except OSError as problem:
+        raise DataError(
+            f"{printable(str(problem.filename or folder))} cannot be written ({problem.strerror}): the copy is not "
+            "complete. Make room, remove it, and try again."
+        ) from problem
+    return changes
+
+
+def _changes(diagnosis: Diagnosis, samples: dict[str, Sample]) -> Iterator[Change]:
+    left_out = set()
+    for finding in diagnosis.findings:
+        if finding.kind == "unreadable":
+            for path, why in zip(finding.paths, finding.details["reasons"], strict=True):
+                yield Change(path, "left out", why)
+        elif finding.kind == "misplaced":
+            for path in finding.paths:
+                yield Change(path, "left out", "lies in no class folder")
+    for kinds, what in ((("leak", "duplicates"), "equal file"), (("near-leak", "near-duplicates"), "same picture")):
+        for kind in kinds:
+            for group in diagnosis[kind].details["groups"] if kind in diagnosis else ():
+                present = [samples[key] for key in group if key not in left_out]
+                for one, other in _surplus(present, near=kinds[0] != "leak"):
+                    left_out.add(one.key)
+                    yield Change(one.key, "left out", f"{what} in {other.split or 'the set'}", other.key)
+    if "contradiction" in diagnosis:
+        for group in diagnosis["contradiction"].details["groups"]:
+            stay = [key for key in group if key not in left_out]
+            if len({samples[key].label for key in stay}) > 1:
+                for key in stay:
+                    yield Change(
+                        key, "kept", "the same picture has another label too", next(k for k in stay if k != key)
+                    )
+    if "suspected-labels" in diagnosis:
+        for suspect in diagnosis["suspected-labels"].details["suspects"]:
+            if suspect["path"] not in left_out:
+                yield Change(suspect["path"], "kept", f"looks like {suspect['suggested']}")
+
+
+def _surplus(group: list[Sample], near: bool) -> Iterator[tuple[Sample, Sample]]:
+    """(sample to leave out, the one that stays for it) of a group of copies."""
+    kept: list[Sample] = []
+    for sample in sorted(group, key=lambda sample: (_RANK[sample.split], sample.key)):
+        for other in kept:
+            same_label = other.label == sample.label
+            if other.split != sample.split or (same_label and (not near or sample.split == "")):
+                yield sample, other
+                break
+        else:
+            kept.append(sample)
+
+
+def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
+    source = open_source(data)
+    with track("copying", len(keys), "files") as advance:
+        for key in keys:
+            target = folder / key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                content = source.read(key)
+            except ImageError as problem:
+                raise DataError(
+                    f"{printable(key)} was readable before and is not any more ({problem}): begin again."
+                ) from problem
+            with open(target, "xb") as file:
+                file.write(content)
+            advance(1)

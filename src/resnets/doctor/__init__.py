@@ -1,6 +1,0 @@
-"""What is wrong with a data set, before anything is trained on it: files, duplicates, splits, labels."""
-
-from resnets.doctor.diagnosis import Diagnosis, Finding
-from resnets.doctor.examine import examine, quick
-
-__all__ = ["Diagnosis", "Finding", "examine", "quick"]

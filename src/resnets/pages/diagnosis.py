@@ -1,0 +1,62 @@
+"""The diagnosis as a page, with the pictures that it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnets.data.decode import decode
+from resnets.data.open import open_source
+from resnets.data.source import Source
+from resnets.diagnosis.diagnosis import Diagnosis, Finding
+from resnets.errors import ImageError
+from resnets.pages import page
+
+SIDE = 160  # pixels of a picture on the page
+GROUPS = 24  # groups of copies shown of each kind
+COPIES = 4  # of one group
+SUSPECTS = 200
+OTHERS = 24  # pictures of any other finding
+PATHS = 200  # names listed of a finding
+
+check = page.check
+
+
+def write(path: Path, diagnosis: Diagnosis) -> None:
+    """Write one offline HTML file. Raises DataError or ModelFileError where it cannot be written."""
+    source = None if "layout" in diagnosis else open_source(diagnosis.data)
+    sections = [_section(finding, source) for finding in diagnosis.findings]
+    page.write(path, page.render("doctor.html", diagnosis=diagnosis, sections=sections))
+
+
+def _section(finding: Finding, source: Source | None) -> dict[str, Any]:
+    """What the template shows of a finding: rows of pictures, and names."""
+    details = finding.details
+    if "groups" in details:
+        rows = [[_picture(source, key) for key in group[:COPIES]] for group in details["groups"][:GROUPS]]
+        left = len(details["groups"]) - len(rows)
+    elif "suspects" in details:
+        shown = details["suspects"][:SUSPECTS]
+        rows = [[_picture(source, one["path"], f"{one['label']} → {one['suggested']}")] for one in shown]
+        left = len(details["suspects"]) - len(rows)
+    elif finding.kind in ("unreadable", "misplaced"):
+        rows, left = [], 0
+    else:
+        rows = [[_picture(source, key)] for key in finding.paths[:OTHERS]]
+        left = len(finding.paths) - len(rows)
+    names = [
+        {"path": path, "why": why}
+        for path, why in zip(finding.paths[:PATHS], details.get("reasons", [""] * len(finding.paths)), strict=False)
+    ]
+    return {"finding": finding, "rows": rows, "left": left, "names": names, "unnamed": len(finding.paths) - len(names)}
+
+
+def _picture(source: Source | None, key: str, caption: str = "") -> dict[str, Any]:
+    """A picture and its name; `uri` is None for one that cannot be read any more."""
+    try:
+        pixels = np.asarray(decode(source.read(key))) if source else None
+    except ImageError:
+        pixels = None
+    return {"key": key, "uri": None if pixels is None else page.picture(pixels, SIDE), "caption": caption}

@@ -1,0 +1,46 @@
+"""Faults planted in a copy of a real set, and how many of them the doctor finds: the same count as the benchmark's."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from resnets.diagnosis import examine
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "doctor.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark_doctor", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def found_share(found, what):
+    return found[what][0] / found[what][1]
+
+
+def test_what_is_planted_in_digits_is_found(benchmark, tmp_path):
+    planted = benchmark.plant("digits", tmp_path / "copy")
+    found = benchmark.count(planted, examine(tmp_path / "copy").document())
+    assert found["broken"] == [50, 50]
+    assert found["false_broken"] == []
+    assert found_share(found, "exact") >= 0.99
+    assert found_share(found, "near") >= 0.9
+    # Digits of eight by eight pixels that two people wrote alike are no copies, but hardly to be told from them.
+    assert len(found["unplanned"]) <= 0.005 * found["images"]
+    assert found_share(found, "swapped") >= 0.9
+
+
+@pytest.mark.slow
+def test_what_is_planted_in_imagenette_is_found(benchmark, shared_data, tmp_path):
+    planted = benchmark.plant(shared_data / "imagenette.zip", tmp_path / "copy")
+    found = benchmark.count(planted, examine(tmp_path / "copy").document())
+    assert found["broken"] == [50, 50]
+    assert found["false_broken"] == []
+    assert found_share(found, "exact") >= 0.99
+    assert found_share(found, "near") >= 0.9
+    assert len(found["unplanned"]) <= 0.001 * found["images"]
+    assert found_share(found, "swapped") >= 0.6
