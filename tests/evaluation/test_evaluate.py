@@ -15,7 +15,7 @@ from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.split import split as divide
 from resnets.errors import DataError, ModelFileError
-from resnets.evaluation import evaluate, judging
+from resnets.evaluation import answers, evaluate, judging
 from resnets.inference import Classifier
 from resnets.network import create
 from resnets.weights import Model
