@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from resnets.cli.reference import commands, reference
+from resnets.cli.main import commands
+from resnets.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]
 ROOMS = sorted(path.parent.name for path in (ROOT / "src" / "resnets").glob("*/__init__.py"))

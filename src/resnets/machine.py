@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from resnets.errors import DataError, ResnetsError
+from resnets.errors import DataError, ParameterError, ResnetsError
 
 
 def keep_memory() -> bool:
@@ -97,16 +97,16 @@ def fastest_precision(device: str) -> str:
 
 
 def pick_device(wanted: str = "auto") -> str:
-    """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ResnetsError for one not there."""
+    """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ParameterError for one not there."""
     import torch
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return next(name for name, is_there in there.items() if is_there)
     if wanted not in there:
-        raise ResnetsError(f"--device is auto, {', '.join(there)}, not {wanted!r}.")
+        raise ParameterError(f"`device` is auto, {', '.join(there)}, not {wanted!r}.")
     if not there[wanted]:
-        raise ResnetsError(f"This machine, or this build of torch, has no {wanted}: leave --device out.")
+        raise ParameterError(f"This machine, or this build of torch, has no {wanted}: leave `device` out.")
     return wanted
 
 

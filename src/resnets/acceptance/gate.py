@@ -180,7 +180,7 @@ def engine_for(
     else:
         passed = _judged(classifier, examples(classifier, data), kept, make)
     if not passed:
-        raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
+        raise DataError("int8 needs images to calibrate and to judge it with: give them with `data=DATA`.")
     if len(passed) > 1:
         name, _ = choice.fastest(
             *(network, precision),

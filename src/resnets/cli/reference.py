@@ -10,9 +10,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import typer.main
-
-from resnets.cli.main import app
+from resnets.cli.main import commands
 
 HEAD = """\
 # The command line
@@ -23,11 +21,6 @@ Exit status: 0 good, 1 the thing asked for failed or fell short, 2 wrong usage o
 Ctrl-C. Results go to standard output; progress, remarks and errors go to standard error. `--json` prints
 exactly one JSON document on standard output.
 """
-
-
-def commands() -> dict[str, Any]:
-    """The verbs as typer sees them, by name: each has `params` (with `opts` and `help`) and `callback`."""
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def reference() -> str:

@@ -89,17 +89,22 @@ def prepared(name: str, named: NamedSet) -> Path:
                     for remote in named.files
                 ]
                 with whole(archive) as file:
-                    named.convert(paths, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, ValueError, KeyError) as error:
-        raise DataError(
-            f"The download of {name} is not in the expected form ({error}): remove it from {folder}."
-        ) from error
+                    _convert(name, named, paths, file)
     except OSError as error:
         raise DataError(
             f"{archive} cannot be written: {error.strerror or error}; free some space, or set "
             "RESNETS_HOME to a folder that can be written."
         ) from error
     return archive
+
+
+def _convert(name: str, named: NamedSet, paths: Sequence[Path], file: BinaryIO) -> None:
+    try:
+        named.convert(paths, file)
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The download of {name} is not in the expected form ({error}): remove it from {paths[0].parent}."
+        ) from error
 
 
 class Digits(Source):

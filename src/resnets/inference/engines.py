@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from resnets.errors import ResnetsError, nearest
+from resnets.errors import ParameterError, ResnetsError, nearest
 from resnets.inference.lower import INPUT, OUTPUT, Graph, lower
 from resnets.machine import cores, needs, openvino_core
 from resnets.network import ResNet
@@ -71,15 +71,15 @@ def supported(name: str, precision: str) -> bool:
 
 
 def check(name: str, precision: str) -> None:
-    """Raises ResnetsError for an engine or a precision that there is not, and for one that the other does not have."""
+    """Raises ParameterError for an engine or a precision that there is not, or that the other does not have."""
     if name not in KINDS:
-        raise ResnetsError(f"There is no engine {name!r}.{nearest(name, KINDS) or f' There are {_list(KINDS)}.'}")
+        raise ParameterError(f"There is no engine {name!r}.{nearest(name, KINDS) or f' There are {_list(KINDS)}.'}")
     if precision not in PRECISIONS:
         hint = nearest(precision, PRECISIONS) or f" There are {_list(PRECISIONS)}."
-        raise ResnetsError(f"There is no precision {precision!r}.{hint}")
+        raise ParameterError(f"There is no precision {precision!r}.{hint}")
     if not supported(name, precision):
         able = [other for other, kind in KINDS.items() if precision in kind.precisions]
-        raise ResnetsError(f"The engine {name} does not compute in {precision}: {_list(able)} do.")
+        raise ParameterError(f"The engine {name} does not compute in {precision}: {_list(able)} do.")
 
 
 def make(
@@ -97,7 +97,8 @@ def make(
     image_size    side of the images that will usually come. Default: the network's own
     batch         how many images usually come at once; any other number works too
 
-    Raises ResnetsError: there is no such engine, it does not have the precision, or something it needs is missing.
+    Raises ParameterError: there is no such engine, or it does not have the precision; ResnetsError: something that it
+    needs is missing.
     """
     check(name, precision)
     if precision == "int8" and quantisation is None:

@@ -7,7 +7,6 @@ The state of a training is the network, the momentum, the average and the number
 from __future__ import annotations
 
 import copy
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from resnets.data.batches import Batch, Loader
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import TrainingError
 from resnets.network import ResNet
-from resnets.progress import Tracker, track
+from resnets.progress import Tracker, say, track, warn
 from resnets.text import printable
 from resnets.training.checkpoint import load_checkpoint, save_checkpoint
 from resnets.training.log import NAME as LOG
@@ -104,12 +103,12 @@ class Training:
                     self._epoch(tracker)
         except torch.OutOfMemoryError as problem:
             raise TrainingError(
-                f"A batch of {size} does not fit into memory: try --set batch_size={max(2, size // 2)}, "
-                "or a smaller --image-size."
+                f"A batch of {size} does not fit into memory: try `overrides=['batch_size={max(2, size // 2)}']`, "
+                "or a smaller `image_size`."
             ) from problem
         except KeyboardInterrupt:
             # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.
-            print(f"Go on with: resnets train --resume {self.job.folder}", file=sys.stderr)
+            say(f"Go on with: resnets train --resume {self.job.folder}")
             raise
         finally:
             self._log.close()
@@ -234,7 +233,7 @@ class Training:
         raise TrainingError(
             f"The loss is {loss} at step {step} (epoch {epoch + 1}), on a batch of {len(files)} files from "
             f"{files[0]} to {files[-1]}, all listed in {listing}. Usually the learning rate is too high: try "
-            f"--set learning_rate={self.recipe.learning_rate / 4:g}, or --set precision=float32."
+            f"`overrides=['learning_rate={self.recipe.learning_rate / 4:g}']`, or `overrides=['precision=float32']`."
         )
 
     def _checkpoint(self) -> None:
@@ -246,7 +245,7 @@ class Training:
             save_checkpoint(self.job.folder, self.network, self.optimiser, self.average, state)
         except OSError as problem:
             # The work goes on: the checkpoint before this one is whole, and space may come back.
-            print(f"warning: no checkpoint at step {self.step}: {problem}; the last one stays.", file=sys.stderr)
+            warn(f"no checkpoint at step {self.step}: {problem}; the last one stays.")
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from resnets.evaluation import judge
 from resnets.evaluation.calibration import calibrate
 from resnets.inference import Classifier
 from resnets.pages import report
-from resnets.progress import say
+from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training import setup
 from resnets.training.log import draw_curves
@@ -220,7 +220,7 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
             findings=found.document()["findings"],
         )
     except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
-        say(f"warning: no report was written: {problem}")
+        warn(f"no report was written: {problem}")
         result["report"] = None
         write_json(folder / "run.json", {**record, "result": result})
     return result
@@ -265,7 +265,7 @@ def _absolute(data: str | Path) -> str:
 
 def _check_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ResnetsError(f"{folder} is there and not empty: give another --out, or --resume {folder}.")
+        raise ResnetsError(f"{folder} is there and not empty: give another `out`, or `resume={folder}`.")
 
 
 def _make_folder(folder: Path | None, data: str, network: str) -> Path:
@@ -279,5 +279,5 @@ def _make_folder(folder: Path | None, data: str, network: str) -> Path:
             return made
         except OSError as problem:
             if folder is not None or not made.exists():
-                raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
+                raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another `out`.") from problem
             number += 1
