@@ -6,33 +6,66 @@ This is the public surface and nothing else. Each name is fetched from its room 
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from resnets.progress import install as _install
+
 if TYPE_CHECKING:
+    from resnets.acceptance.conversion import convert as convert
+    from resnets.acceptance.export import export as export
+    from resnets.architecture import Plan as Plan
     from resnets.architecture import ResNetSpec as ResNetSpec
     from resnets.architecture import names as names
     from resnets.architecture import plan as plan
+    from resnets.benchmark import bench as bench
+    from resnets.data.preprocess import Preprocessing as Preprocessing
+    from resnets.diagnosis import doctor as doctor
+    from resnets.errors import DataError as DataError
+    from resnets.errors import ExportError as ExportError
+    from resnets.errors import FetchError as FetchError
+    from resnets.errors import ImageError as ImageError
+    from resnets.errors import ModelFileError as ModelFileError
+    from resnets.errors import ParameterError as ParameterError
+    from resnets.errors import RecipeError as RecipeError
     from resnets.errors import ResnetsError as ResnetsError
+    from resnets.errors import SpecError as SpecError
+    from resnets.errors import TrainingError as TrainingError
+    from resnets.errors import UnreadableError as UnreadableError
+    from resnets.errors import WriteError as WriteError
     from resnets.evaluation import evaluate as evaluate
+    from resnets.explanation.picture import explain as explain
     from resnets.inference import Classifier as Classifier
+    from resnets.inference import Prediction as Prediction
     from resnets.inference import load as load
     from resnets.network import create as create
     from resnets.training import train as train
+    from resnets.weights import Model as Model
+    from resnets.weights import save as save
 
     __version__: str
 
-_ROOM_OF = {
-    "Classifier": "resnets.inference",
-    "ResNetSpec": "resnets.architecture",
-    "ResnetsError": "resnets.errors",
-    "create": "resnets.network",
-    "evaluate": "resnets.evaluation",
-    "load": "resnets.inference",
-    "names": "resnets.architecture",
-    "plan": "resnets.architecture",
-    "train": "resnets.training",
+_ROOMS = {
+    "resnets.acceptance.conversion": ("convert",),
+    "resnets.acceptance.export": ("export",),
+    "resnets.architecture": ("Plan", "ResNetSpec", "names", "plan"),
+    "resnets.benchmark": ("bench",),
+    "resnets.data.preprocess": ("Preprocessing",),
+    "resnets.diagnosis": ("doctor",),
+    "resnets.errors": (
+        *("DataError", "ExportError", "FetchError", "ImageError", "ModelFileError", "ParameterError", "RecipeError"),
+        *("ResnetsError", "SpecError", "TrainingError", "UnreadableError", "WriteError"),
+    ),
+    "resnets.evaluation": ("evaluate",),
+    "resnets.explanation.picture": ("explain",),
+    "resnets.inference": ("Classifier", "Prediction", "load"),
+    "resnets.network": ("create",),
+    "resnets.training": ("train",),
+    "resnets.weights": ("Model", "save"),
 }
+_ROOM_OF = {name: room for room, own in _ROOMS.items() for name in own}
+
+_install()  # before a program says how it wants to be spoken to
 
 __all__ = [*_ROOM_OF, "__version__"]
 
@@ -42,7 +75,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = _version()
     elif name in _ROOM_OF:
-        value = getattr(import_module(_ROOM_OF[name]), name)
+        value = getattr(_import_module(_ROOM_OF[name]), name)
     else:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     globals()[name] = value
@@ -50,7 +83,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _version() -> str:
