@@ -1,6 +1,7 @@
 """Writes the command reference from the command line itself, so that it can never be out of date.
 
     python -m resnets.cli.reference > docs/reference/cli.md
+    python -m resnets.cli.reference python > docs/reference/python.md     (see `python_reference`)
 
 It reads the declared options instead of copying help texts: those look different with every version of typer.
 """
@@ -8,8 +9,10 @@ It reads the declared options instead of copying help texts: those look differen
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
+from resnets.cli import python_reference
 from resnets.cli.main import commands
 
 HEAD = """\
@@ -67,4 +70,4 @@ def _meaning(param: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    print(python_reference.reference() if sys.argv[1:] == ["python"] else reference(), end="")
