@@ -56,8 +56,7 @@ def home() -> Path:
 
     What lies in it can be deleted at any time; it is made again.
 
-    Raises:
-        DataError: this user has no home directory.
+    Raises DataError: this user has no home directory.
     """
     try:
         return Path(os.environ.get("RESNETS_HOME") or "~/.cache/resnets").expanduser()

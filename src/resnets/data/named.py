@@ -61,9 +61,8 @@ def open_named(name: str) -> Source:
     A copy of a download, or of the converted archive, that lies in ``RESNETS_HOME/datasets`` is used
     instead of the network.
 
-    Raises:
-        FetchError: the download failed.
-        DataError: there is no room to convert it, or it is not in the expected form.
+    Raises FetchError: the download failed; DataError: there is no room to convert it, or it is not in the expected
+    form.
     """
     return Digits() if name == "digits" else _opened(prepared(name, SETS[name]))
 
