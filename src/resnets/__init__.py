@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from resnets import surface as _surface
+
 if TYPE_CHECKING:
     from resnets.architecture import ResNetSpec as ResNetSpec
     from resnets.architecture import names as names
@@ -47,6 +49,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+_surface.offer(__getattr__)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from resnets.errors import DataError
 
 if TYPE_CHECKING:
     from resnets.inference import Classifier
-    from resnets.inference.bulk import Row
+    from resnets.inference.prediction import Outcome
 
 MANY = 32  # pictures from which on progress is shown
 NAMED = 10  # bad files that are named; the others are counted
@@ -71,6 +71,7 @@ def predict(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import resnets
     from resnets.inference import engines, load, tables
+    from resnets.inference.prediction import document
     from resnets.machine import keep_memory
 
     engines.check("torch" if engine in ("auto", "ray") else engine, precision)
@@ -78,7 +79,7 @@ def predict(
         tables.check(out)
     keep_memory()
     classifier = load(model)
-    failed: list[Row] = []
+    failed: list[Outcome] = []
     pictures = list(_pictures(paths, failed))
     if out:
         pictures = [picture for picture in pictures if not tables.belongs(picture, out)]
@@ -86,13 +87,13 @@ def predict(
         raise DataError(f"There is nothing to predict: {_list(failed)}.")
     predicted, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
 
-    def rows(todo: list[str | bytes]) -> Iterator[Row]:
+    def rows(todo: list[str | bytes]) -> Iterator[Outcome]:
         # A live bar and lines of results would write over each other on one terminal.
         quiet = len(pictures) < MANY or (sys.stdout.isatty() and not json and not out)
         found = predicted(todo)
         return found if quiet else _tracked(found, len(pictures), len(pictures) - len(todo))
 
-    listed: list[Row] = []
+    listed: list[Outcome] = []
     if out:
         identity = {
             "model": classifier.digest,
@@ -124,7 +125,7 @@ def predict(
                 _show(row)
         listed, failures = [*listed, *failed], len(failed)
     if json:
-        emit(_document(listed))
+        emit(document(listed))
     if failures:
         more = f"; and {failures - NAMED} more" if failures > NAMED else ""
         note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}")
@@ -133,30 +134,27 @@ def predict(
 
 def _prepared(
     classifier: Classifier, model: str, engine: str, precision: str, data: str | None, top: int, fast: bool
-) -> tuple[Callable[[list[str | bytes]], Iterator[Row]], list[str]]:
+) -> tuple[Callable[[list[str | bytes]], Iterator[Outcome]], list[str]]:
     """What says what pictures show, with the engine and precision asked for; and what exactly was taken for it."""
-    from resnets.inference import bulk, tables
+    from resnets.inference import bulk, pictures, ray_engine, tables
 
-    made = None
+    quantisation, taken = None, [engine]
     if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
-        from resnets.acceptance.gate import engine_for
+        from resnets.acceptance.gate import session_for
 
-        made = engine_for(classifier, "torch" if engine == "ray" else engine, precision, data, bulk.BATCH)
-        classifier.use(made)
-    quantisation = made.quantisation if made else None
-    taken = [engine if engine == "ray" or not made else made.name]
+        session = session_for(classifier, "torch" if engine == "ray" else engine, precision, data, pictures.BATCH)
+        classifier.use(session)
+        quantisation, taken = session.quantisation, [engine if engine == "ray" else session.name]
     if quantisation:
         taken.append(tables.digest(repr(quantisation.to_dict()).encode()))
     if engine == "ray":
-        from resnets.inference.ray_engine import predict_files
-
         more = {"top": top, "fast": fast, "precision": precision, "quantisation": quantisation}
-        return lambda pictures: predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
+        return lambda pictures: ray_engine.predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
     note(f"engine {taken[0]}, {precision}")
     return lambda pictures: bulk.predict_files(classifier, pictures, top, fast=fast), taken
 
 
-def _tracked(rows: Iterator[Row], total: int, done: int) -> Iterator[Row]:
+def _tracked(rows: Iterator[Outcome], total: int, done: int) -> Iterator[Outcome]:
     from resnets.progress import track
 
     with track("predicting", total, done=done) as advance:
@@ -165,10 +163,11 @@ def _tracked(rows: Iterator[Row], total: int, done: int) -> Iterator[Row]:
             advance(1)
 
 
-def _pictures(paths: Sequence[str], failed: list[Row]) -> Iterator[str | bytes]:
+def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | bytes]:
     """The files (paths) and the picture on standard input (bytes) that the arguments mean."""
     from resnets.data.decode import is_picture
-    from resnets.inference.bulk import STDIN, Row, files_of
+    from resnets.inference.bulk import STDIN, files_of
+    from resnets.inference.prediction import Outcome
 
     for path in paths:
         if path != STDIN:
@@ -176,7 +175,7 @@ def _pictures(paths: Sequence[str], failed: list[Row]) -> Iterator[str | bytes]:
             continue
         data = sys.stdin.buffer.read()
         if not data:
-            failed.append(Row(STDIN, (), "standard input is empty"))
+            failed.append(Outcome(STDIN, (), "standard input is empty"))
         elif is_picture(data) or b"\0" in data:
             yield data
         else:
@@ -188,7 +187,7 @@ def _path(picture: str | bytes) -> str:
     return "-" if isinstance(picture, bytes) else picture
 
 
-def _show(row: Row) -> None:
+def _show(row: Outcome) -> None:
     from resnets.text import printable
 
     shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in row.top)
@@ -205,24 +204,7 @@ def _either(names: tuple[str, ...]) -> str:
     return " or ".join(map(printable, names[:3])) + more or "no class is likely"
 
 
-def _document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
-    return {
-        "predictions": [
-            {
-                "path": row.path,
-                "top": [{"name": name, "probability": p} for name, p in row.top],
-                "unsure": row.unsure,
-                "among": row.among,
-                "unlike": row.unlike,
-            }
-            for row in rows
-            if not row.why
-        ],
-        "failed": [{"path": row.path, "why": row.why} for row in rows if row.why],
-    }
-
-
-def _list(rows: Iterable[Row]) -> str:
+def _list(rows: Iterable[Outcome]) -> str:
     from resnets.text import printable
 
     return "; ".join(f"{printable(row.path)}: {row.why}" for row in rows)

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ExportError
+from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
-from resnets.inference.predictor import Classifier
 from resnets.inference.quantize import Quantisation, Rounded
 from resnets.machine import needs, openvino_core
 

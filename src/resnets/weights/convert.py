@@ -27,7 +27,8 @@ from resnets.weights.dialects.base import Part
 from resnets.weights.files import Foreign, Stored, open_file
 from resnets.weights.files.stored import unusable
 from resnets.weights.load import own_file
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
+from resnets.weights.provenance import Provenance
 from resnets.weights.recognise import Recognised, recognise
 
 
@@ -58,8 +59,8 @@ def model_of(found: Recognised, num_classes: int | None = None) -> Model:
         classes = tuple(map(str, range(num_classes)))
     if rounded := sorted({str(stored.dtype).removeprefix("torch.") for stored in _weights(found)} - {"float32"}):
         say(f"{file.path.name} holds {' and '.join(rounded)}; the model is float32.")
-    provenance = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
-    return Model(network, classes, dialect.preprocessing(file, spec), provenance={"converted": provenance})
+    converted = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
+    return Model(network, classes, dialect.preprocessing(file, spec), provenance=Provenance(converted=converted))
 
 
 def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] = ()) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from resnets.architecture import names
 from resnets.errors import ModelFileError
 from resnets.weights import modelfile, registry
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 OWN = "model.safetensors"  # in the folder of a run, and in a model folder of Hugging Face or timm
 
@@ -26,9 +26,7 @@ def load(what: str | Path) -> Model:
     if own := own_file(path):
         return modelfile.load(own)
     model = read(path)
-    if tag:
-        registry.describe(model, tag)
-    return model
+    return registry.describe(model, tag) if tag else model
 
 
 def located(what: str | Path) -> tuple[Path, str | None]:

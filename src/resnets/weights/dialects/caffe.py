@@ -32,7 +32,7 @@ from resnets.weights.files.caffe_file import MEAN
 from resnets.weights.files.caffe_graph import Layer, graph
 from resnets.weights.files.caffe_write import write_blob, write_caffe
 from resnets.weights.files.stored import Foreign, Stored, unusable
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 PLACES = {
     "stem.conv": "conv1",

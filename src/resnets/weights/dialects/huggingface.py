@@ -13,7 +13,7 @@ from resnets.errors import DataError, ModelFileError
 from resnets.weights.dialects.base import Dialect, Naming, torch_naming
 from resnets.weights.files.stored import Foreign, unusable
 from resnets.weights.files.write import write_folder
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 UNIT = "resnet.encoder.stages.{s}.layers.{u}."
 PARTS = {

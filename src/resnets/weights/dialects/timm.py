@@ -16,7 +16,7 @@ from resnets.weights.dialects import torchvision
 from resnets.weights.dialects.base import Dialect, Naming, torch_naming, unwrapped
 from resnets.weights.files.stored import Foreign, unusable
 from resnets.weights.files.write import write_folder
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 DEEP = {
     **{f"stem.conv{n}": f"conv1.{3 * n - 3}" for n in (1, 2, 3)},

@@ -12,7 +12,7 @@ from resnets.progress import say
 from resnets.weights.dialects.base import Dialect, Naming, torch_naming, unwrapped
 from resnets.weights.files.stored import Foreign
 from resnets.weights.files.write import write_torch_family
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 UNIT = "layer{stage}.{u}."
 PARTS = {

@@ -15,7 +15,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError, ModelFileError
 from resnets.inference import Classifier, Prediction, load, novelty
 from resnets.network import create
-from resnets.weights import Model, save
+from resnets.weights import Calibration, Model, Provenance, save
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
@@ -73,7 +73,7 @@ def test_a_turned_photo_means_the_same_as_file_and_as_picture(classifier, tmp_pa
 
 
 def test_probabilities_are_the_softmax_of_calibrated_logits(pictures):
-    calibrated = Classifier(model(calibration={"temperature": 2.5, "unsure": None}))
+    calibrated = Classifier(model(calibration=Calibration(2.5)))
     pixels = np.stack([calibrated.preprocessing.read(path.read_bytes()) for path in pictures])
     wanted = torch.softmax(calibrated.logits(pixels) / 2.5, dim=1)
     for row, prediction in zip(wanted, calibrated.predict(pictures, top=6), strict=True):
@@ -93,18 +93,18 @@ def test_a_calibrated_model_says_when_it_is_unsure(pictures):
     for rank, count in ((0, 1), (1, 2), (5, 6)):
         for picture, prediction in zip(pictures, everything, strict=True):
             least = prediction.top[rank][1] * (1 - 1e-6)
-            doubtful = Classifier(model(calibration={"temperature": 1.0, "unsure": least}))
+            doubtful = Classifier(model(calibration=Calibration(unsure=least)))
             (found,) = doubtful.predict(picture, top=2)
             assert found.among == tuple(name for name, _ in prediction.top[:count])
             assert found.unsure is (count != 1)
-    (found,) = Classifier(model(calibration={"temperature": 1.0, "unsure": 1.0})).predict(pictures[0])
+    (found,) = Classifier(model(calibration=Calibration(unsure=1.0))).predict(pictures[0])
     assert (found.among, found.unsure) == ((), True)
 
 
 def test_a_calibrated_model_says_what_is_unlike_all_that_it_knows(pictures):
     random = np.random.default_rng(0)
     grey = random.integers(100, 120, (40, 16, 16, 1)).repeat(3, axis=3).astype(np.uint8)
-    knows_grey = Classifier(model(calibration={"temperature": 1.0, "unsure": None, "unlike": novelty.fit(grey)}))
+    knows_grey = Classifier(model(calibration=Calibration(unlike=novelty.fit(grey))))
     red = np.zeros((16, 16, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
     assert [prediction.unlike for prediction in knows_grey.predict([grey[0], red])] == [False, True]
 
@@ -214,11 +214,11 @@ def test_a_network_for_other_channels_is_refused():
 def test_load_takes_a_file_and_a_run_folder(classifier, pictures, tmp_path):
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
-    save(run / "model.safetensors", model(provenance={"seed": 5}))
+    save(run / "model.safetensors", model(provenance=Provenance(seed=5)))
     for what in (run, str(run), run / "model.safetensors"):
         loaded = resnets.load(what)
         assert loaded.classes == CLASSES
-        assert loaded.provenance == {"seed": 5}
+        assert loaded.provenance == Provenance(seed=5)
         assert loaded.preprocessing == classifier.preprocessing
         assert loaded.predict(pictures) == classifier.predict(pictures)
 
