@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -93,6 +94,80 @@ def test_what_a_plan_depends_on_comes_back(tmp_path):
     save(tmp_path / "m.safetensors", Model(network, ("a", "b"), Preprocessing.evaluation(8)))
     p = load(tmp_path / "m.safetensors").network.plan
     assert (p.num_classes, p.in_channels, p.output_stride) == (2, 5, 8)
+
+
+def still(**fields) -> Model:
+    """A network whose logits are the same on every machine: its head's bias."""
+    network = create(TINY, num_classes=3, seed=1)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.zero_()
+        network.get_parameter("head.linear.bias").copy_(torch.tensor([0.5, -1.0, 2.0]))
+    return Model(network, ("cat", "dög", "eel"), Preprocessing.evaluation(8), **fields)
+
+
+USUAL = Usual((0.5, 1.0), ((1.0, 0.0), (0.25, 2.0)), 3.5)
+
+
+def fit(temperature: float, unlike: Usual | None = USUAL) -> dict:
+    return {"temperature": temperature, "unsure": 0.25, "unlike": unlike}
+
+
+def calibration(*unlike: None) -> Calibration:
+    halves = Fit(**fit(1.25, *unlike)), Fit(**fit(1.75, *unlike))
+    return Calibration(**fit(1.5, *unlike), coverage=0.9, fitted_on=("00ff", "11aa"), halves=halves)
+
+
+TRAINED = Provenance(
+    network="resnet20",
+    dataset={"name": "p", "fingerprint": "ab", "split": {"origin": "seeded", "seed": 0, "fraction": 0.2}},
+    recipe={"epochs": 3},
+    epochs=3,
+    seed=0,
+    versions={"torch": "2"},
+    metrics={"top1": 0.5},
+)
+CONVERTED = Provenance(
+    converted={"dialect": "timm", "network": "resnet20", "files": []}, pretrained={"tag": "t", "licence": None}
+)
+ODD = {"dataset": "abc", "seed": None, "when": [1, 2], "network": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sha256"),
+    [
+        ({}, "499fb110928148972c95495d21c74b62100fdb3ee223cf22140ce667972658ac"),
+        (
+            {"calibration": calibration(), "provenance": TRAINED},
+            "4811b96077bce0afe7a59ae88e3e49cefa9e6df672b65b0c120e75182e34bec6",
+        ),
+        (
+            {"calibration": calibration(None), "provenance": CONVERTED},
+            "2baeaccc652c0937d589870adb3f115faf74b396981aca88ab261dc8f0fb1b04",
+        ),
+        (
+            {"provenance": Provenance.from_dict(ODD)},
+            "ed9dd0ff54421226b726a45c6eef630b2eefd3811a380734e52678040dc5433e",
+        ),
+    ],
+    ids=["neither", "trained", "converted", "anything"],
+)
+def test_a_file_has_the_bytes_that_it_had_when_both_were_dictionaries(tmp_path, fields, sha256):
+    path = tmp_path / "m.safetensors"
+    save(path, still(**fields))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    loaded = load(path)
+    for name, value in fields.items():
+        assert getattr(loaded, name) == value
+    save(path, loaded)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def test_a_model_is_not_changed_but_replaced():
+    model = make()
+    for name in ("network", "classes", "preprocessing", "calibration", "provenance"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(model, name, None)
 
 
 def test_a_loaded_network_can_be_trained_and_its_file_replaced(path):

@@ -23,12 +23,13 @@ from resnets.data.source import Source
 from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
 from resnets.evaluation.answers import BATCH, Run, answers, top1
 from resnets.evaluation.held_out import choose, class_indices
-from resnets.inference import Classifier, choice, engines
+from resnets.inference import Classifier, as_classifier, choice, engines
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, calibrate, fallbacks
 from resnets.inference.session import Session, open_session
 from resnets.machine import home
 from resnets.progress import say, track
+from resnets.weights import Model
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may cost
 CALIBRATION = 256  # images
@@ -155,7 +156,7 @@ def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) 
 
 
 def session_for(
-    classifier: Classifier,
+    model: str | Path | Model | Classifier,
     name: str,
     precision: str,
     data: str | Path | None = None,
@@ -164,11 +165,14 @@ def session_for(
 ) -> Session:
     """The engine that was asked for, behind the gate of its precision; "auto" is the fastest that passes.
 
+    model: a classifier, a model, or whatever `resnets.load` takes; hand what is returned to `Classifier.use`
+
     int8 needs `data` the first time: the calibration that passed is kept, for this model and engine, in the folder of
     caches. The others, and `batch` and `threads`, are as in `inference.session`. Raises ResnetsError for an engine or
     precision that is not there, ExportError when int8 loses too much.
     """
     engines.check("torch" if name == "auto" else name, precision)
+    classifier = as_classifier(model)
     judged: dict[str, Quantisation] = {}
     if precision == "int8":
         kept = {wanted: _Kept(classifier, wanted) for wanted in _with_int8(name)}
