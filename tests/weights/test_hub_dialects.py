@@ -22,10 +22,11 @@ from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import load
 from resnets.weights.convert import exported, write
-from resnets.weights.dialects import DIALECTS
-from resnets.weights.emulation import huggingface, timm
-from resnets.weights.files import open_file
-from resnets.weights.files import write as writing
+from resnets.weights.open import open_file
+from resnets.weights.worlds import DIALECTS
+from resnets.weights.worlds.huggingface import witness as huggingface
+from resnets.weights.worlds.timm import witness as timm
+from resnets.weights.worlds.torch import writer as writing
 
 PICTURE = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
 SETTINGS = {"input_size": [3, 64, 64], "crop_pct": 0.5}
@@ -120,7 +121,7 @@ def test_what_transformers_has_no_class_for_is_neither_written_nor_read(tmp_path
     assert list(tmp_path.iterdir()) == []
 
     with monkeypatch.context() as patch:
-        patch.setattr("resnets.weights.dialects.huggingface.ALWAYS", {})
+        patch.setattr("resnets.weights.worlds.huggingface.names.ALWAYS", {})
         write(model, tmp_path / "folder", "huggingface")
     with pytest.raises(ModelFileError, match=words):
         load(tmp_path / "folder")
