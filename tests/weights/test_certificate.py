@@ -24,7 +24,8 @@ from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.formats.torch_file import write_torch
 from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
-from resnets.weights.worlds.lookup import Reference, UnfitError, emulation, framework
+from resnets.weights.worlds import emulation, framework
+from resnets.weights.worlds.reference import Reference, UnfitError
 
 SMALL = {"depths": (2, 2), "widths": (8, 16), "stem_width": 8}
 KEYS = {

@@ -26,7 +26,7 @@ from resnets.weights.open import open_file
 from resnets.weights.worlds import DIALECTS
 from resnets.weights.worlds.huggingface import witness as huggingface
 from resnets.weights.worlds.timm import witness as timm
-from resnets.weights.worlds.torch import writer as writing
+from resnets.weights.worlds.torch.folder import FILES, write_folder
 
 PICTURE = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
 SETTINGS = {"input_size": [3, 64, 64], "crop_pct": 0.5}
@@ -81,7 +81,7 @@ def test_a_folder_without_all_its_documents_has_no_weights_either(tmp_path, monk
 
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(ModelFileError, match=f"{broken} cannot be written"):
-        writing.write_folder(tmp_path, file)
+        write_folder(tmp_path, file)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", broken}
     assert (tmp_path / broken).read_text() == "{}"
 
@@ -96,7 +96,7 @@ def test_a_folder_may_be_named_as_timm_names_its_own(tmp_path):
     assert load(tmp_path / "resnet18.a1_in1k").network.plan.spec == tiny("resnet18")
 
 
-@pytest.mark.parametrize("suffix", [*writing.FILES, ".PTH"])
+@pytest.mark.parametrize("suffix", [*FILES, ".PTH"])
 def test_a_folder_named_like_a_file_is_refused(tmp_path, suffix):
     with pytest.raises(ModelFileError, match="looks like a file"):
         write(model_of(tiny("resnet18")), tmp_path / f"net{suffix}", "huggingface")

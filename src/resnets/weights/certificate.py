@@ -23,7 +23,8 @@ from resnets.network import ResNet
 from resnets.weights.convert import digests
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.modelfile import probe_input
-from resnets.weights.worlds.lookup import EXACT, Reference, UnfitError, emulation, framework
+from resnets.weights.worlds import emulation, framework
+from resnets.weights.worlds.reference import EXACT, Reference, UnfitError
 
 MAX_SIDE = 1024  # of an input that a stranger's file declares
 SQUARE = ("akamaster",)  # dialects whose own code pools square maps only

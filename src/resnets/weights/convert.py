@@ -22,10 +22,10 @@ from resnets.architecture.catalog import name_of, same_network
 from resnets.errors import ModelFileError
 from resnets.network import ResNet, with_new_head
 from resnets.progress import say
-from resnets.weights.formats.stored import unusable
+from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.load import own_file
 from resnets.weights.modelfile import Model
-from resnets.weights.open import Foreign, Stored, open_file
+from resnets.weights.open import open_file
 from resnets.weights.recognise import Recognised, recognise
 from resnets.weights.worlds import Dialect, dialect_of
 from resnets.weights.worlds.base import Part

@@ -16,12 +16,11 @@ from typing import Any
 
 from resnets.data.fetch import LARGEST, ask, fetch, locked
 from resnets.errors import FetchError
+from resnets.weights.worlds.torch.folder import DOCUMENTS, WEIGHTS
 from resnets.whole import write_json
 
 HUB = "https://huggingface.co"
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that a repository has
-EXTRA = "preprocessor_config.json"
+CONFIG, EXTRA = DOCUMENTS["config"], DOCUMENTS["preprocessor"]
 RECORD = "source.json"
 
 

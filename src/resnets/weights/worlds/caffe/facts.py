@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from resnets.weights.worlds.caffe.graph import Layer
+from resnets.weights.worlds.caffe.layer import Layer
 
 Facts = dict[str, dict[str, str]]  # layer -> what about it -> how it is
 
@@ -89,7 +89,7 @@ def _widen(pool: dict[str, str]) -> None:
 
 
 def _cuts_to_floor(known: Facts, cut: str, like: str) -> bool:
-    """Whether a crop takes off what a pool has too many because it rounds up, as `caffe_net` writes it.
+    """Whether a crop takes off what a pool has too many because it rounds up, as `net` writes it.
 
     A pool with the kernel 2 pad + 1 has ceil(size / stride) windows when it rounds down, which is what a pool
     has whose kernel is its stride, when it rounds up.

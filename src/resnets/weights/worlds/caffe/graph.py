@@ -7,14 +7,13 @@ networks do not use are not read; such layers keep their place in the graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from resnets.weights.formats.prototxt import Message, Word
-from resnets.weights.formats.stored import Stored
+from resnets.weights.worlds.caffe.layer import Layer
 from resnets.weights.worlds.caffe.schema import MAX_TEXT, PHASE
 
 Pair = tuple[int, int]  # height, width
@@ -23,30 +22,6 @@ MAX_NUMBER = 2**31 - 1
 
 _SPELLED = {"Relu": "ReLU"}  # types whose older name does not show how the newer one is written
 _MEASURES = ("Accuracy", "Silence")  # and all that ends in "Loss"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a graph.
-
-    settings, by type (sizes are pairs of height and width):
-    Convolution   channels, kernel, stride, pad, dilation, groups, bias
-    InnerProduct  channels, bias
-    BatchNorm     eps
-    Scale         bias
-    Pooling       method (MAX or AVE), kernel, stride, pad, global, ceil
-    Eltwise       operation, coefficients
-    ReLU          slope
-    Crop          axis, offset
-    blobs: the tensors as the file lays them out; none where the graph is not that of a file with weights.
-    """
-
-    name: str
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    settings: Mapping[str, Any]
-    blobs: tuple[Stored, ...] = field(default=(), repr=False)
 
 
 def graph(net: Message) -> list[Layer]:

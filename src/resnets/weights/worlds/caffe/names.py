@@ -29,7 +29,8 @@ from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.modelfile import Model
 from resnets.weights.worlds.base import Dialect, Naming, Part
 from resnets.weights.worlds.caffe.facts import WHOLE, differences, facts
-from resnets.weights.worlds.caffe.graph import Layer, graph
+from resnets.weights.worlds.caffe.graph import graph
+from resnets.weights.worlds.caffe.layer import Layer
 from resnets.weights.worlds.caffe.net import net
 from resnets.weights.worlds.caffe.reader import MEAN
 from resnets.weights.worlds.caffe.writer import write_blob, write_caffe
@@ -60,6 +61,7 @@ class Caffe(Dialect):
 
     name: ClassVar = "caffe"
     containers: ClassVar = ("caffe",)
+    framework: ClassVar = "OpenCV"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that are not there."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from resnets.weights.formats.prototxt import Message, parse
 from resnets.weights.formats.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES, MAX_TENSORS, Foreign, Stored, unusable
 from resnets.weights.worlds.caffe import graph as caffe_graph
-from resnets.weights.worlds.caffe.graph import Layer
+from resnets.weights.worlds.caffe.layer import Layer
 from resnets.weights.worlds.caffe.schema import BLOB, NET, decoded
 
 MEAN = "_mean.binaryproto"  # what a mean image's name ends in; before it, the model's stem, if there are several

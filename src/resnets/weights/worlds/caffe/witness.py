@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.weights.formats.stored import Foreign, unusable
-from resnets.weights.worlds.caffe.graph import Layer
+from resnets.weights.worlds.caffe.layer import Layer
 
 _UNIT = re.compile(r"(?:res|bn|scale)(\d{1,4})([a-z]\d*)(?=_|$)")  # stages are counted from 2, units by letters
 _OUTSIDE = torch.finfo(torch.float32).min  # what a maximum starts from

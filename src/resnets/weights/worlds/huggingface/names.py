@@ -12,8 +12,9 @@ from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.modelfile import Model
-from resnets.weights.worlds.base import Dialect, Naming, torch_naming
-from resnets.weights.worlds.torch.writer import write_folder
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.folder import write_folder
+from resnets.weights.worlds.torch.names import torch_naming
 
 UNIT = "resnet.encoder.stages.{s}.layers.{u}."
 PARTS = {
@@ -35,6 +36,7 @@ class HuggingFace(Dialect):
 
     name: ClassVar = "huggingface"
     containers: ClassVar = ("torch", "safetensors")
+    framework: ClassVar = "transformers"
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way."""

@@ -67,6 +67,21 @@ class Layer:
         return {**DEFAULTS[self.kind], **self.settings}
 
 
+def pad(name: str, x: str, pixels: int) -> Layer:
+    """Zeros around a map."""
+    return Layer("ZeroPadding2D", name, (x,), {"padding": pixels})
+
+
+def norm(name: str, x: str) -> Layer:
+    """A norm, whose epsilon is compared elsewhere."""
+    return Layer("BatchNormalization", name, (x,))
+
+
+def relu(name: str, x: str) -> Layer:
+    """A ReLU as keras.applications writes it."""
+    return Layer("Activation", name, (x,), {"activation": "relu"})
+
+
 _Wanted = Mapping[tuple[str, tuple[str, ...]], list[Layer]]  # by class and what is read, sorted
 
 
@@ -75,18 +90,9 @@ def layers(p: Plan) -> Iterator[Layer]:
     v2 = p.spec.order == "pre"
     strides = {row.role: row.stride for row in p.rows if row.kind == "conv"}
 
-    def pad(name: str, x: str, pixels: int) -> Layer:
-        return Layer("ZeroPadding2D", name, (x,), {"padding": pixels})
-
     def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> Layer:
         settings = {"kernel_size": kernel, "strides": strides[role], "padding": padding}
         return Layer("Conv2D", name, (x,), settings)
-
-    def norm(name: str, x: str) -> Layer:
-        return Layer("BatchNormalization", name, (x,))
-
-    def relu(name: str, x: str) -> Layer:
-        return Layer("Activation", name, (x,), {"activation": "relu"})
 
     yield Layer("InputLayer", "input_layer")
     yield pad("conv1_pad", "input_layer", 3)

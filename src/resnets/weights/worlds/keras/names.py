@@ -55,6 +55,7 @@ class Keras(Dialect):
 
     name: ClassVar = "keras"
     containers: ClassVar = ("keras",)
+    framework: ClassVar = "Keras"
     transposed: ClassVar = True
 
     def prepare(self, file: Foreign) -> Foreign:

@@ -14,8 +14,9 @@ from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.modelfile import Model
-from resnets.weights.worlds.base import Dialect, Naming, torch_naming, unwrapped
-from resnets.weights.worlds.torch.writer import write_folder
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.folder import write_folder
+from resnets.weights.worlds.torch.names import torch_naming, unwrapped
 from resnets.weights.worlds.torchvision import names as torchvision
 
 DEEP = {
@@ -61,6 +62,7 @@ class Timm(Dialect):
 
     name: ClassVar = "timm"
     containers: ClassVar = ("torch", "safetensors")
+    framework: ClassVar = "timm"
 
     def claims(self, file: Foreign) -> bool:
         """A configuration of timm's hub names its architecture."""

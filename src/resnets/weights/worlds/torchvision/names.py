@@ -11,7 +11,8 @@ from resnets.errors import ModelFileError
 from resnets.progress import say
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.modelfile import Model
-from resnets.weights.worlds.base import Dialect, Naming, torch_naming, unwrapped
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.names import torch_naming, unwrapped
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "layer{stage}.{u}."
@@ -31,6 +32,7 @@ class Torchvision(Dialect):
 
     name: ClassVar = "torchvision"
     containers: ClassVar = ("torch", "safetensors")
+    framework: ClassVar = "torchvision"
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the wrappings of training scripts."""

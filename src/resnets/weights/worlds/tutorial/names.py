@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
-from resnets.weights.worlds.base import Dialect, Naming, torch_naming, unwrapped
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.names import torch_naming, unwrapped
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "bigblock{stage}.{u}."
