@@ -8,15 +8,15 @@ from pathlib import Path
 from resnets.errors import ModelFileError, nearest
 from resnets.weights.formats.hdf5 import SIGNATURE
 from resnets.weights.formats.safetensors_file import open_safetensors
-from resnets.weights.formats.stored import Foreign, unusable
+from resnets.weights.formats.stored import Foreign, mapped, unusable
 from resnets.weights.formats.table import MAGIC
 from resnets.weights.formats.tensorflow_file import open_tensorflow
 from resnets.weights.formats.torch_file import open_torch
+from resnets.weights.formats.zip import START, members
 from resnets.weights.worlds.caffe.reader import open_caffe
+from resnets.weights.worlds.keras.reader import WEIGHTS as KERAS_WEIGHTS
 from resnets.weights.worlds.keras.reader import open_keras
 from resnets.weights.worlds.torch.folder import WEIGHTS, with_documents, with_neighbours
-
-KERAS_WEIGHTS = b"model.weights.h5"  # in a .keras archive
 
 
 def open_file(path: str | Path) -> Foreign:
@@ -47,8 +47,8 @@ def _file(path: Path) -> Foreign:
         raise ModelFileError(f"{path} is empty: copy it again, or train again.")
     if start.startswith(SIGNATURE):
         return open_keras(path)
-    if start.startswith(b"PK\x03\x04"):
-        return open_keras(path) if _is_keras_zip(path) else with_neighbours(open_torch(path))
+    if start.startswith(START):
+        return open_keras(path) if _is_keras(path) else with_neighbours(open_torch(path))
     if path.suffix in (".caffemodel", ".prototxt"):
         return open_caffe(path)
     if path.suffix == ".index" or ".data-" in path.name or end == MAGIC:
@@ -77,8 +77,9 @@ def _folder(path: Path) -> Foreign:
     )
 
 
-def _is_keras_zip(path: Path) -> bool:
-    """Whether an archive's directory, which is its end, names Keras's weights."""
-    with open(path, "rb") as file:
-        file.seek(max(path.stat().st_size - 2**16, 0))
-        return KERAS_WEIGHTS in file.read()
+def _is_keras(path: Path) -> bool:
+    """Whether an archive has Keras's weights in it."""
+    try:
+        return KERAS_WEIGHTS in members(mapped(path))
+    except ValueError:  # what is wrong with it, torch's reader says
+        return False

@@ -7,6 +7,8 @@ read when asked for, so that a network is converted with one tensor in memory be
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,16 @@ class Foreign:
     tensors: Mapping[str, Stored]
     documents: Mapping[str, Any]
     files: tuple[Path, ...]
+
+
+def mapped(path: Path) -> memoryview:
+    """A file's bytes, which come into memory when they are looked at. Raises ValueError for none, and OSError."""
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ValueError("it is empty, nothing is in it; copy it again")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def unusable(path: Path, why: str) -> ModelFileError:

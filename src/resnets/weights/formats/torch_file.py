@@ -8,7 +8,6 @@ Format: torch/serialization.py of torch.
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from resnets.weights.formats import pickle_data
 from resnets.weights.formats.pickle_data import Made, Value
-from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, unusable
+from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, mapped, unusable
 from resnets.weights.formats.torch_views import Storage, View, extent, storage_of, tensors_of
-from resnets.weights.formats.zip import Member, members
+from resnets.weights.formats.zip import START, Member, members
 from resnets.whole import whole
 
 MAX_REPEATS, SLACK = 4, 2**24  # all tensors may have four times the file's bytes (shared weights), and 16 MB more
@@ -35,8 +34,8 @@ def open_torch(path: Path) -> Foreign:
     program, or holds no tensors outside of a whole pickled module.
     """
     try:
-        data = _mapped(path)
-        root, storages = _from_zip(data) if bytes(data[:4]) == b"PK\x03\x04" else _from_legacy(data)
+        data = mapped(path)
+        root, storages = _from_zip(data) if bytes(data[:4]) == START else _from_legacy(data)
         views = tensors_of(root)
         tensors = {name: _stored(path, name, view, storages) for name, view in views.items()}
         _refuse_bombs(views, len(data))
@@ -63,15 +62,6 @@ def write_torch(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def _alone(tensor: Tensor) -> Tensor:
     """A tensor whose storage holds nothing else, because torch saves whole storages."""
     return tensor if tensor.nbytes == tensor.untyped_storage().nbytes() else tensor.clone()
-
-
-def _mapped(path: Path) -> memoryview:
-    if not path.is_file():
-        raise ValueError("there is no such file")
-    with open(path, "rb") as file:
-        if path.stat().st_size == 0:
-            raise ValueError("it is empty; copy it again")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _from_zip(data: memoryview) -> tuple[Value, dict[str, Member]]:

@@ -1,8 +1,8 @@
-"""The members of a zip archive, as views into the file's bytes.
+"""The members of a zip archive, as views into the file's bytes: the one place where archives of weights are parsed.
 
-A member is found through the archive's directory, is checked to lie within the file, and costs no memory. Nothing is
-unpacked: torch's checkpoints are archives whose members are stored as they are. Format: APPNOTE.TXT of PKWARE,
-sections 4.3.7 (member), 4.3.12 (directory), 4.3.14 (zip64).
+A member is found through the archive's directory, is checked to lie within the file, and costs no memory until it is
+unpacked, which never gives more than its reader allows. Checkpoints of torch and of Keras keep their members as they
+are. Format: APPNOTE.TXT of PKWARE, sections 4.3.7 (member), 4.3.12 (directory), 4.3.14 (zip64).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 
 from resnets.weights.formats.stored import MAX_TENSORS
 
+START = b"PK\x03\x04"  # of an archive whose first member begins where the file does
 MAX_MEMBERS = MAX_TENSORS + 1000  # a storage for each tensor, and what torch writes beside them
+MAX_RATIO = 16  # how much larger a member may become when it is unpacked; weights hardly shrink
 
 _END = struct.Struct("<4s4H2LH")  # mark, disk, directory's disk, entries here, entries, bytes, offset, comment's length
 _LOCATOR = struct.Struct("<4sLQL")  # mark, disk, offset of the zip64 end, disks
@@ -23,16 +25,27 @@ _ENTRY = struct.Struct("<4s6H3L5H2L")  # mark, versions, flags, method, time, da
 _MEMBER = struct.Struct("<4s5H3L2H")  # ..., name's length, extra field's length
 
 _ENCRYPTED = 1
+_DEFLATED = 8
 
 
 @dataclass(eq=False, slots=True)
 class Member:
-    """A member's bytes as they lie in the file, and the checksum of what they hold; 0 if its writer left it out."""
+    """A member's bytes as they lie in the file, and the checksum of what they hold; 0 if its writer left it out.
+
+    method      how they are packed: 0 not at all, 8 deflated, another number in a way that is not read here
+    size        how many bytes they hold; by default as many as they are
+    """
 
     content: memoryview
     checksum: int = 0
-    packed: bool = False  # compressed or encrypted
+    method: int = 0
+    size: int | None = None
     verified: bool = field(default=False, init=False)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the bytes in the file are others than those that the member holds."""
+        return bool(self.method) or self.size not in (None, len(self.content))
 
     def verify(self) -> None:
         """Compare the bytes with their checksum, the first time. Raises ValueError for damaged ones."""
@@ -40,12 +53,35 @@ class Member:
             raise ValueError("it is damaged (a checksum differs); copy it again")
         self.verified = True
 
+    def unpacked(self, most: int) -> memoryview:
+        """What the member holds, at most `most` bytes, verified: a view of the file where nothing is packed.
 
-def members(data: memoryview) -> dict[str, Member]:
-    """All members by name. Raises ValueError for a damaged archive."""
+        Raises ValueError for more, for damaged bytes, and for another way of packing than zip's usual one.
+        """
+        size = len(self.content) if self.size is None else self.size
+        if size > min(most, MAX_RATIO * len(self.content) + 2**16):
+            raise ValueError("a member of its archive is larger than that of any network")
+        if not self.packed:
+            self.verify()
+            return self.content
+        if self.method != _DEFLATED:
+            raise ValueError("its archive is packed in an unusual way; unpack it, and pack it without compression")
+        try:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.content, size + 1)
+        except zlib.error as problem:
+            raise ValueError("its archive is damaged; copy it again") from problem
+        if len(content) != size or zlib.crc32(content) != self.checksum:
+            raise ValueError("it is damaged (a checksum differs); copy it again")
+        return memoryview(content)
+
+
+def members(data: memoryview, most: int = MAX_MEMBERS) -> dict[str, Member]:
+    """All members by name. Raises ValueError for a damaged archive, and for one with more members than `most`."""
     entries, length, start = _directory(data)
-    if entries > MAX_MEMBERS:
-        raise ValueError(f"it is an archive of {entries:,} members, more than any checkpoint has")
+    if entries > most:
+        raise ValueError(
+            f"it is an archive of more members than any checkpoint has: more than {most} entries in its directory"
+        )
     directory = data[start : start + length]
     found: dict[str, Member] = {}
     total = at = 0
@@ -60,7 +96,7 @@ def members(data: memoryview) -> dict[str, Member]:
         total += size
         if name in found or total > len(data):
             raise ValueError("its directory names the same bytes twice; copy it again")
-        found[name] = Member(_content(data, offset, size), checksum, bool(method or size != full or flags & _ENCRYPTED))
+        found[name] = Member(_content(data, offset, size), checksum, -1 if flags & _ENCRYPTED else method, full)
     return found
 
 
@@ -92,7 +128,7 @@ def _large(values: tuple[int, ...], extra: memoryview) -> tuple[int, ...]:
 
 
 def _content(data: memoryview, offset: int, length: int) -> memoryview:
-    *_, names, extras = _unpack(_MEMBER, data, offset, b"PK\x03\x04")
+    *_, names, extras = _unpack(_MEMBER, data, offset, START)
     start = offset + _MEMBER.size + names + extras
     if start + length > len(data):
         raise ValueError("a member lies outside of it; copy it again")

@@ -7,8 +7,6 @@ layers that the graph does not have are passed over, both as in Caffe itself.
 from __future__ import annotations
 
 import math
-import mmap
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +18,15 @@ import torch
 from torch import Tensor
 
 from resnets.weights.formats.prototxt import Message, parse
-from resnets.weights.formats.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES, MAX_TENSORS, Foreign, Stored, unusable
+from resnets.weights.formats.stored import (
+    MAX_DIMENSIONS,
+    MAX_TENSOR_BYTES,
+    MAX_TENSORS,
+    Foreign,
+    Stored,
+    mapped,
+    unusable,
+)
 from resnets.weights.worlds.caffe import graph as caffe_graph
 from resnets.weights.worlds.caffe.layer import Layer
 from resnets.weights.worlds.caffe.schema import BLOB, NET, decoded
@@ -54,7 +60,7 @@ def open_caffe(path: Path) -> Foreign:
     mean = named if named.is_file() else _only(sorted(path.parent.glob(f"*{MEAN}")))
     documents: dict[str, Any] = {}
     with _answering(path, model):
-        net = weights = decoded(_mapped(model), NET)
+        net = weights = decoded(mapped(model), NET)
     with _answering(path, text or model):
         if text is not None:
             net, documents["notes"] = _text(text)
@@ -64,7 +70,7 @@ def open_caffe(path: Path) -> Foreign:
         documents["graph"] = _with_blobs(layers, weights)
     if mean is not None:
         with _answering(path, mean):
-            documents["mean_image"] = _stored(decoded(_mapped(mean), BLOB), axes=3)
+            documents["mean_image"] = _stored(decoded(mapped(mean), BLOB), axes=3)
     tensors = {f"{layer.name}/{i}": blob for layer in documents["graph"] for i, blob in enumerate(layer.blobs)}
     files = tuple(file for file in (text, model, mean) if file is not None)
     return Foreign(path=path, container="caffe", tensors=tensors, documents=documents, files=files)
@@ -107,14 +113,6 @@ def _text(path: Path) -> tuple[Message, list[str]]:
             break
         notes.append(line[1:].strip())
     return parse(text), notes
-
-
-def _mapped(path: Path) -> memoryview:
-    """The file's bytes, which come into memory when they are looked at."""
-    with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            raise ValueError("nothing is in it: get the file again")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _with_blobs(layers: list[Layer], weights: Message) -> list[Layer]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import mmap
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,10 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnets.weights.formats.hdf5 import Dataset, Hdf5Error, Node, damaged, open_hdf5
-from resnets.weights.formats.stored import MAX_TENSORS, Foreign, Stored, unusable
-from resnets.weights.worlds.keras.archive import open_archive
+from resnets.weights.formats.hdf5 import Dataset, Hdf5Error, Node, damaged, open_hdf5, unsupported
+from resnets.weights.formats.stored import MAX_TENSORS, Foreign, Stored, mapped, unusable
+from resnets.weights.formats.zip import START, members
 
+WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # in a .keras archive
+MAX_ENTRIES = 1000  # of an archive, which has three, and a few more with assets
+MAX_CONFIG_BYTES = 8 * 2**20  # the configuration of a ResNet-152 has 300 kB
+MAX_UNPACKED_BYTES = 2**28  # of weights that are compressed, which they are only where somebody zipped them again
 MAX_DEPTH = 16  # of models within models
 MAX_NAME = 300  # characters of "LAYER/VARIABLE"
 
@@ -47,11 +50,10 @@ def open_keras(path: Path) -> Foreign:
     Raises ModelFileError.
     """
     try:
-        with open(path, "rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        data = mapped(path)
         text: bytes | str | None = None
-        if bytes(data[:2]) == b"PK":
-            data, text = open_archive(path, data)
+        if bytes(data[: len(START)]) == START:
+            data, text = _archived(data)
         root = open_hdf5(data)
         if text is None:
             text = "".join(root.text("model_config") or ())
@@ -70,11 +72,21 @@ def open_keras(path: Path) -> Foreign:
                 raise Hdf5Error(f"it has more than {MAX_TENSORS:,} tensors, which no network has")
         if not tensors:
             raise Hdf5Error("it is HDF5, but there are no weights of Keras in it")
-    except Hdf5Error as problem:
+    except OSError as problem:
+        raise unusable(path, f"it cannot be read ({problem.strerror}); check its permissions") from problem
+    except ValueError as problem:
         raise unusable(path, str(problem)) from problem
-    except (OSError, ValueError) as problem:  # ValueError: an empty file cannot be mapped
-        raise unusable(path, f"it cannot be read ({problem})") from problem
     return Foreign(path, "keras", tensors, {"keras": config} if config else {}, (path,))
+
+
+def _archived(data: memoryview) -> tuple[memoryview, bytes | None]:
+    """(the bytes of the weights, those of the configuration) of a .keras archive."""
+    found = members(data, MAX_ENTRIES)
+    if WEIGHTS not in found:
+        raise unsupported(f"an archive without {WEIGHTS}")
+    weights = found[WEIGHTS]
+    config = bytes(found[CONFIG].unpacked(MAX_CONFIG_BYTES)) if CONFIG in found else None
+    return weights.unpacked(MAX_UNPACKED_BYTES if weights.packed else len(data)), config
 
 
 def _stored(path: Path, array: Dataset) -> Stored:
