@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from resnets import surface as _surface
 
 if TYPE_CHECKING:
-    from resnets.acceptance import export as export
+    from resnets.acceptance.exported import export as export
     from resnets.architecture import ResNetSpec as ResNetSpec
     from resnets.architecture import names as names
     from resnets.architecture import plan as plan

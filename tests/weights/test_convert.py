@@ -15,8 +15,8 @@ from resnets.errors import ModelFileError, SpecError
 from resnets.network import create
 from resnets.weights import Model, load, save
 from resnets.weights.convert import read, write
-from resnets.weights.dialects import DIALECTS, Dialect
-from resnets.weights.files.torch_file import write_torch
+from resnets.weights.formats.torch_file import write_torch
+from resnets.weights.worlds import DIALECTS, Dialect
 
 SMALL = {"depths": (2, 1, 2), "widths": (8, 16, 16), "stem_width": 8}
 

@@ -21,9 +21,10 @@ from torch import Tensor
 from resnets import __version__
 from resnets.network import ResNet
 from resnets.weights.convert import digests
-from resnets.weights.files.stored import Foreign
-from resnets.weights.frameworks import EXACT, Reference, UnfitError, emulation, framework
+from resnets.weights.formats.stored import Foreign
 from resnets.weights.modelfile import self_test_input
+from resnets.weights.worlds import emulation, framework
+from resnets.weights.worlds.reference import EXACT, Reference, UnfitError
 
 MAX_SIDE = 1024  # of an input that a stranger's file declares
 SQUARE = ("akamaster",)  # dialects whose own code pools square maps only

@@ -16,11 +16,11 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import convert, modelfile, registry
-from resnets.weights.dialects import dialect_of
-from resnets.weights.files import open_file
-from resnets.weights.load import located, own_file
+from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
+from resnets.weights.open import open_file
 from resnets.weights.recognise import Recognised, recognise
+from resnets.weights.worlds import dialect_of
 from resnets.whole import whole
 
 OWN = "resnets"  # the name of our own model file among the dialects
