@@ -1,6 +1,7 @@
 """The house of DESIGN: imports only go down, rooms stay small, and what is light stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,18 @@ FLOORS = [
     {"network", "inspection"},
     {"architecture", "data"},
     {"progress", "machine", "whole"},
-    {"errors", "text"},
+    {"errors", "text", "surface"},
 ]
 # Rooms that may use even less than their floor allows.
 NARROW = {
     "network": {"architecture", "errors", "progress", "text"},  # never data
     "inspection": {"architecture", "errors", "text"},  # the plan alone
 }
+# What these files of weights/ may import of this project, whole names: containers know no network, and a witness (with
+# the framework that may stand in for it) shares nothing with what it is a witness of.
+FORMATS = r"resnets\.(errors|whole|weights\.formats(\.\w+)?)"
+WITNESS = r"resnets\.(errors|weights\.formats\.stored|weights\.worlds\.(\w+\.witness|caffe\.layer))"
+FRAMEWORK = rf"{WITNESS}|resnets\.weights\.worlds\.(reference|\w+\.framework)"
 HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "safetensors", "jinja2"}
 
 
@@ -76,6 +82,12 @@ def wrong_imports(source, module, package):
     return [name for name in own if room_of(name) and room_of(name) not in allowed(room)]
 
 
+def strangers(source, allowed, package):
+    """The imports of this project that are not among the allowed ones, a regular expression."""
+    own = (name for name in imports(ast.parse(source), package) if name.split(".")[0] == "resnets")
+    return [name for name in own if not re.fullmatch(allowed, name)]
+
+
 def name_of(path):
     relative = path.relative_to(SOURCE.parent).with_suffix("")
     return ".".join(part for part in relative.parts if part != "__init__")
@@ -108,6 +120,46 @@ def test_imports_only_go_down(path):
 )
 def test_the_reader_of_imports_sees_every_form(module, source, wrong):
     assert wrong_imports(source, module, module.rpartition(".")[0]) == wrong
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed", "least"),
+    [
+        ("formats/*.py", FORMATS, 15),
+        ("worlds/*/witness.py", WITNESS, 8),
+        ("worlds/*/framework.py", FRAMEWORK, 5),
+    ],
+)
+def test_containers_know_no_network_and_witnesses_nothing_of_their_worlds(files, allowed, least):
+    paths = sorted((SOURCE / "weights").glob(files))
+    assert len(paths) >= least
+    found = {
+        path: strangers(path.read_text(encoding="utf-8"), allowed, name_of(path.parent / "__init__.py"))
+        for path in paths
+    }
+    assert not {path: names for path, names in found.items() if names}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "source", "wrong"),
+    [
+        (FORMATS, "from resnets.weights.worlds.caffe.layer import Layer", ["resnets.weights.worlds.caffe.layer"]),
+        (FORMATS, "def f():\n    import resnets.network", ["resnets.network"]),
+        (FORMATS, "from ..worlds import DIALECTS", ["resnets.weights.worlds"]),
+        (FORMATS, "from resnets.weights import worlds", ["resnets.weights"]),
+        (FORMATS, "from resnets.architecture import plan", ["resnets.architecture"]),
+        (FORMATS, "from resnets.whole import whole\nfrom resnets.weights.formats import protobuf\nimport torch", []),
+        (WITNESS, "from resnets.weights.worlds.keras.names import Keras", ["resnets.weights.worlds.keras.names"]),
+        (WITNESS, "from resnets.weights.worlds.keras import reader", ["resnets.weights.worlds.keras"]),
+        (WITNESS, "from ..worlds.torch.writer import write_torch", ["resnets.weights.worlds.torch.writer"]),
+        (WITNESS, "if TYPE_CHECKING:\n    from resnets.network import ResNet", ["resnets.network"]),
+        (WITNESS, "from resnets.weights.worlds.torch.witness import Modules", []),
+        (FRAMEWORK, "from resnets.weights.worlds.timm.names import KNOWN", ["resnets.weights.worlds.timm.names"]),
+        (FRAMEWORK, "from resnets.weights.worlds.timm.witness import SIZES", []),
+    ],
+)
+def test_what_would_be_noticed_in_weights(allowed, source, wrong):
+    assert strangers(source, allowed, "resnets.weights.x") == wrong
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from resnets import surface as _surface
 from resnets.progress import install as _install
 
 if TYPE_CHECKING:
     from resnets.acceptance.conversion import convert as convert
-    from resnets.acceptance.export import export as export
+    from resnets.acceptance.exported import export as export
     from resnets.architecture import Plan as Plan
     from resnets.architecture import ResNetSpec as ResNetSpec
     from resnets.architecture import names as names
@@ -34,20 +35,21 @@ if TYPE_CHECKING:
     from resnets.errors import UnreadableError as UnreadableError
     from resnets.errors import WriteError as WriteError
     from resnets.evaluation import evaluate as evaluate
-    from resnets.explanation.picture import explain as explain
+    from resnets.explanation import explain as explain
     from resnets.inference import Classifier as Classifier
     from resnets.inference import Prediction as Prediction
     from resnets.inference import load as load
+    from resnets.inference import predict as predict
+    from resnets.inference import save as save
     from resnets.network import create as create
     from resnets.training import train as train
     from resnets.weights import Model as Model
-    from resnets.weights import save as save
 
     __version__: str
 
 _ROOMS = {
+    "resnets.acceptance.exported": ("export",),
     "resnets.acceptance.conversion": ("convert",),
-    "resnets.acceptance.export": ("export",),
     "resnets.architecture": ("Plan", "ResNetSpec", "names", "plan"),
     "resnets.benchmark": ("bench",),
     "resnets.data.preprocess": ("Preprocessing",),
@@ -57,11 +59,11 @@ _ROOMS = {
         *("ResnetsError", "SpecError", "TrainingError", "UnreadableError", "WriteError"),
     ),
     "resnets.evaluation": ("evaluate",),
-    "resnets.explanation.picture": ("explain",),
-    "resnets.inference": ("Classifier", "Prediction", "load"),
+    "resnets.explanation": ("explain",),
+    "resnets.inference": ("Classifier", "Prediction", "load", "predict", "save"),
     "resnets.network": ("create",),
     "resnets.training": ("train",),
-    "resnets.weights": ("Model", "save"),
+    "resnets.weights": ("Model",),
 }
 _ROOM_OF = {name: room for room, own in _ROOMS.items() for name in own}
 
@@ -80,6 +82,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+_surface.offer(__getattr__)
 
 
 def __dir__() -> list[str]:

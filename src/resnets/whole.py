@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +39,51 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise unwritable(path, problem) from problem
 
 
+@dataclass
+class Stage:
+    """Where files that belong together are written before they take their places.
+
+    path        stands in for the path that was asked for; what belongs to it is written beside it, or into it
+    parts       what was written, told by who wrote it: what a reader looks for first comes first
+    beside      the folder in which all of it comes to stand
+    """
+
+    path: Path
+    beside: Path
+    parts: Sequence[Path] = ()
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where the parts come to stand, in their order."""
+        return tuple(self.beside / part.relative_to(self.path.parent) for part in self.parts)
+
+
+@contextlib.contextmanager
+def staged(path: Path, check: Callable[[Path], None] = lambda place: None) -> Iterator[Stage]:
+    """A temporary folder beside `path` for several files, all of which are on the disk before any takes its place.
+
+    The parts take their places from the last to the first, as a reader looks for the first. check: called with every
+    place before one is taken; what it raises leaves everything as it was.
+
+    Raises WriteError when the system does not take a file. Other errors pass through, and nothing is left behind.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            stage = Stage(Path(folder) / path.name, path.parent)
+            yield stage
+            for place in stage.places:
+                check(place)
+            for part in stage.parts:
+                _settle(part)
+            for part, place in reversed(list(zip(stage.parts, stage.places, strict=True))):
+                place.parent.mkdir(exist_ok=True)
+                os.replace(part, place)
+            for parent in {place.parent for place in stage.places}:
+                _settle(parent)
+    except OSError as problem:  # a WriteError too, which names a place in the temporary folder
+        raise unwritable(path, problem) from problem
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8; see `whole`."""
     with whole(path) as file:
@@ -54,11 +101,12 @@ def unwritable(path: Path, problem: OSError) -> WriteError:
     return WriteError(f"{path} cannot be written ({why}): choose another place or make room.", problem)
 
 
-def _settle(folder: Path) -> None:
-    """Bring the new name to the disk too, so that not even a power cut takes it back; not every system can."""
-    with contextlib.suppress(OSError):
-        directory = os.open(folder, os.O_RDONLY)
+def _settle(path: Path) -> None:
+    """Bring a file, or the new names in a folder, to the disk, so that not even a power cut takes it back."""
+    folder = path.is_dir()
+    with contextlib.suppress(OSError) if folder else contextlib.nullcontext():  # not every system can with a folder
+        opened = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
         try:
-            os.fsync(directory)
+            os.fsync(opened)
         finally:
-            os.close(directory)
+            os.close(opened)

@@ -58,7 +58,7 @@ def test_there_and_back_between_two_foreign_worlds(foreign, tmp_path, capsys):
 
 
 def test_a_certificate_that_does_not_hold_is_status_1_and_names_the_first_role(foreign, tmp_path, capsys, monkeypatch):
-    import resnets.weights.emulation.torchvision as emulation
+    import resnets.weights.worlds.torchvision.witness as emulation
 
     right = emulation.run
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from resnets.errors import ModelFileError
-from resnets.weights.files.stored import Foreign
+from resnets.weights.formats.stored import Foreign
 
 SECONDS = 2.0  # of processor time for one input, so that a busy machine alone finds nothing
 PATIENCE = 60  # seconds by the clock for one input, for a reader that waits instead of working

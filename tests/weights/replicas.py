@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnets.weights.files.stored import Foreign, Stored
+from resnets.weights.formats.stored import Foreign, Stored
 
 
 def trained(module: nn.Module) -> nn.Module:

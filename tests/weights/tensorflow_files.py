@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from resnets.weights.files.protobuf import encoded, field, varint
-from resnets.weights.files.table import MAGIC, checksum
+from resnets.weights.formats.protobuf import encoded, field, varint
+from resnets.weights.formats.table import MAGIC, checksum
 
 Entries = Sequence[tuple[bytes, bytes]]
 FLOAT = 1

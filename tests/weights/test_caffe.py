@@ -23,12 +23,12 @@ from caffe_files import (
 
 from resnets.errors import ModelFileError
 from resnets.weights.convert import read
-from resnets.weights.emulation.caffe import run
-from resnets.weights.files.caffe_file import MAX_TEXT_BYTES, open_caffe
-from resnets.weights.files.caffe_graph import MAX_LAYERS
-from resnets.weights.files.caffe_schema import MAX_FIELDS, MAX_LIST
-from resnets.weights.files.protobuf import field
+from resnets.weights.formats.protobuf import field
 from resnets.weights.recognise import recognise
+from resnets.weights.worlds.caffe.graph import MAX_LAYERS
+from resnets.weights.worlds.caffe.reader import MAX_TEXT_BYTES, open_caffe
+from resnets.weights.worlds.caffe.schema import MAX_FIELDS, MAX_LIST
+from resnets.weights.worlds.caffe.witness import run
 
 # Files.
 

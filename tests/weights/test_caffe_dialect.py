@@ -24,10 +24,10 @@ from caffe_files import (
 from resnets.architecture import ResNetSpec
 from resnets.errors import ModelFileError
 from resnets.weights.convert import read, write
-from resnets.weights.emulation.caffe import run
-from resnets.weights.files import open_file
-from resnets.weights.files.caffe_file import open_caffe
+from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
+from resnets.weights.worlds.caffe.reader import open_caffe
+from resnets.weights.worlds.caffe.witness import run
 
 # Out and in again.
 

@@ -17,14 +17,15 @@ from replicas import Akamaster, foreign, trained
 from resnets.architecture import CATALOG, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.network import ResNet, create
-from resnets.weights import Model, frameworks
+from resnets.weights import Model
 from resnets.weights.certificate import certificate, certify
 from resnets.weights.convert import exported, model_of, read, write
-from resnets.weights.files import open_file
-from resnets.weights.files.stored import Foreign, Stored
-from resnets.weights.files.torch_file import write_torch
-from resnets.weights.frameworks import Reference, UnfitError, emulation
+from resnets.weights.formats.stored import Foreign, Stored
+from resnets.weights.formats.torch_file import write_torch
+from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
+from resnets.weights.worlds import emulation, framework
+from resnets.weights.worlds.reference import Reference, UnfitError
 
 SMALL = {"depths": (2, 2), "widths": (8, 16), "stem_width": 8}
 KEYS = {
@@ -344,7 +345,7 @@ def test_source_and_target_are_named_by_their_hashes(tmp_path):
 
 def pretend(monkeypatch, build) -> None:
     """torchvision as an installed framework that does this."""
-    name = "resnets.weights.frameworks.torchvision"
+    name = "resnets.weights.worlds.torchvision.framework"
     monkeypatch.setitem(sys.modules, name, SimpleNamespace(reference=build))
 
 
@@ -416,7 +417,7 @@ def test_a_framework_that_is_not_installed_is_a_remark(monkeypatch, dialect, pac
     file = dataclasses.replace(network_file, documents={"config": config})
     if dialect == "torchvision":  # which has four stages, and is asked for no others
         with pytest.raises(UnfitError, match="four stages"):
-            frameworks.framework(file, dialect)
+            framework(file, dialect)
         network = network_of(dataclasses.replace(CATALOG["resnet10"], widths=(8, 8, 8, 8), stem_width=8))
         file = source_of(network, dialect)
     document = certificate(file, dialect, network)

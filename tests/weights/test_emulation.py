@@ -19,7 +19,11 @@ from replicas import (
 from torch import Tensor, nn
 
 from resnets.errors import ModelFileError
-from resnets.weights.emulation import akamaster, huggingface, timm, torchvision, tutorial
+from resnets.weights.worlds.akamaster import witness as akamaster
+from resnets.weights.worlds.huggingface import witness as huggingface
+from resnets.weights.worlds.timm import witness as timm
+from resnets.weights.worlds.torchvision import witness as torchvision
+from resnets.weights.worlds.tutorial import witness as tutorial
 
 SIZES = [(32, 32), (37, 41)]
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from replicas import HuggingFace, Layered, foreign, trained
 
-from resnets.weights.files import open_file
-from resnets.weights.files.stored import Foreign
-from resnets.weights.frameworks import UnfitError, emulation, framework
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.open import open_file
+from resnets.weights.worlds import emulation, framework
+from resnets.weights.worlds.reference import UnfitError
 
 KEEP: list[torch.library.Library] = []  # what is defined in one is gone when it is
 

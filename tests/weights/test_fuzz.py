@@ -63,7 +63,7 @@ def _safetensors() -> bytes:
     return save({name: tensor.contiguous() for name, tensor in _state().items()}, {"format": "pt"})
 
 
-FILES = "resnets.weights.files"
+FORMATS, WORLDS = "resnets.weights.formats", "resnets.weights.worlds"
 KERAS = {  # made when a test asks for them, as h5py may be missing
     "old": lambda: keras_files.h5(keras_files.full_model),
     "new": lambda: keras_files.h5(keras_files.keras3, libver="latest"),
@@ -73,18 +73,18 @@ KERAS = {  # made when a test asks for them, as h5py may be missing
 CONTAINERS = {
     **{
         f"keras-{kind}": Container(
-            make, ".h5", f"{FILES}.keras_file:open_keras", rezipped if kind == "archive" else None
+            make, ".h5", f"{WORLDS}.keras.reader:open_keras", rezipped if kind == "archive" else None
         )
         for kind, make in KERAS.items()
     },
-    "caffe": Container(small_pair, ".caffemodel", f"{FILES}.caffe_file:open_caffe"),
-    "caffe-alone": Container(lambda: recorded(SAVED), ".caffemodel", f"{FILES}.caffe_file:open_caffe"),
-    "torch-zip": Container(_torch_zip, ".pth", f"{FILES}.torch_file:open_torch", rezipped),
-    "torch-legacy": Container(_torch_legacy, ".pth", f"{FILES}.torch_file:open_torch"),
-    "safetensors": Container(_safetensors, ".safetensors", f"{FILES}.safetensors_file:open_safetensors"),
-    "tensorflow": Container(lambda: BY_TENSORFLOW, "", f"{FILES}.tensorflow_file:open_tensorflow", retabled),
+    "caffe": Container(small_pair, ".caffemodel", f"{WORLDS}.caffe.reader:open_caffe"),
+    "caffe-alone": Container(lambda: recorded(SAVED), ".caffemodel", f"{WORLDS}.caffe.reader:open_caffe"),
+    "torch-zip": Container(_torch_zip, ".pth", f"{FORMATS}.torch_file:open_torch", rezipped),
+    "torch-legacy": Container(_torch_legacy, ".pth", f"{FORMATS}.torch_file:open_torch"),
+    "safetensors": Container(_safetensors, ".safetensors", f"{FORMATS}.safetensors_file:open_safetensors"),
+    "tensorflow": Container(lambda: BY_TENSORFLOW, "", f"{FORMATS}.tensorflow_file:open_tensorflow", retabled),
     "tensorflow-old": Container(
-        lambda: OLD_BY_TENSORFLOW, ".ckpt", f"{FILES}.tensorflow_file:open_tensorflow", retabled
+        lambda: OLD_BY_TENSORFLOW, ".ckpt", f"{FORMATS}.tensorflow_file:open_tensorflow", retabled
     ),
 }
 

@@ -12,7 +12,7 @@ import torch
 from resnets.architecture import plan
 from resnets.network import ResNet
 from resnets.weights import load
-from resnets.weights.files import open_file
+from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
 
 TOLERANCE = 1e-5  # absolute, in float32

@@ -11,7 +11,7 @@ import keras_files
 import numpy as np
 import pytest
 
-from resnets.weights.files.hdf5 import Hdf5Error, Node, open_hdf5
+from resnets.weights.formats.hdf5 import Hdf5Error, Node, open_hdf5
 
 h5py = pytest.importorskip("h5py")
 GOLDENS = ["v1.weights.h5", "v1_legacy.h5", "v2.weights.h5", "v2_legacy.h5"]

@@ -109,9 +109,12 @@ class Storage(Quiet):
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("RESNETS_OFFLINE")
+    for name in ("HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.setattr("resnets.data.fetch.time.sleep", lambda _: None)
     with ExitStack() as stack:
         servers = [stack.enter_context(Server(handler)) for handler in (Hub, Storage)]
@@ -184,6 +187,50 @@ def test_the_token_is_for_the_hub_alone(hub: Server, tmp_path: Path, monkeypatch
     assert {token for *_, token in hub.asked} == {f"Bearer {TOKEN}"}
     assert [token for *_, token in hub.storage.asked] == [None]
     assert TOKEN not in (tmp_path / "hf" / "me--private" / "main" / "source.json").read_text()
+
+
+@pytest.mark.parametrize("place", ["HF_HOME", "HF_TOKEN_PATH", "XDG_CACHE_HOME"])
+def test_a_login_with_hugging_faces_own_tools_opens_what_it_may(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    file = tmp_path / "huggingface" / "token"
+    file.parent.mkdir()
+    file.write_text(f"{TOKEN}\n")
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setenv(place, str({"HF_HOME": file.parent, "HF_TOKEN_PATH": file, "XDG_CACHE_HOME": tmp_path}[place]))
+    monkeypatch.setattr("resnets.weights.hub.HUB", hub.url)
+    monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
+    hub.wanted = f"Bearer {TOKEN}"
+    fetch_weights("hf:me/private", tmp_path)
+    assert {token for *_, token in hub.asked} == {f"Bearer {TOKEN}"}
+    assert [token for *_, token in hub.storage.asked] == [None]
+
+
+@pytest.mark.parametrize("why", ["HF_TOKEN is set", "a mirror", "no text"])
+def test_the_token_of_a_login_stays_where_it_is(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    (tmp_path / "huggingface").mkdir()
+    (tmp_path / "huggingface" / "token").write_bytes(b"\xff" if why == "no text" else TOKEN.encode())
+    if why != "a mirror":
+        monkeypatch.setattr("resnets.weights.hub.HUB", hub.url)
+    if why == "HF_TOKEN is set":
+        monkeypatch.setenv("HF_TOKEN", "another")
+    fetch_weights(f"hf:{REPOSITORY}", tmp_path)
+    assert {token for *_, token in hub.asked} == {"Bearer another" if why == "HF_TOKEN is set" else None}
+
+
+@pytest.mark.parametrize("kind", ["right", "damaged", "a folder"])
+def test_weights_in_hugging_faces_cache_are_taken_if_they_are_right(hub: Server, tmp_path: Path, kind: str) -> None:
+    blobs = tmp_path / "huggingface" / "hub" / "models--microsoft--resnet-50" / "blobs"
+    blob = blobs / hashlib.sha256(WEIGHTS).hexdigest()
+    (blob if kind == "a folder" else blobs).mkdir(parents=True)
+    if kind != "a folder":
+        blob.write_bytes(WEIGHTS if kind == "right" else WEIGHTS[:-1] + b"x")
+    folder = fetch_weights(f"hf:{REPOSITORY}", tmp_path / "own")
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert len(hub.storage.asked) == (kind != "right")
+    assert files_in(folder) == {"config.json", "preprocessor_config.json", "model.safetensors", "source.json"}
 
 
 def test_a_renamed_repository_is_found_with_the_token(

@@ -22,10 +22,11 @@ from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import load
 from resnets.weights.convert import exported, write
-from resnets.weights.dialects import DIALECTS
-from resnets.weights.emulation import huggingface, timm
-from resnets.weights.files import open_file
-from resnets.weights.files import write as writing
+from resnets.weights.open import open_file
+from resnets.weights.worlds import DIALECTS
+from resnets.weights.worlds.huggingface import witness as huggingface
+from resnets.weights.worlds.timm import witness as timm
+from resnets.weights.worlds.torch.folder import FILES, write_folder
 
 PICTURE = torch.zeros(1, 3, 32, 32, dtype=torch.float64)
 SETTINGS = {"input_size": [3, 64, 64], "crop_pct": 0.5}
@@ -80,7 +81,7 @@ def test_a_folder_without_all_its_documents_has_no_weights_either(tmp_path, monk
 
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(ModelFileError, match=f"{broken} cannot be written"):
-        writing.write_folder(tmp_path, file)
+        write_folder(tmp_path, file)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", broken}
     assert (tmp_path / broken).read_text() == "{}"
 
@@ -95,7 +96,7 @@ def test_a_folder_may_be_named_as_timm_names_its_own(tmp_path):
     assert load(tmp_path / "resnet18.a1_in1k").network.plan.spec == tiny("resnet18")
 
 
-@pytest.mark.parametrize("suffix", [*writing.FILES, ".PTH"])
+@pytest.mark.parametrize("suffix", [*FILES, ".PTH"])
 def test_a_folder_named_like_a_file_is_refused(tmp_path, suffix):
     with pytest.raises(ModelFileError, match="looks like a file"):
         write(model_of(tiny("resnet18")), tmp_path / f"net{suffix}", "huggingface")
@@ -120,7 +121,7 @@ def test_what_transformers_has_no_class_for_is_neither_written_nor_read(tmp_path
     assert list(tmp_path.iterdir()) == []
 
     with monkeypatch.context() as patch:
-        patch.setattr("resnets.weights.dialects.huggingface.ALWAYS", {})
+        patch.setattr("resnets.weights.worlds.huggingface.names.ALWAYS", {})
         write(model, tmp_path / "folder", "huggingface")
     with pytest.raises(ModelFileError, match=words):
         load(tmp_path / "folder")
@@ -222,7 +223,7 @@ def test_timms_crop_modes(timms):
 
 def test_stretched_pictures_travel_in_timms_folder(tmp_path, capsys):
     model = model_of(CATALOG["resnet18"])
-    model.preprocessing = Preprocessing(image_size=64, resize_to=80, resize="stretch")
+    model = dataclasses.replace(model, preprocessing=Preprocessing(image_size=64, resize_to=80, resize="stretch"))
     write(model, tmp_path / "folder", "timm")
     assert load(tmp_path / "folder").preprocessing == model.preprocessing
     assert "cannot say" not in capsys.readouterr().err

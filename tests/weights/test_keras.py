@@ -18,12 +18,12 @@ from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import Model
 from resnets.weights.convert import read, write
-from resnets.weights.dialects.keras import Keras
-from resnets.weights.emulation import keras as emulation
-from resnets.weights.files.hdf5 import open_hdf5
-from resnets.weights.files.keras_file import open_keras
-from resnets.weights.files.stored import Foreign, Stored
+from resnets.weights.formats.hdf5 import open_hdf5
+from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.recognise import recognise
+from resnets.weights.worlds.keras import witness as emulation
+from resnets.weights.worlds.keras.names import Keras
+from resnets.weights.worlds.keras.reader import open_keras
 
 h5py = pytest.importorskip("h5py")
 KERAS = Keras()
@@ -180,7 +180,7 @@ def test_an_older_file_is_what_keras_2_wrote(tmp_path):
 
 
 def test_a_long_list_of_layers_is_split_as_keras_does(tmp_path, monkeypatch):
-    monkeypatch.setattr("resnets.weights.files.keras_write.MAX_ATTRIBUTE_BYTES", 400)
+    monkeypatch.setattr("resnets.weights.worlds.keras.writer.MAX_ATTRIBUTE_BYTES", 400)
     net = network(V1)
     model = Model(net, tuple("abcde"), KERAS.preprocessing(as_keras(net), V1))
     write(model, tmp_path / "net.h5", "keras")

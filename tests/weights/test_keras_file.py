@@ -16,7 +16,7 @@ import torch
 from fuzz import read_all
 
 from resnets.errors import ModelFileError
-from resnets.weights.files.keras_file import open_keras
+from resnets.weights.worlds.keras.reader import open_keras
 
 pytest.importorskip("h5py")
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from resnets.weights.files.caffe_schema import NET, decoded, encoded
-from resnets.weights.files.protobuf import field
-from resnets.weights.files.prototxt import MAX_TOKENS, Word, parse, printed
+from resnets.weights.formats.protobuf import field
+from resnets.weights.formats.prototxt import MAX_TOKENS, Word, parse, printed
+from resnets.weights.worlds.caffe.schema import NET, decoded, encoded
 
 
 def test_the_text_format_is_read_in_all_its_spellings():

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from resnets import create
 from resnets.errors import ModelFileError
-from resnets.weights.files.safetensors_file import open_safetensors, write_safetensors
+from resnets.weights.formats.safetensors_file import open_safetensors, write_safetensors
 
 TYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 TYPES += [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool]

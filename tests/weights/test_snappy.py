@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resnets.weights.files.protobuf import encoded
-from resnets.weights.files.snappy import decompress
+from resnets.weights.formats.protobuf import encoded
+from resnets.weights.formats.snappy import decompress
 
 
 @pytest.mark.parametrize(

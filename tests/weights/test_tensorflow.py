@@ -25,12 +25,12 @@ from tensorflow_files import (
 )
 
 from resnets.errors import ModelFileError
-from resnets.weights.files import open_file
-from resnets.weights.files.protobuf import encoded, field
-from resnets.weights.files.stored import Foreign
-from resnets.weights.files.table import MAX_DIRECTORY_BYTES, checksum
-from resnets.weights.files.tensorflow_file import open_tensorflow
-from resnets.weights.files.tensorflow_pieces import MAX_VARIABLES, piece_key
+from resnets.weights.formats.protobuf import encoded, field
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.formats.table import MAX_DIRECTORY_BYTES, checksum
+from resnets.weights.formats.tensorflow_file import open_tensorflow
+from resnets.weights.formats.tensorflow_pieces import MAX_VARIABLES, piece_key
+from resnets.weights.open import open_file
 
 Put = Callable[..., Path]
 SMALL = {"a/weights": np.arange(6).reshape(3, 2), "b": np.array([0.5]), "c": np.array(7.0), "d": np.zeros((2, 1))}
@@ -268,7 +268,7 @@ def test_google_crc32c_is_asked_for_where_it_is_missing(put: Put, monkeypatch: p
 MEASURE = """
 import sys, time, torch
 from pathlib import Path
-from resnets.weights.files.tensorflow_file import open_tensorflow
+from resnets.weights.formats.tensorflow_file import open_tensorflow
 def resident(what):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(what)) / 1024
 before = resident("VmRSS")

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from resnets.errors import ModelFileError
-from resnets.weights.files.stored import Foreign, Stored
-from resnets.weights.files.tensorflow_file import open_tensorflow
-from resnets.weights.files.tensorflow_write import write_bundle
+from resnets.weights.formats.stored import Foreign, Stored
+from resnets.weights.formats.tensorflow_file import open_tensorflow
+from resnets.weights.formats.tensorflow_write import write_bundle
 
 TENSORS = {
     "scope/weights": torch.randn(3, 3, 4, 8, generator=torch.Generator().manual_seed(0)),

@@ -13,11 +13,11 @@ from resnets.architecture import ResNetSpec, plan
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
-from resnets.weights.dialects.base import Part
-from resnets.weights.dialects.tf_slim import TFSlim
-from resnets.weights.emulation import tf_slim
-from resnets.weights.files import open_file
-from resnets.weights.files.stored import Foreign, Stored
+from resnets.weights.formats.stored import Foreign, Stored
+from resnets.weights.open import open_file
+from resnets.weights.worlds.base import Part
+from resnets.weights.worlds.tf_slim import witness as tf_slim
+from resnets.weights.worlds.tf_slim.names import TFSlim
 
 SLIM = TFSlim()
 V1 = {

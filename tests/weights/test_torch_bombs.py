@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_torch_file import assert_equal, refusal, rezipped, saved
 
-from resnets.weights.files.torch_file import open_torch
+from resnets.weights.formats.torch_file import open_torch
 
 TENSOR = (
     b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"

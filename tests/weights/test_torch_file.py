@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from resnets import create
 from resnets.errors import ModelFileError
-from resnets.weights.files.torch_file import open_torch, write_torch
+from resnets.weights.formats.torch_file import open_torch, write_torch
 
 FORMATS = {"zip": True, "legacy": False}
 

@@ -24,8 +24,8 @@ HEAD = """\
 This page is generated: `python -m resnets.cli.reference python > docs/reference/python.md`.
 
 `import resnets` offers what stands here and nothing else, and imports no torch before a name is used. The functions
-are the verbs of [the command line](cli.md); each returns a typed result whose `.document()` is what the verb prints
-with `--json`.
+bear the names of the verbs of [the command line](cli.md); a typed result's `.document()` is what its verb prints with
+`--json`.
 
 ## What it says meanwhile
 

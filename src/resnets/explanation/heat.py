@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from resnets.architecture import Plan, Row, plan
 from resnets.errors import ParameterError, nearest
 from resnets.inference import Classifier
+from resnets.inference.features import head, seen
 from resnets.network import ResNet
 
 METHODS = ("grad-cam", "integrated-gradients")
@@ -75,20 +76,6 @@ def check(method: str) -> None:
     if method not in METHODS:
         hint = nearest(method, METHODS) or f" There are {' and '.join(METHODS)}."
         raise ParameterError(f"There is no method {method!r} to explain with.{hint}")
-
-
-def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
-    """The head's layers before its pooling (with pre-activation a norm and a relu), and those from the pooling on."""
-    before = [row.kind for row in network.plan.head].index("global_pool")
-    layers = list(network.head.children())
-    return nn.Sequential(*layers[:before]), nn.Sequential(*layers[before:])
-
-
-def seen(network: ResNet, x: Tensor) -> Tensor:
-    """What the head's pooling reads: (N, C, S, S) float32, normalised -> (N, C', H, W), without gradients."""
-    with torch.inference_mode(False), torch.no_grad():
-        last: Tensor = head(network)[0](network.features(x)[network.stage_names[-1]])
-    return last
 
 
 def dense(network: ResNet) -> ResNet:

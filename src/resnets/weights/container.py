@@ -7,30 +7,16 @@ type, shape and bytes, in the order of the names. What the document says is `mod
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnets.errors import ModelFileError, nearest
+from resnets.weights.formats.safetensors_file import TYPES, header, put, raw
 from resnets.whole import whole
-
-TYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 
 
 def write(path: Path, text: str, tensors: Mapping[str, Tensor]) -> None:
@@ -73,29 +59,6 @@ def damaged(path: Path) -> ModelFileError:
     return ModelFileError(f"{path} is damaged or cut off: copy it again, or train again.")
 
 
-def header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
-    """The JSON document that a .safetensors file begins with, behind its length, which must be a multiple of 8."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    start = 0
-    for name in _order(tensors):
-        tensor = tensors[name]
-        end = start + tensor.nbytes
-        entries[name] = {
-            "dtype": TYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [start, end],
-        }
-        start = end
-    return json.dumps(entries, separators=(",", ":")).encode()
-
-
-def put(file: BinaryIO, head: bytes, tensors: Mapping[str, Tensor]) -> None:
-    """Write a header and its tensors: contiguous, on the CPU, of the TYPES."""
-    file.write(len(head).to_bytes(8, "little") + head)
-    for name in _order(tensors):
-        file.write(_raw(tensors[name]))
-
-
 def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
     """The library's own writer puts metadata in a random order; here equal models give equal files."""
 
@@ -108,21 +71,13 @@ def _write(file: BinaryIO, text: str, tensors: Mapping[str, Tensor]) -> None:
     put(file, head(text, _digest(text, tensors)), tensors)
 
 
-def _order(tensors: Mapping[str, Tensor]) -> list[str]:
-    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-
-
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {TYPES[tensor.dtype]} {list(tensor.shape)}\n".encode())
-        digest.update(_raw(tensor))
+        digest.update(raw(tensor))
     return digest.hexdigest()
-
-
-def _raw(tensor: Tensor) -> memoryview:
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _refuse_what_is_no_file(path: Path) -> None:

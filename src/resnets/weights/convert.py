@@ -8,8 +8,6 @@ or that world has no such network and the reason is given.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,15 @@ from resnets.architecture.catalog import name_of, same_network
 from resnets.errors import ModelFileError
 from resnets.network import ResNet, with_new_head
 from resnets.progress import say
-from resnets.weights.dialects import Dialect, dialect_of
-from resnets.weights.dialects.base import Part
-from resnets.weights.files import Foreign, Stored, open_file
-from resnets.weights.files.stored import unusable
-from resnets.weights.load import own_file
-from resnets.weights.modelfile import Model
+from resnets.weights.formats.stored import Foreign, Stored, unusable
+from resnets.weights.locate import own_file
+from resnets.weights.model import Model
+from resnets.weights.open import open_file
+from resnets.weights.provenance import Provenance
 from resnets.weights.recognise import Recognised, recognise
+from resnets.weights.worlds import Dialect, dialect_of
+from resnets.weights.worlds.base import Part
+from resnets.whole import staged
 
 
 def read(
@@ -58,8 +58,8 @@ def model_of(found: Recognised, num_classes: int | None = None) -> Model:
         classes = tuple(map(str, range(num_classes)))
     if rounded := sorted({str(stored.dtype).removeprefix("torch.") for stored in _weights(found)} - {"float32"}):
         say(f"{file.path.name} holds {' and '.join(rounded)}; the model is float32.")
-    provenance = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
-    return Model(network, classes, dialect.preprocessing(file, spec), provenance={"converted": provenance})
+    converted = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
+    return Model(network, classes, dialect.preprocessing(file, spec), provenance=Provenance(converted=converted))
 
 
 def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] = ()) -> tuple[Path, ...]:
@@ -78,26 +78,14 @@ def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] =
             f"A {dialect} file cannot say how this model wants its pictures; whoever loads it must prepare them so: "
             f"{model.preprocessing.to_dict()}"
         )
-    try:
-        # A dialect may write several files: all of them are whole on the disk before the first takes its place.
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as staging:
-            written = {
-                part: path.parent / part.relative_to(staging) for part in _staged(target, Path(staging), file, model)
-            }
-            for place in written.values():
-                if any(place.exists() and place.samefile(kept) for kept in keep) or own_file(place):
-                    raise ModelFileError(f"{place} is a source, or a model of resnets itself: choose another place.")
-            for part, place in reversed(written.items()):  # what a reader looks for first comes last
-                place.parent.mkdir(exist_ok=True)
-                os.replace(part, place)
-    except OSError as problem:
-        why = problem.strerror or str(problem)
-        raise ModelFileError(f"{path} cannot be written ({why}): choose another place or make room.") from problem
-    return tuple(written.values())
 
+    def refuse(place: Path) -> None:
+        if any(place.exists() and place.samefile(kept) for kept in keep) or own_file(place):
+            raise ModelFileError(f"{place} is a source, or a model of resnets itself: choose another place.")
 
-def _staged(target: Dialect, staging: Path, file: Foreign, model: Model) -> tuple[Path, ...]:
-    return target.write(staging / file.path.name, file, model.network.plan)
+    with staged(path, refuse) as stage:  # a dialect may write several files
+        stage.parts = target.write(stage.path, file, model.network.plan)
+    return stage.places
 
 
 def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:

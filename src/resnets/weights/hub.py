@@ -2,13 +2,17 @@
 
 A folder keeps `source.json`: which commit its files are of, and what the hub says of each (sha256 for large files,
 git's name for small ones, bytes). A later call goes on with that commit, or finds everything there and asks nobody.
+The login and the cache of Hugging Face's own library serve here too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
+import shutil
 import urllib.parse
 from email.message import Message
 from pathlib import Path
@@ -16,20 +20,20 @@ from typing import Any
 
 from resnets.data.fetch import LARGEST, ask, fetch, locked
 from resnets.errors import FetchError
-from resnets.whole import write_json
+from resnets.weights.worlds.torch.folder import DOCUMENTS, WEIGHTS
+from resnets.whole import whole, write_json
 
 HUB = "https://huggingface.co"
-CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that a repository has
-EXTRA = "preprocessor_config.json"
+CONFIG, EXTRA = DOCUMENTS["config"], DOCUMENTS["preprocessor"]
 RECORD = "source.json"
 
 
 def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -> Path:
     """Download configuration and weights of ``owner/name`` into ``folder``, unless they lie there already.
 
-    ``HF_ENDPOINT`` names another hub (a mirror); ``HF_TOKEN`` is sent to that host and to no other. ``hint`` ends
-    the error about a repository that is not there.
+    ``HF_ENDPOINT`` names another hub (a mirror); ``HF_TOKEN`` is sent to that host and to no other, the token of a
+    login with Hugging Face's own tools to Hugging Face alone. Weights that lie in the cache of those tools are copied
+    from there, if they are what the hub has. ``hint`` ends the error about a repository that is not there.
 
     Raises FetchError: it did not arrive; the message says why, and where copies of the files can be put by hand.
     """
@@ -53,6 +57,8 @@ def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -
         raise FetchError(f"{record} is damaged: remove it, and the hub is asked again.") from error
     for name, about in files:
         sha256, git = about.get("sha256"), about.get("git")
+        if sha256:
+            _take(_blobs(repository) / str(sha256), folder / name)
         fetch(
             _address(repository, commit, name),
             folder / name,
@@ -78,7 +84,9 @@ def _ask_for_all(repository: str, revision: str, folder: Path, hint: str) -> dic
         """None if the repository has no such file."""
         status, headers = ask(_address(repository, commit, name), failed, headers=_token())
         if status in (401, 403):
-            raise failed(f"{status}: there is no such repository, or it is not public and HF_TOKEN does not open it")
+            raise failed(
+                f"{status}: there is no such repository, or it is not public and neither HF_TOKEN nor a login opens it"
+            )
         if status >= 400 and status != 404:
             raise failed(f"the hub answers {status}")
         if status >= 300:
@@ -126,4 +134,31 @@ def _endpoint() -> str:
 
 def _token() -> dict[str, str]:
     token = os.environ.get("HF_TOKEN", "").strip()
+    if not token and _endpoint() == HUB:
+        with contextlib.suppress(OSError, ValueError):  # nobody has logged in, or the file is none of text
+            token = _theirs("token", "HF_TOKEN_PATH").read_text(encoding="utf-8").strip()
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _theirs(name: str, variable: str) -> Path:
+    """A place of Hugging Face's own library (huggingface_hub/constants.py), by its name and its own variable."""
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(os.path.expandvars(os.path.expanduser(os.environ.get(variable) or f"{home}/{name}")))
+
+
+def _blobs(repository: str) -> Path:
+    return _theirs("hub", "HF_HUB_CACHE") / f"models--{repository.replace('/', '--')}" / "blobs"
+
+
+def _take(blob: Path, place: Path) -> None:
+    """Copy a file of Hugging Face's cache, where a file is called by its checksum, which nobody has compared so far.
+
+    What goes wrong here is no matter: the file is downloaded then.
+    """
+    with contextlib.suppress(OSError):
+        if not place.exists():
+            with open(blob, "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == blob.name:
+                    file.seek(0)
+                    with whole(place) as copy:
+                        shutil.copyfileobj(file, copy)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
-from resnets.architecture import names
-from resnets.errors import ModelFileError
-from resnets.weights import modelfile, registry
-from resnets.weights.modelfile import Model
-
-OWN = "model.safetensors"  # in the folder of a run, and in a model folder of Hugging Face or timm
+from resnets.weights import convert, modelfile, registry
+from resnets.weights.locate import located, own_file
+from resnets.weights.model import Model
 
 
 def load(what: str | Path) -> Model:
@@ -20,43 +15,8 @@ def load(what: str | Path) -> Model:
     Raises ModelFileError when there is none, it cannot be trusted, or it is no residual network; FetchError when
     a tag's file does not arrive.
     """
-    from resnets.weights.convert import read  # only strangers need it
-
     path, tag = located(what)
     if own := own_file(path):
         return modelfile.load(own)
-    model = read(path)
-    if tag:
-        registry.describe(model, tag)
-    return model
-
-
-def located(what: str | Path) -> tuple[Path, str | None]:
-    """(the file or folder, the tag that it was fetched for if there was one).
-
-    Raises FetchError, and ModelFileError for an unknown tag and for the bare name of a network.
-    """
-    path, text = Path(what), str(what)
-    if path.exists():
-        return path, None
-    if registry.is_tag(text):
-        return registry.fetch_weights(text), text
-    if text in names():
-        raise ModelFileError(
-            f"{what} is a network without weights: train it (`resnets train DATA --model {what}`) and name "
-            "the model.safetensors or the folder of that run."
-        )
-    return path, None
-
-
-def own_file(path: Path) -> Path | None:
-    """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
-    own = path / OWN if path.is_dir() else path
-    try:
-        with safe_open(own, framework="pt") as file:
-            return own if "resnets" in (file.metadata() or {}) else None
-    except (OSError, SafetensorError):
-        if not own.is_file():
-            return None
-        with open(own, "rb") as file:
-            return own if b'"resnets"' in file.read(64) else None
+    model = convert.read(path)
+    return registry.describe(model, tag) if tag else model

@@ -15,10 +15,10 @@ from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.architecture.catalog import spec_of
 from resnets.errors import ModelFileError, SpecError, nearest
 from resnets.network import ResNet
-from resnets.weights.dialects import DIALECTS, Dialect
-from resnets.weights.dialects.base import Naming, Part
-from resnets.weights.dialects.infer import MissingError, ShapeOf, infer
-from resnets.weights.files.stored import Foreign, Stored
+from resnets.weights.formats.stored import Foreign, Stored
+from resnets.weights.worlds import DIALECTS, Dialect
+from resnets.weights.worlds.base import Naming, Part
+from resnets.weights.worlds.infer import MissingError, ShapeOf, infer
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
 COUNTER = "num_batches_tracked"  # torch's count of training steps: no weight, and not in every file

@@ -1,1 +1,0 @@
-"""The graphs of other worlds in float64, as their own code defines them: the witnesses of a certificate."""

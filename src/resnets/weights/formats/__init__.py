@@ -1,0 +1,1 @@
+"""Containers: bytes on disk -> tensors under their own names, knowing no network."""

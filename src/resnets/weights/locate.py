@@ -1,0 +1,44 @@
+"""Where a model lies: a path, a run's folder or a tag; and whether the file is one of our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from resnets.architecture import names
+from resnets.errors import ModelFileError
+from resnets.weights import registry
+
+OWN = "model.safetensors"  # in the folder of a run, and in a model folder of Hugging Face or timm
+
+
+def located(what: str | Path) -> tuple[Path, str | None]:
+    """(the file or folder, the tag that it was fetched for if there was one).
+
+    Raises FetchError, and ModelFileError for an unknown tag and for the bare name of a network.
+    """
+    path, text = Path(what), str(what)
+    if path.exists():
+        return path, None
+    if registry.is_tag(text):
+        return registry.fetch_weights(text), text
+    if text in names():
+        raise ModelFileError(
+            f"{what} is a network without weights: train it (`resnets train DATA --model {what}`) and name "
+            "the model.safetensors or the folder of that run."
+        )
+    return path, None
+
+
+def own_file(path: Path) -> Path | None:
+    """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
+    own = path / OWN if path.is_dir() else path
+    try:
+        with safe_open(own, framework="pt") as file:
+            return own if "resnets" in (file.metadata() or {}) else None
+    except (OSError, SafetensorError):
+        if not own.is_file():
+            return None
+        with open(own, "rb") as file:
+            return own if b'"resnets"' in file.read(64) else None

@@ -1,0 +1,1 @@
+"""akamaster/pytorch_resnet_cifar10."""

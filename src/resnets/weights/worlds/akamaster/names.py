@@ -1,0 +1,42 @@
+"""The CIFAR-10 checkpoints of akamaster/pytorch_resnet_cifar10: option A with the zero channels on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from resnets.architecture import ResNetSpec
+from resnets.data.preprocess import Preprocessing
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torchvision.names import PARTS, UNIT
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class Akamaster(Dialect):
+    """Read only: nobody else loads these names."""
+
+    name: ClassVar = "akamaster"
+    containers: ClassVar = ("torch",)
+
+    def prepare(self, file: Foreign) -> Foreign:
+        """Without the wrappings of DataParallel and of the training script."""
+        return unwrapped(file)
+
+    def namings(self, file: Foreign) -> Iterable[Naming]:
+        """torchvision's names, but for the head."""
+        return [torch_naming({**PARTS, "head.linear": "linear"}, UNIT)]
+
+    def fields(self, file: Foreign) -> Mapping[str, Any]:
+        """The shortcut has no weights that could show it."""
+        return {"shortcut": "pad", "pad_side": "both"}
+
+    def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
+        """Its trainer normalises 32-pixel images with ImageNet's mean and deviation."""
+        return Preprocessing.evaluation(32)
+
+    def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
+        """CIFAR-10's, in the order of the data set's own labels."""
+        return CIFAR10 if count == len(CIFAR10) else super().classes(file, count)

@@ -1,0 +1,1 @@
+"""Caffe: He's own files of 2015."""

@@ -1,0 +1,1 @@
+"""Keras: the residual networks of keras.applications."""

@@ -1,0 +1,249 @@
+"""The graph of keras.applications' ResNets, and whether the configuration in a file describes it.
+
+A layer of a configuration is known by what it does to what, so that layers without weights may have any name: it
+must have the class, the settings and the inputs of a layer of the graph, which it then stands for to the layers
+that read it. What the output stands for has thereby been compared down to the picture.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resnets.architecture import Plan
+from resnets.weights.formats.stored import unusable
+
+MAX_DEPTH = 16  # of models within models
+MODELS = ("Functional", "Model", "Sequential")
+# They give in evaluation what they were given. (A Flatten can only stand behind the pooling, where it does nothing.)
+# RandomCrop is none of them: it takes the centre then.
+NOTHING = {
+    *("Flatten", "Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise"),
+    *("RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform"),
+    *("RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue"),
+    *("RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation"),
+    *("RandomSharpness", "RandomShear", "RandomTranslation", "RandomWidth", "RandomZoom"),
+}
+# What settings matter to what a layer computes, and what Keras takes where a configuration does not say.
+# Epsilon and momentum are read elsewhere; numbers of channels, and whether there is a bias, are seen in the weights.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ZeroPadding2D": {"padding": 1, "data_format": "channels_last"},
+    "Conv2D": {
+        "kernel_size": None,
+        "strides": 1,
+        "padding": "valid",
+        "data_format": "channels_last",
+        "dilation_rate": 1,
+        "groups": 1,
+        "activation": "linear",
+    },
+    "BatchNormalization": {"axis": -1, "center": True, "scale": True, "renorm": False},
+    "Activation": {"activation": "linear"},
+    "ReLU": {"max_value": None, "negative_slope": 0, "threshold": 0},
+    "MaxPooling2D": {"pool_size": 2, "strides": None, "padding": "valid", "data_format": "channels_last"},
+    "Add": {},
+    "GlobalAveragePooling2D": {"data_format": "channels_last", "keepdims": False},
+    "Dense": {"activation": "linear"},
+    "Softmax": {"axis": -1},
+}
+NAMED = ("Conv2D", "BatchNormalization")  # by their weights
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of keras.applications' graph: what it reads, and its settings where they are not Keras's defaults."""
+
+    kind: str
+    name: str
+    reads: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All settings that matter."""
+        return {**DEFAULTS[self.kind], **self.settings}
+
+
+def pad(name: str, x: str, pixels: int) -> Layer:
+    """Zeros around a map."""
+    return Layer("ZeroPadding2D", name, (x,), {"padding": pixels})
+
+
+def norm(name: str, x: str) -> Layer:
+    """A norm, whose epsilon is compared elsewhere."""
+    return Layer("BatchNormalization", name, (x,))
+
+
+def relu(name: str, x: str) -> Layer:
+    """A ReLU as keras.applications writes it."""
+    return Layer("Activation", name, (x,), {"activation": "relu"})
+
+
+_Wanted = Mapping[tuple[str, tuple[str, ...]], list[Layer]]  # by class and what is read, sorted
+
+
+def layers(p: Plan) -> Iterator[Layer]:
+    """The network of a plan in the order of `model.layers`: by depth, then as they were created."""
+    v2 = p.spec.order == "pre"
+    strides = {row.role: row.stride for row in p.rows if row.kind == "conv"}
+
+    def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> Layer:
+        settings = {"kernel_size": kernel, "strides": strides[role], "padding": padding}
+        return Layer("Conv2D", name, (x,), settings)
+
+    yield Layer("InputLayer", "input_layer")
+    yield pad("conv1_pad", "input_layer", 3)
+    yield conv("conv1_conv", "conv1_pad", "stem.conv", 7)
+    if not v2:
+        yield from (norm("conv1_bn", "conv1_conv"), relu("conv1_relu", "conv1_bn"))
+    yield pad("pool1_pad", "conv1_conv" if v2 else "conv1_relu", 1)
+    yield Layer("MaxPooling2D", "pool1_pool", ("pool1_pad",), {"pool_size": 3, "strides": 2})
+    x, pools = "pool1_pool", 0
+    for s, stage in enumerate(p.stages, start=1):
+        for u, unit in enumerate(stage, start=1):
+            b, role = f"conv{s + 1}_block{u}", f"stage{s}.unit{u}"
+            kinds = [row.kind for row in unit.shortcut]
+            before, shortcut = x, x
+            if v2:
+                before = f"{b}_preact_relu"
+                yield from (norm(f"{b}_preact_bn", x), relu(before, f"{b}_preact_bn"))
+            yield conv(f"{b}_1_conv", before, f"{role}.conv1")
+            yield from (norm(f"{b}_1_bn", f"{b}_1_conv"), relu(f"{b}_1_relu", f"{b}_1_bn"))
+            if v2:
+                yield pad(f"{b}_2_pad", f"{b}_1_relu", 1)
+                yield conv(f"{b}_2_conv", f"{b}_2_pad", f"{role}.conv2", 3)
+            else:
+                yield conv(f"{b}_2_conv", f"{b}_1_relu", f"{role}.conv2", 3, "same")
+            yield from (norm(f"{b}_2_bn", f"{b}_2_conv"), relu(f"{b}_2_relu", f"{b}_2_bn"))
+            if "conv" in kinds:
+                shortcut = f"{b}_0_conv"
+                yield conv(shortcut, before, f"{role}.shortcut.conv")
+            elif "subsample" in kinds:  # the one layer without a name of its own
+                shortcut = f"max_pooling2d_{pools}" if pools else "max_pooling2d"
+                yield Layer("MaxPooling2D", shortcut, (x,), {"pool_size": 1, "strides": 2})
+                pools += 1
+            yield conv(f"{b}_3_conv", f"{b}_2_relu", f"{role}.conv3")
+            x = f"{b}_out"
+            if v2:
+                yield Layer("Add", x, (shortcut, f"{b}_3_conv"))
+                continue
+            if "conv" in kinds:
+                shortcut = f"{b}_0_bn"
+                yield norm(shortcut, f"{b}_0_conv")
+            yield norm(f"{b}_3_bn", f"{b}_3_conv")
+            yield from (Layer("Add", f"{b}_add", (shortcut, f"{b}_3_bn")), relu(x, f"{b}_add"))
+    if v2:
+        yield from (norm("post_bn", x), relu("post_relu", "post_bn"))
+        x = "post_relu"
+    yield Layer("GlobalAveragePooling2D", "avg_pool", (x,))
+    yield Layer("Dense", "predictions", ("avg_pool",))
+
+
+def compare(path: Path, config: Any, p: Plan) -> None:
+    """Raises ModelFileError where the configuration in the file at `path` is not of the network that `p` plans."""
+    wanted: dict[tuple[str, tuple[str, ...]], list[Layer]] = {}
+    for layer in _variants(p):
+        wanted.setdefault((layer.kind, tuple(sorted(layer.reads))), []).append(layer)
+    try:
+        output = _traced(config, "input_layer", wanted)
+        if output not in ("predictions", "probabilities"):
+            raise _Differs(f"its output at {output!r}")
+    except _Differs as problem:
+        raise unusable(
+            path,
+            f"its configuration has {problem}, which keras.applications' ResNets have not; if that does not "
+            "matter, save the weights alone (model.save_weights)",
+        ) from problem
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as problem:
+        raise unusable(
+            path,
+            "its configuration does not say what each layer reads, as that of a functional or sequential model does; "
+            "if it is one of keras.applications' ResNets, save the weights alone (model.save_weights)",
+        ) from problem
+
+
+class _Differs(Exception):
+    """What a configuration has that the graph has not."""
+
+
+def _variants(p: Plan) -> Iterator[Layer]:
+    """The layers that a configuration may hold: a relu may be of either class, and probabilities may be the output."""
+    for layer in layers(p):
+        yield layer
+        if layer.kind == "Activation":
+            yield Layer("ReLU", layer.name, layer.reads)
+    softmax = {"activation": "softmax"}
+    yield Layer("Dense", "probabilities", ("avg_pool",), softmax)
+    yield Layer("Activation", "probabilities", ("predictions",), softmax)
+    yield Layer("Softmax", "probabilities", ("predictions",))
+
+
+def _traced(model: Mapping[str, Any], given: str, wanted: _Wanted, depth: int = 0) -> str:
+    """Which layer of the graph the output of a model stands for, if its input stands for `given`."""
+    if model["class_name"] not in MODELS or depth > MAX_DEPTH:
+        raise _Differs(f"a layer {reprlib.repr(model['class_name'])}")
+    stands: dict[str, str] = {}  # for which layer of the graph a layer here does
+    x, chain = given, model["class_name"] == "Sequential"
+    for layer in model["config"]["layers"]:
+        kind, settings = layer["class_name"], layer["config"]
+        if kind == "InputLayer":
+            x = given
+        else:
+            reads = [x] if chain else [stands[name] for name in _inbound(layer)]
+            x = _known(layer, reads, wanted, depth)
+        stands[settings["name"]] = x
+    if chain:
+        return x
+    outputs = model["config"]["output_layers"]  # one [name, 0, 0], or a list of such
+    (output,) = [outputs] if isinstance(outputs[0], str) else outputs
+    return stands[output[0]]
+
+
+def _known(layer: Mapping[str, Any], reads: list[str], wanted: _Wanted, depth: int) -> str:
+    """Which layer of the graph a layer stands for that reads `reads`. Raises _Differs where there is none."""
+    kind, settings = layer["class_name"], layer["config"]
+    if kind in MODELS:
+        (x,) = reads
+        return _traced(layer, x, wanted, depth + 1)
+    if kind in NOTHING or (kind == "Activation" and settings.get("activation") in (None, "linear")):
+        (x,) = reads
+        return x
+    if kind not in DEFAULTS:
+        raise _Differs(f"a layer {reprlib.repr(kind)}")
+    name, shown = settings["name"], reprlib.repr(settings["name"])
+    values = {key: _value(key, settings.get(key, default)) for key, default in DEFAULTS[kind].items()}
+    for one in wanted.get((kind, tuple(sorted(reads))), ()):
+        if values == one.values and (kind not in NAMED or name == one.name):
+            return one.name
+    alike = [one for those in wanted.values() for one in those if one.kind == kind]
+    nearest = max(alike, key=lambda one: (one.name == name, sorted(one.reads) == sorted(reads)))
+    for key, value in values.items():
+        if value != nearest.values[key]:
+            raise _Differs(f"the {key} {reprlib.repr(settings.get(key, value))} in {shown}")
+    raise _Differs(f"the layer {shown} on top of {' and '.join(map(repr, reads))}")
+
+
+def _inbound(layer: Mapping[str, Any]) -> list[str]:
+    """The names of the layers that a layer reads, in the one place where it is called."""
+    match layer["inbound_nodes"]:
+        case [{"args": [[*tensors]] | [*tensors]}]:  # Keras 3
+            return [tensor["config"]["keras_history"][0] for tensor in tensors]
+        case [[*tensors]]:  # Keras 2: [name, 0, 0, what else it is called with]
+            if any(tensor[3].get("training") for tensor in tensors):
+                raise _Differs(f"the layer {reprlib.repr(layer['config']['name'])} in training at all times")
+            return [tensor[0] for tensor in tensors]
+    raise ValueError("not called once")
+
+
+def _value(key: str, value: Any) -> Any:
+    """A setting as Keras understands it: numbers for both directions as one."""
+    if isinstance(value, list):
+        numbers = [n for part in value for n in (part if isinstance(part, list) else [part])]
+        if all(isinstance(n, int) for n in numbers) and len(set(numbers)) == 1:
+            value = numbers[0]
+    if key == "axis" and value == 3:
+        return -1
+    return "linear" if key == "activation" and value is None else value

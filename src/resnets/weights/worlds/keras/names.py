@@ -1,0 +1,192 @@
+"""keras.applications' ResNet and ResNetV2 (keras/applications/resnet.py), and what was fine-tuned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from resnets.architecture import Plan, ResNetSpec, plan
+from resnets.architecture.catalog import CATALOG, same_network
+from resnets.architecture.catalog import names as catalog_names
+from resnets.data.preprocess import MAX_SIZE, Preprocessing
+from resnets.errors import ModelFileError
+from resnets.weights.formats.stored import Foreign, Stored, unusable
+from resnets.weights.worlds.base import Dialect, Naming, Part
+from resnets.weights.worlds.keras.config import compare, layers
+from resnets.weights.worlds.keras.writer import VARIABLES, numbered, write_keras
+
+V1 = {
+    "stem.conv": "conv1_conv",
+    "stem.norm": "conv1_bn",
+    **{f"conv{n}": f"{n}_conv" for n in (1, 2, 3)},
+    **{f"norm{n}": f"{n}_bn" for n in (1, 2, 3)},
+    "shortcut.conv": "0_conv",
+    "shortcut.norm": "0_bn",
+}
+V2 = {  # a norm belongs to the convolution before it, as in v1
+    "stem.conv": "conv1_conv",
+    **{f"conv{n}": f"{n}_conv" for n in (1, 2, 3)},
+    "norm1": "preact_bn",
+    "norm2": "1_bn",
+    "norm3": "2_bn",
+    "shortcut.conv": "0_conv",
+    "head.norm": "post_bn",
+}
+NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+LAYER = {"weight": "kernel", "bias": "bias"}
+
+GROUPS = {  # of a class of layers in a file
+    "InputLayer": "input_layer",
+    "ZeroPadding2D": "zero_padding2d",
+    "Conv2D": "conv2d",
+    "BatchNormalization": "batch_normalization",
+    "Activation": "activation",
+    "MaxPooling2D": "max_pooling2d",
+    "Add": "add",
+    "GlobalAveragePooling2D": "global_average_pooling2d",
+    "Dense": "dense",
+}
+
+
+class Keras(Dialect):
+    """Weights and models of keras.applications, as Keras 2 and 3 save them."""
+
+    name: ClassVar = "keras"
+    containers: ClassVar = ("keras",)
+    framework: ClassVar = "Keras"
+    transposed: ClassVar = True
+
+    def prepare(self, file: Foreign) -> Foreign:
+        """Without the counters of layers that draw random numbers, and with the names that files of Keras 3.0 lack."""
+        floats = {name: t for name, t in file.tensors.items() if t.dtype.is_floating_point}
+        owners = {name.partition("/")[0] for name in floats}
+        return replace(file, tensors=_with_names(file, floats, owners) if "conv2d" in owners else floats)
+
+    def namings(self, file: Foreign) -> Iterable[Naming]:
+        """That of v1 or of v2, and the head under whatever name it has."""
+        dense = (name for name, t in file.tensors.items() if len(t.shape) == 2 and name.endswith("/kernel"))
+        return [_naming(V2 if _is_v2(file) else V1, next(dense, "predictions/kernel").removesuffix("/kernel"))]
+
+    def fields(self, file: Foreign) -> Mapping[str, Any]:
+        """The rules of keras.applications, and the norms' numbers where a configuration states them."""
+        norms = [s for kind, s in _settings(file) if kind == "BatchNormalization"]
+        epsilon = _same(file, norms, "epsilon", 1e-3) if norms else 1.001e-5
+        momentum = _same(file, norms, "momentum", 0.99) if norms else 0.99
+        fields = {"pool_padding": "zero", "norm_eps": epsilon, "norm_momentum": round(1 - momentum, 9)}
+        if _is_v2(file):
+            return fields | {"order": "pre", "stride_unit": "last", "bias": "unnormed"}
+        return fields | {"order": "post", "stride_conv": "first", "bias": "always"}
+
+    def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
+        """The configuration, where there is one, must describe the plan's network."""
+        if "keras" in file.documents:
+            if not _builds(plan.spec):
+                raise unusable(
+                    file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
+                )
+            compare(file.path, file.documents["keras"], plan)
+
+    def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
+        """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
+        sizes = [_side(settings) for kind, settings in _settings(file) if kind == "InputLayer"]
+        size = next(filter(None, sizes), 224)
+        # keras.applications says only "224 x 224". Its weights for ImageNet were trained and measured elsewhere, on
+        # the centre of pictures whose shorter side was 256; those of its users on what Keras's own loaders
+        # (image_dataset_from_directory, load_img) give, which stretch a picture to the size of the input.
+        published = any(len(t.shape) == 2 and t.shape[1] == 1000 for t in file.tensors.values())
+        resize: dict[str, Any] = (
+            {"resize_to": round(size * 256 / 224)} if published else {"resize_to": size, "resize": "stretch"}
+        )
+        if spec.order == "pre":
+            half = (0.5, 0.5, 0.5)
+            return Preprocessing(image_size=size, mean=half, std=half, **resize)
+        blue, green, red = (value / 255 for value in (103.939, 116.779, 123.68))
+        unit = 1 / 255
+        return Preprocessing(image_size=size, channels="BGR", mean=(blue, green, red), std=(unit, unit, unit), **resize)
+
+    def naming(self, plan: Plan) -> Naming:
+        """As keras.applications names its layers. Raises ModelFileError for a network that it does not build."""
+        if not _builds(plan.spec):
+            raise ModelFileError(
+                "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
+                "networks of the catalog; choose another `target_dialect`."
+            )
+        return _naming(V2 if plan.spec.order == "pre" else V1, "predictions")
+
+    def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
+        """One file, for `load_weights` of the network that keras.applications builds."""
+        if path.suffix != ".h5":
+            raise ModelFileError(
+                f"{path} does not end in .weights.h5 (Keras 3) or .h5 (Keras 2), which Keras insists on."
+            )
+        write_keras(path, list(_layers(plan)), file.tensors)
+        return (path,)
+
+
+def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) -> dict[str, Stored]:
+    """The tensors of a file that knows its layers by class and number only, as Keras before 3.4 saves weights."""
+    for network in catalog_names("keras_*"):
+        known = {group: name for group, kind, name in numbered(_layers(plan(network))) if kind in VARIABLES}
+        if known.keys() == owners:  # how many there are tells the network; all shapes are compared with it later
+            parts = ((name.partition("/"), stored) for name, stored in tensors.items())
+            return {f"{known[layer]}/{variable}": stored for (layer, _, variable), stored in parts}
+    raise unusable(
+        file.path,
+        "it numbers its layers (conv2d, conv2d_1, ...) instead of naming them, and is none of keras.applications' "
+        "networks; save the model as .keras, or its weights with Keras 3.4 or later",
+    )
+
+
+def _builds(spec: ResNetSpec) -> bool:
+    """Whether keras.applications' code makes such networks, of whatever size."""
+    own = CATALOG["keras_resnet50v2" if spec.order == "pre" else "keras_resnet50"]
+    sizes = {key: getattr(spec, key) for key in ("depths", "widths", "stem_width", "norm_eps")}
+    return same_network(replace(own, **sizes), spec)
+
+
+def _is_v2(file: Foreign) -> bool:
+    return "post_bn/gamma" in file.tensors
+
+
+def _naming(parts: Mapping[str, str], head: str) -> Naming:
+    def name(state_name: str) -> str:
+        p = Part.of(state_name)
+        leaf = (NORM if p.kind == "norm" else LAYER).get(p.leaf)
+        layer = head if p.part == "head.linear" else parts.get(p.part)
+        unit = f"conv{p.stage + 1}_block{p.unit}_" if p.stage else ""
+        return f"{unit}{layer}/{leaf}" if layer and leaf else ""
+
+    return name
+
+
+def _layers(p: Plan) -> Iterator[tuple[str, str]]:
+    """(class as Keras names files' groups, name) of the layers in the order of `model.layers`."""
+    return ((GROUPS[layer.kind], layer.name) for layer in layers(p))
+
+
+def _settings(file: Foreign) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(class, settings) of every layer in the file's configuration, those of models within it too."""
+    pending = [file.documents.get("keras")]
+    while pending:
+        layer = pending.pop()
+        if isinstance(layer, dict) and isinstance(settings := layer.get("config"), dict):
+            yield str(layer.get("class_name")), settings
+            layers = settings.get("layers")
+            pending += reversed(layers) if isinstance(layers, list) else ()
+
+
+def _same(file: Foreign, layers: list[Mapping[str, Any]], key: str, default: float) -> float:
+    """What all layers have in common; `default` is Keras's. Raises ModelFileError where they differ or it is odd."""
+    values = [settings.get(key, default) for settings in layers]
+    if values != values[:1] * len(values) or not isinstance(values[0], int | float) or not 0 < values[0] < 1:
+        raise unusable(file.path, f"its configuration gives its norms the {key} {str(values[0])[:40]!r} and others")
+    return values[0]
+
+
+def _side(settings: Mapping[str, Any]) -> int | None:
+    """The side of the square pictures that an input layer wants, if it says so."""
+    shape = settings.get("batch_shape", settings.get("batch_input_shape"))
+    side = shape[1] if isinstance(shape, list) and len(shape) == 4 and shape[1] == shape[2] else None
+    return side if type(side) is int and 0 < side <= MAX_SIZE else None

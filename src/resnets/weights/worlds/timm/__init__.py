@@ -1,0 +1,1 @@
+"""timm, on the hub and as plain state dicts."""

@@ -1,0 +1,1 @@
+"""What the worlds that build on torch.nn share."""

@@ -1,0 +1,1 @@
+"""torchvision, whose names most of the torch world has taken over."""

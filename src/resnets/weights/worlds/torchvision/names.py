@@ -1,0 +1,66 @@
+"""torchvision's names (torchvision/models/resnet.py), which most of the torch world has taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from resnets.architecture import Plan
+from resnets.errors import ModelFileError
+from resnets.progress import say
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.model import Model
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torch.writer import write_torch_family
+
+UNIT = "layer{stage}.{u}."
+PARTS = {
+    "stem.conv": "conv1",
+    "stem.norm": "bn1",
+    **{f"conv{n}": f"conv{n}" for n in (1, 2, 3)},
+    **{f"norm{n}": f"bn{n}" for n in (1, 2, 3)},
+    "shortcut.conv": "downsample.0",
+    "shortcut.norm": "downsample.1",
+    "head.linear": "fc",
+}
+
+
+class Torchvision(Dialect):
+    """State dicts of torchvision.models.resnet and of what training scripts save around them."""
+
+    name: ClassVar = "torchvision"
+    containers: ClassVar = ("torch", "safetensors")
+    framework: ClassVar = "torchvision"
+
+    def prepare(self, file: Foreign) -> Foreign:
+        """Without the wrappings of training scripts."""
+        return unwrapped(file)
+
+    def namings(self, file: Foreign) -> Iterable[Naming]:
+        """One way. timm's names are the same for most networks; its files say whose they are."""
+        return [torch_naming(PARTS, UNIT)]
+
+    def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
+        """A stem that torchvision does not have is somebody's own, whose stride and pool no tensor shows."""
+        if plan.spec.stem == "cifar":
+            say("Its first convolution is 3x3: taken for CIFAR's stem, with stride 1 and no pool behind it.")
+
+    def documents(self, model: Model) -> dict[str, Any]:
+        """None. Raises ModelFileError for a network that its code does not build."""
+        spec = model.network.plan.spec
+        for name, value in (("stem", "imagenet"), ("bias", "never")):
+            if getattr(spec, name) != value:
+                raise ModelFileError(
+                    f"torchvision has no network with {name}={getattr(spec, name)!r}: choose another `target_dialect`."
+                )
+        return {}
+
+    def naming(self, plan: Plan) -> Naming:
+        """The same for every network."""
+        return torch_naming(PARTS, UNIT)
+
+    def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
+        """A plain state dict."""
+        return write_torch_family(path, file)

@@ -1,0 +1,37 @@
+"""torchvision's models/resnet.py (ResNet, ResNeXt and Wide ResNet), executed from a state dict in float64."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.worlds.torch.witness import Modules, stem_pool
+
+
+def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
+    """(N, C, H, W) float64, preprocessed -> "stem", "stageS.unitU" (N, C', H', W') and "logits" (N, classes)."""
+    net = Modules(file)
+    x = stem_pool(relu(net.norm("bn1", net.conv("conv1", x, stride=2))))
+    found = {"stem": x}
+    for s, layer in enumerate(net.children("layer", first=1), start=1):
+        for u, block in enumerate(net.children(f"{layer}."), start=1):
+            stride = 2 if s > 1 and u == 1 else 1
+            shortcut = _downsample(net, f"{block}.downsample", x, stride) if f"{block}.downsample" in net else x
+            x = relu(branch(net, block, x, stride) + shortcut)
+            found[f"stage{s}.unit{u}"] = x
+    return {**found, "logits": net.linear("fc", x.mean((2, 3)))}
+
+
+def branch(net: Modules, block: str, x: Tensor, stride: int) -> Tensor:
+    """BasicBlock and Bottleneck up to the addition. The stride sits in a 3x3: the only one that a Bottleneck has."""
+    if f"{block}.conv3" not in net:
+        x = relu(net.norm(f"{block}.bn1", net.conv(f"{block}.conv1", x, stride)))
+        return net.norm(f"{block}.bn2", net.conv(f"{block}.conv2", x))
+    x = relu(net.norm(f"{block}.bn1", net.conv(f"{block}.conv1", x)))
+    x = relu(net.norm(f"{block}.bn2", net.conv(f"{block}.conv2", x, stride)))
+    return net.norm(f"{block}.bn3", net.conv(f"{block}.conv3", x))
+
+
+def _downsample(net: Modules, name: str, x: Tensor, stride: int) -> Tensor:
+    return net.norm(f"{name}.1", net.conv(f"{name}.0", x, stride))

@@ -1,0 +1,1 @@
+"""The common teaching version of ResNet-18."""
