@@ -132,7 +132,7 @@ def test_unfolded_there_is_a_card_for_every_unit_and_a_shortcut_of_its_kind(name
     units = [unit for stage in made(name).stages for unit in stage]
     assert len(by_class(root, "rd-unit")) == len(units)
     assert len(classes(root, "rd-dashed")) == sum(bool(unit.shortcut) for unit in units)
-    assert len(classes(root, "rd-solid")) == sum(unit.residual and not unit.shortcut for unit in units)
+    assert len(classes(root, "rd-solid")) == sum(unit.addition is not None and not unit.shortcut for unit in units)
 
 
 @pytest.mark.parametrize("name", names("plain*"))

@@ -60,6 +60,7 @@ class Caffe(Dialect):
 
     name: ClassVar = "caffe"
     containers: ClassVar = ("caffe",)
+    orders: ClassVar = ("post", "pre")
 
     def prepare(self, file: Foreign) -> Foreign:
         """Mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that are not there."""
