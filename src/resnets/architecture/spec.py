@@ -16,7 +16,7 @@ from resnets.architecture.rows import PadSide
 from resnets.errors import SpecError, nearest
 
 Block = Literal["basic", "bottleneck"]
-OrderName = Literal["post", "pre"]
+OrderName = Literal["post", "norm_after_add", "relu_before_add", "relu_pre", "pre"]
 StrideConv = Literal["spatial", "first"]
 StrideUnit = Literal["first", "last"]
 Shortcut = Literal["projection", "pad", "avgpool", "none"]
@@ -68,6 +68,21 @@ ORDERS: dict[OrderName, Order] = {
         say="after each convolution (post-activation, v1)",
         short="post-activation (v1)",
     ),
+    "norm_after_add": Order(
+        after=BOTH, joined=BOTH, stem=BOTH,
+        say="after each convolution, the last ones behind the addition (He 2016)",
+        short="norm after the addition",
+    ),
+    "relu_before_add": Order(
+        after=BOTH, last=BOTH, stem=BOTH,
+        say="after each convolution, the last ReLU before the addition (He 2016)",
+        short="ReLU before the addition",
+    ),
+    "relu_pre": Order(
+        before=RELU, after=NORM, last=NORM, stem=NORM, head=RELU,
+        say="around each convolution, the ReLU before it (ReLU-only pre-activation)",
+        short="ReLU-only pre-activation",
+    ),
     "pre": Order(
         before=BOTH, head=BOTH,
         say="before each convolution (pre-activation, v2)",
@@ -89,8 +104,9 @@ class ResNetSpec:
 
     depths, widths      units per stage and their base width, one entry a stage (any number of stages)
     block               basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 with four times the width)
-    order               post: conv-norm-relu, relu after the addition (He 2015, "v1");
-                        pre: norm-relu-conv, the addition stays bare (He 2016, "v2")
+    order               where norm and relu stand (`ORDERS`; He 2016, Table 2): post: conv-norm-relu, relu after the
+                        addition (He 2015, "v1"); norm_after_add: the last norm too; relu_before_add: the last relu
+                        before it; relu_pre: relu-conv-norm; pre: norm-relu-conv, the addition stays bare ("v2")
     stride_conv         which convolution of a bottleneck strides: spatial (the 3x3: torchvision, "v1.5")
                         or first (the 1x1: the paper, Caffe, Keras)
     stride_unit         which unit halves the resolution: first of a stage (the paper) or last of the stage
@@ -243,6 +259,15 @@ class ResNetSpec:
             (
                 self.shortcut == "none" and self.zero_init_last,
                 "zero_init_last makes a unit start as its shortcut; a plain network has none and would output zeros.",
+            ),
+            (
+                self.zero_init_last and not self.starts_as_shortcuts,
+                f"With order={self.order!r} a ReLU follows what zero_init_last sets to zero: no gradient would "
+                "pass, and the branch would never learn.",
+            ),
+            (
+                self.shortcut == "none" and self.order != "post" and ORDERS[self.order].norms_all,
+                f"Without an addition order={self.order!r} computes what order='post' does: say that.",
             ),
             (
                 self.stem == "cifar" and self.pool_padding != "torch",
