@@ -224,6 +224,7 @@ def test_roles_say_what_they_are(order, block):
 
 @pytest.mark.parametrize(("order", "block"), [*product(ORDERS, BLOCKS)])
 def test_zero_init_last_starts_a_unit_as_its_shortcut(order, block):
+    assert spec(order, block).starts_as_shortcuts == (order != "relu_before_add")
     if order == "relu_before_add":  # where a ReLU would keep every gradient from what is zero
         with pytest.raises(SpecError, match="the branch would never learn"):
             spec(order, block, zero_init_last=True)
