@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.architecture import Plan, Row, plan
+from resnets.architecture.rows import way
 from resnets.errors import ResnetsError, nearest
 from resnets.inference import Classifier
 from resnets.network import ResNet
@@ -79,8 +80,9 @@ def check(method: str) -> None:
 
 def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
     """The head's layers before its pooling (with pre-activation a norm and a relu), and those from the pooling on."""
-    before = [row.kind for row in network.plan.head].index("global_pool")
-    layers = list(network.head.children())
+    rows = network.plan.head
+    before = [row.kind for row in rows].index("global_pool")
+    layers = [network.get_submodule(row.role) for row in rows]
     return nn.Sequential(*layers[:before]), nn.Sequential(*layers[before:])
 
 
@@ -114,11 +116,11 @@ def centres(p: Plan, size: int) -> np.ndarray:
     """
     p = plan(p.spec, p.num_classes, p.in_channels, p.output_stride, size)
     start, step = 0.0, 1
-    units = (unit for stage in p.stages for unit in stage)
-    for row in (*p.stem, *(row for unit in units for row in unit.branch)):
+    pool = next(row for row in p.head if row.kind == "global_pool")
+    for row in way({row.role: row for row in p.rows}, pool.reads[0]):
         start += step * (row.dilation * (row.kernel - 1) / 2 - _padding_before(row))
         step *= row.stride
-    return start + step * np.arange(p.head[0].input[1])
+    return start + step * np.arange(pool.input[1])
 
 
 def _padding_before(row: Row) -> int:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from resnets.architecture.rows import INPUT
 from resnets.errors import ResnetsError, nearest
-from resnets.inference.lower import INPUT, OUTPUT, Graph, lower
+from resnets.inference.lower import OUTPUT, Graph, lower
 from resnets.machine import cores, needs, openvino_core
 from resnets.network import ResNet
 

@@ -117,7 +117,7 @@ def make_network(
     if recipe.head_epochs:
         raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or --set head_epochs=0.")
     spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
-    if recipe.zero_init_last and spec.shortcut != "none":
+    if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)
     return create(spec, len(classes), seed=asked["seed"]), name_of(spec) or "custom"
 
