@@ -11,11 +11,11 @@ import sys
 
 import numpy as np
 
-from resnets.evaluation import judge_data
+from resnets.evaluation import evaluate
 from resnets.evaluation.calibration import calibrate, fit_temperature, fit_threshold
 from resnets.evaluation.metrics import ece, log_softmax
-from resnets.inference import load
 from resnets.machine import describe, keep_memory
+from resnets.weights import Calibration
 
 HALVES = 20
 
@@ -33,8 +33,8 @@ def figures(logits, labels, temperature, threshold):
 
 def main(model, data):
     keep_memory()
-    judgement, _ = judge_data(load(model), data)
-    plain = judgement.calibrated({"temperature": 1.0, "unsure": None})
+    judgement = evaluate(model, data).judgement
+    plain = judgement.calibrated(Calibration())
     own = plain.calibrated(calibrate(plain.pixels, plain.logits, plain.labels))
     random, found = np.random.default_rng(0), []
     for _ in range(HALVES):

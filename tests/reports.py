@@ -5,13 +5,12 @@ import numpy as np
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.data.sample import Sample
-from resnets.evaluation import Judgement
+from resnets.evaluation import Evaluation, Judgement
 from resnets.inference import Classifier
 from resnets.network import create
-from resnets.weights import Model
+from resnets.weights import Calibration, Model
 
 SPEC = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
-NEUTRAL = {"temperature": 1.0, "unsure": None}
 
 
 def judgement(classes, images=20, right=0.7, seed=0, keys=None, side=16, strength=4.0):
@@ -31,7 +30,7 @@ def judgement(classes, images=20, right=0.7, seed=0, keys=None, side=16, strengt
         pixels=random.integers(0, 255, (len(labels), side, side, 3), dtype=np.uint8),
         labels=labels,
         logits=logits,
-        calibration=NEUTRAL,
+        calibration=Calibration(),
         temperatures=np.ones(len(labels)),
         thresholds=None,
         unlikeness=None,
@@ -44,5 +43,5 @@ def classifier(classes, **fields):
     )
 
 
-def document(judgement, **more):
-    return {**judgement.figures, "split": "val", "skipped_files": [], "seconds": 1.0, **more}
+def evaluation(judgement, split="val", skipped=()):
+    return Evaluation.of(judgement, split, skipped, 1.0)

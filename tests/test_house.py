@@ -27,7 +27,7 @@ FLOORS = [
     {"network", "inspection"},
     {"architecture", "data"},
     {"progress", "machine", "whole"},
-    {"errors", "text"},
+    {"errors", "text", "surface"},
 ]
 # Rooms that may use even less than their floor allows.
 NARROW = {

@@ -9,14 +9,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from resnets import surface as _surface
+
 if TYPE_CHECKING:
+    from resnets.acceptance.exported import export as export
     from resnets.architecture import ResNetSpec as ResNetSpec
     from resnets.architecture import names as names
     from resnets.architecture import plan as plan
     from resnets.errors import ResnetsError as ResnetsError
     from resnets.evaluation import evaluate as evaluate
+    from resnets.explanation import explain as explain
     from resnets.inference import Classifier as Classifier
     from resnets.inference import load as load
+    from resnets.inference import predict as predict
+    from resnets.inference import save as save
     from resnets.network import create as create
     from resnets.training import train as train
 
@@ -28,9 +34,13 @@ _ROOM_OF = {
     "ResnetsError": "resnets.errors",
     "create": "resnets.network",
     "evaluate": "resnets.evaluation",
+    "explain": "resnets.explanation",
+    "export": "resnets.acceptance",
     "load": "resnets.inference",
     "names": "resnets.architecture",
     "plan": "resnets.architecture",
+    "predict": "resnets.inference",
+    "save": "resnets.inference",
     "train": "resnets.training",
 }
 
@@ -47,6 +57,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+_surface.offer(__getattr__)
 
 
 def __dir__() -> list[str]:

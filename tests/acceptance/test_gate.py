@@ -1,5 +1,6 @@
 """The gate: int8 that is good passes, a spoilt calibration is refused, and nobody is judged on what calibrated it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -101,30 +102,30 @@ def test_too_few_images(classifier, photo_folder):
 
 def test_int8_wants_images_once(classifier, home, capsys):
     with pytest.raises(DataError, match="--data DATA"):
-        gate.engine_for(classifier, "torch", "int8")
-    gate.engine_for(classifier, "torch", "int8", "digits")
+        gate.session_for(classifier, "torch", "int8")
+    gate.session_for(classifier, "torch", "int8", "digits")
     capsys.readouterr()
-    engine = gate.engine_for(classifier, "torch", "int8")
+    engine = gate.session_for(classifier, "torch", "int8")
     assert engine.precision == "int8"
     assert "judged earlier" in capsys.readouterr().err
     (kept,) = home.glob("int8/*.json")
     kept.write_text(json.dumps({"quantisation": {}}))
     with pytest.raises(DataError, match="--data DATA"):
-        gate.engine_for(classifier, "torch", "int8")
+        gate.session_for(classifier, "torch", "int8")
 
 
 def test_another_network_does_not_get_the_calibration(classifier, home):
-    gate.engine_for(classifier, "torch", "int8", "digits")
+    gate.session_for(classifier, "torch", "int8", "digits")
     with torch.no_grad():
         classifier.network.get_parameter("head.linear.bias").add_(1)
     with pytest.raises(DataError, match="--data DATA"):
-        gate.engine_for(classifier, "torch", "int8")
+        gate.session_for(classifier, "torch", "int8")
 
 
 def test_auto_takes_the_fastest(classifier, home, monkeypatch):
     monkeypatch.setattr(choice, "fastest", lambda *_, **__: ("torch", {}))
-    assert gate.engine_for(classifier, "auto", "float32").name == "torch"
-    assert gate.engine_for(classifier, "auto", "bfloat16").precision == "bfloat16"
+    assert gate.session_for(classifier, "auto", "float32").name == "torch"
+    assert gate.session_for(classifier, "auto", "bfloat16").precision == "bfloat16"
 
 
 def test_auto_takes_what_passes(classifier, home, monkeypatch, capsys):
@@ -138,12 +139,12 @@ def test_auto_takes_what_passes(classifier, home, monkeypatch, capsys):
         return engine
 
     monkeypatch.setattr(engines, "make", spoilt)
-    engine = gate.engine_for(classifier, "auto", "int8", "digits")
+    engine = gate.session_for(classifier, "auto", "int8", "digits")
     assert engine.name in ("onnxruntime", "openvino")
     assert "engine torch is left out: int8 is refused" in capsys.readouterr().err
-    assert gate.engine_for(classifier, "auto", "int8").name in ("onnxruntime", "openvino")
+    assert gate.session_for(classifier, "auto", "int8").name in ("onnxruntime", "openvino")
     with pytest.raises(ExportError, match="int8 is refused"):
-        gate.engine_for(classifier, "torch", "int8", "digits")
+        gate.session_for(classifier, "torch", "int8", "digits")
 
 
 def test_what_is_no_number_is_no_answer(digits):
@@ -160,13 +161,13 @@ def test_damaged_images_do_not_judge(classifier, photo_folder):
 
 def test_unknown_words(classifier):
     with pytest.raises(ResnetsError, match="no engine 'tensorrt'"):
-        gate.engine_for(classifier, "tensorrt", "float32")
+        gate.session_for(classifier, "tensorrt", "float32")
     with pytest.raises(ResnetsError, match="no precision 'int4'"):
-        gate.engine_for(classifier, "torch", "int4")
+        gate.session_for(classifier, "torch", "int4")
 
 
 def test_the_digest_changes_with_what_a_prediction_depends_on(classifier, trained):
     again = resnets.load(trained)
     assert classifier.digest == again.digest
-    again.classes = again.classes[::-1]
-    assert classifier.digest != again.digest
+    turned = dataclasses.replace(again.model, classes=again.classes[::-1])
+    assert classifier.digest != turned.digest

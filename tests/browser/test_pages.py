@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from reports import classifier, document, judgement
+from reports import classifier, evaluation, judgement
 from resnets.evaluation.comparison import compare
 from resnets.pages import comparison, report
+from resnets.weights import Provenance
 
 pytestmark = pytest.mark.browser
 
@@ -72,8 +73,8 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, classes in PAGES.items():
         one = judgement(classes, 60 if len(classes) < 20 else 10, side=96)
-        model = classifier(classes, provenance={"network": "resnet18", "recipe": {"learning_rate": 0.1}})
-        report.write(folder / f"{name}.html", model, one, document(one), data="photos", findings=FINDINGS)
+        model = classifier(classes, provenance=Provenance(network="resnet18", recipe={"learning_rate": 0.1}))
+        report.write(folder / f"{name}.html", model, evaluation(one), data="photos", findings=FINDINGS)
     result = compare(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
     comparison.write(folder / "comparison.html", result, "photos")
     return folder

@@ -1,18 +1,20 @@
 """Temperature, sets and looks: fitted on some images, true of others, and never judged on their own."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from resnets.cli.main import main
 from resnets.errors import ModelFileError
-from resnets.evaluation import judge_data
+from resnets.evaluation import evaluate
 from resnets.evaluation.calibration import FEWEST, calibrate, digest, fit_temperature, fit_threshold, judges
 from resnets.evaluation.metrics import ece, log_softmax
-from resnets.inference import Classifier, load
-from resnets.weights import Model, save
+from resnets.inference import Classifier
+from resnets.weights import Calibration, Model, Provenance, save
 from resnets.weights import load as load_model
+from resnets.weights.calibration import Usual
 
 
 def world(images, classes=5, sharpness=1.0, seed=0):
@@ -55,7 +57,7 @@ def pixels_of(count, seed=0):
 def test_every_image_is_judged_by_what_was_fitted_without_it():
     pixels, (logits, labels) = pixels_of(300), world(300, sharpness=3.0)
     calibration = calibrate(pixels, logits, labels)
-    assert sorted(digest(pixels)) == calibration["fitted_on"]
+    assert tuple(sorted(digest(pixels))) == calibration.fitted_on
     new = pixels_of(20, seed=1)
     rows = judges(np.concatenate([pixels, new]), calibration)
     assert np.array_equal(sum(mask.astype(int) for mask, _ in rows), np.ones(320)), "each by exactly one"
@@ -65,24 +67,24 @@ def test_every_image_is_judged_by_what_was_fitted_without_it():
     for (mask, fit), (other, _) in zip(halves, reversed(halves), strict=True):
         assert mask.sum() == 150
         mine = np.flatnonzero(other)
-        assert fit["temperature"] == pytest.approx(fit_temperature(logits[mine], labels[mine]), rel=1e-6)
+        assert fit.temperature == pytest.approx(fit_temperature(logits[mine], labels[mine]), rel=1e-6)
         kept = np.flatnonzero(mask)
-        assert fit["temperature"] != pytest.approx(fit_temperature(logits[kept], labels[kept]), rel=1e-6)
+        assert fit.temperature != pytest.approx(fit_temperature(logits[kept], labels[kept]), rel=1e-6)
 
 
 def test_the_order_and_the_names_of_the_images_do_not_matter():
     pixels, (logits, labels) = pixels_of(200), world(200)
     order = np.random.default_rng(5).permutation(200)
     one, other = calibrate(pixels, logits, labels), calibrate(pixels[order], logits[order], labels[order])
-    assert one["fitted_on"] == other["fitted_on"]
-    assert one["temperature"] == pytest.approx(other["temperature"])
+    assert one.fitted_on == other.fitted_on
+    assert one.temperature == pytest.approx(other.temperature)
 
 
 def test_an_image_that_is_there_twice_is_not_judged_by_what_was_fitted_on_it():
     pixels, (logits, labels) = pixels_of(150), world(150)
     twice = np.concatenate([pixels, pixels])
     calibration = calibrate(twice, np.tile(logits, (2, 1)), np.tile(labels, 2))
-    assert calibration["fitted_on"] == sorted(set(digest(pixels)))
+    assert calibration.fitted_on == tuple(sorted(set(digest(pixels))))
     (_, _), *halves = judges(twice, calibration)
     for mask, _ in halves:
         assert np.array_equal(mask[:150], mask[150:])
@@ -102,9 +104,9 @@ def test_the_rank_of_the_threshold_is_exact():
 
 def test_a_calibration_for_another_image_size_is_refused(trained):
     model = load_model(trained)
-    model.calibration["unlike"] = {"mean": [0.0], "whiten": [[1.0]], "limit": 1.0}
+    wrong = replace(model.calibration, unlike=Usual((0.0,), ((1.0,),), 1.0))
     with pytest.raises(ModelFileError, match="not for its image size"):
-        Classifier(model)
+        Classifier(replace(model, calibration=wrong))
 
 
 @pytest.mark.parametrize(
@@ -118,17 +120,17 @@ def test_a_calibration_for_another_image_size_is_refused(trained):
     ],
 )
 def test_a_provenance_may_hold_anything(trained, tmp_path, provenance):
-    model = load_model(trained)
-    model.provenance = provenance
+    model = replace(load_model(trained), provenance=Provenance.from_dict(provenance))
     save(tmp_path / "m.safetensors", model)
     page = tmp_path / "r.html"
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "digits", "--report", str(page), "--json"]) == 0
+    assert load_model(tmp_path / "m.safetensors").provenance.to_dict() == provenance
     assert page.stat().st_size > 10_000
 
 
 def test_too_few_images_leave_a_model_as_it_is():
     pixels, (logits, labels) = pixels_of(FEWEST - 1), world(FEWEST - 1)
-    assert calibrate(pixels, logits, labels) == {"temperature": 1.0, "unsure": None}
+    assert calibrate(pixels, logits, labels) == Calibration()
 
 
 # A trained model --------------------------------------------------------------------------------------------
@@ -136,11 +138,11 @@ def test_too_few_images_leave_a_model_as_it_is():
 
 @pytest.fixture(scope="module")
 def judgement(trained):
-    return judge_data(load(trained), "digits")[0]
+    return evaluate(trained, "digits").judgement
 
 
 def test_training_calibrates(judgement):
-    assert len(judgement.calibration["fitted_on"]) == len(set(digest(judgement.pixels)))
+    assert len(judgement.calibration.fitted_on) == len(set(digest(judgement.pixels)))
     assert judgement.coverage == 0.9
     assert judgement.figures["ece"] <= 0.05
     assert judgement.figures["coverage"] >= 0.88
@@ -151,21 +153,21 @@ def test_the_figures_are_those_of_the_halves(judgement):
     own = np.zeros(len(judgement.labels), bool)
     for mask, fit in judges(judgement.pixels, judgement.calibration):
         if mask.any():
-            assert (judgement.temperatures[mask] == fit["temperature"]).all()
-            assert (judgement.thresholds[mask] == fit["unsure"]).all()
+            assert (judgement.temperatures[mask] == fit.temperature).all()
+            assert (judgement.thresholds[mask] == fit.unsure).all()
         own |= mask & (fit is not judgement.calibration)
     assert own.all(), "the held-out images of its own data"
     probabilities = judgement.probabilities
     right = judgement.logits.argmax(axis=1) == judgement.labels
     assert judgement.figures["ece"] == pytest.approx(ece(probabilities.max(axis=1), right))
-    unfit = judgement.calibrated({"temperature": 1.0, "unsure": None})
+    unfit = judgement.calibrated(Calibration())
     assert (unfit.sets, unfit.unlike, unfit.figures["coverage"]) == (None, None, None)
 
 
 def test_prediction_says_the_same_as_evaluation_of_new_images(trained, judgement, photo_folder, capsys):
     """The doubts on the command line are those of the model file, for pictures it has never seen."""
     photos = photo_folder([str(n) for n in range(10)], images=2, size=(40, 40))
-    found, _ = judge_data(load(trained), photos)
+    found = evaluate(trained, photos).judgement
     assert main(["predict", str(trained), str(photos), "--json", "--top", "1"]) == 0
     rows = json.loads(capsys.readouterr().out)["predictions"]
     for row, sample in zip(rows, range(len(found.labels)), strict=True):

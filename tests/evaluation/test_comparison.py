@@ -11,9 +11,14 @@ from reports import judgement
 from resnets.cli.main import main
 from resnets.errors import DataError
 from resnets.evaluation import significance
-from resnets.evaluation.comparison import compare
+from resnets.evaluation.comparison import compare_judgements
 
 CLASSES = ("ant", "bee", "cat")
+
+
+def compare(*arguments):
+    """What a program reads of a comparison."""
+    return compare_judgements(*arguments).document()
 
 
 def permuted(one, order):

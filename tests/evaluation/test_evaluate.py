@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.split import split as divide
 from resnets.errors import DataError, ModelFileError
-from resnets.evaluation import answers, evaluate, judging
+from resnets.evaluation import answers
+from resnets.evaluation import evaluation as evaluation_room
 from resnets.inference import Classifier
 from resnets.network import create
-from resnets.weights import Model
+from resnets.weights import Calibration, Model, Provenance
 
 CLASSES = ("cat", "dog", "eel")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
@@ -31,24 +33,29 @@ def make(classes=CLASSES, **fields) -> Classifier:
     return Classifier(Model(network, tuple(classes), Preprocessing.evaluation(8), **fields))
 
 
-def trained_on(data: Path | str, seed: int = 3, fraction: float = 0.25) -> dict:
+def trained_on(data: Path | str, seed: int = 3, fraction: float = 0.25) -> Provenance:
     """The provenance of a model that was trained on class folders."""
     source = open_source(data)
     record = divide(source, seed=seed, fraction=fraction).record()
     del record["held_out_keys"]
-    return {"dataset": {"name": source.name, "fingerprint": source.fingerprint, "split": record}}
+    return Provenance(dataset={"name": source.name, "fingerprint": source.fingerprint, "split": record})
+
+
+def evaluate(*arguments, **options) -> dict:
+    """What a program reads of an evaluation."""
+    return evaluation_room.evaluate(*arguments, **options).document()
 
 
 @pytest.fixture
 def judged(monkeypatch) -> list[str]:
     """The keys of the images that the following evaluations ask for."""
-    keys, cached = [], judging.cached
+    keys, cached = [], evaluation_room.cached
 
     def spy(source, samples, *arguments, **options):
         keys.extend(sample.key for sample in samples)
         return cached(source, samples, *arguments, **options)
 
-    monkeypatch.setattr(judging, "cached", spy)
+    monkeypatch.setattr(evaluation_room, "cached", spy)
     return keys
 
 
@@ -73,7 +80,7 @@ def test_every_image_counts_exactly_once(photo_folder, monkeypatch, batch):
 
 
 def test_evaluation_sees_what_prediction_sees(photo_folder):
-    classifier = make(calibration={"temperature": 1.7, "unsure": None})
+    classifier = make(calibration=Calibration(1.7))
     photos = photo_folder(CLASSES, images=7, splits=["train", "val"], size=(33, 21))
     seen, logits = [], classifier.logits
 
@@ -157,7 +164,7 @@ def test_other_images_are_all_judged_and_it_is_said(photo_folder, judged, capsys
 
 @pytest.mark.parametrize("provenance", [{}, {"dataset": {}}, {"dataset": {"fingerprint": None, "split": {}}}])
 def test_a_model_of_unknown_origin_judges_all(photo_folder, capsys, provenance):
-    assert evaluate(make(provenance=provenance), photo_folder(CLASSES))["split"] == "all"
+    assert evaluate(make(provenance=Provenance.from_dict(provenance)), photo_folder(CLASSES))["split"] == "all"
     assert "has no splits" in capsys.readouterr().err
 
 
@@ -180,7 +187,7 @@ def test_classes_are_matched_by_name(photo_folder):
         for name in ("head.linear.weight", "head.linear.bias"):
             parameter = classifier.network.get_parameter(name)
             parameter.copy_(parameter[order].clone())
-    classifier.classes = tuple(CLASSES[place] for place in order)
+    classifier = Classifier(replace(classifier.model, classes=tuple(CLASSES[place] for place in order)))
     result = evaluate(classifier, photos)
     for key in ("top1", "top5", "macro_f1"):
         assert result[key] == wanted[key]
@@ -217,4 +224,4 @@ def test_nothing_usable_is_an_error(photo_folder):
 
 
 def test_it_is_public():
-    assert resnets.evaluate is evaluate
+    assert resnets.evaluate is evaluation_room.evaluate

@@ -154,7 +154,7 @@ def test_explaining_leaves_the_network_as_it_was(method):
     network = classifier.network
     frozen = network.get_parameter("head.linear.bias").requires_grad_(False)
     wanted = [p.requires_grad for p in network.parameters()]
-    before, engine, threads = classifier.digest, classifier.engine, torch.get_num_threads()
+    before, engine, threads = classifier.digest, classifier.session, torch.get_num_threads()
     torch.manual_seed(3)
     state = torch.get_rng_state()
     with torch.inference_mode():
@@ -166,7 +166,7 @@ def test_explaining_leaves_the_network_as_it_was(method):
     assert not any(module.training for module in network.modules())
     assert not any(module._forward_hooks for module in network.modules())
     assert (classifier.digest, torch.get_num_threads()) == (before, threads)
-    assert classifier.engine is engine
+    assert classifier.session is engine
 
 
 def test_where_nothing_speaks_for_a_class_the_map_is_zero():

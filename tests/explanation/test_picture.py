@@ -103,8 +103,8 @@ def test_a_second_time_the_network_looks_at_the_picture_alone(photo_folder, monk
     photo = photos / "cat" / "0.jpg"
     first = explain(made(), photo, data=str(photos)).alike
     looked: list[int] = []
-    embed = neighbours.embed
-    monkeypatch.setattr(neighbours, "embed", lambda c, pixels: looked.append(len(pixels)) or embed(c, pixels))
+    look = neighbours.directions
+    monkeypatch.setattr(neighbours, "directions", lambda c, pixels: looked.append(len(pixels)) or look(c, pixels))
     second = explain(made(), photo, data=str(photos)).alike
     assert looked == [1]
     assert [(n.key, n.similarity) for n in second] == [(n.key, n.similarity) for n in first]

@@ -24,17 +24,17 @@ from PIL import Image
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ResnetsError
-from resnets.inference import Classifier, bulk, tables
-from resnets.inference.bulk import Row, files_of, predict_files
+from resnets.inference import Classifier, Outcome, pictures, tables
+from resnets.inference.bulk import files_of, predict_files
 from resnets.network import create
 from resnets.weights import Model, save
 
 CLASSES = ("ant", "bee", "cat")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
 IDENTITY = {"model": "abc", "top": 2}
-GOOD = Row("a/b.jpg", (("ant", 0.75), ("cat", 0.25)), "", ("ant", "cat"), False)
-SHORT = Row('c,"d".jpg', (("bee", 1.0),))
-BAD = Row("e.jpg", (), "not an image")
+GOOD = Outcome("a/b.jpg", (("ant", 0.75), ("cat", 0.25)), "", ("ant", "cat"), False)
+SHORT = Outcome('c,"d".jpg', (("bee", 1.0),))
+BAD = Outcome("e.jpg", (), "not an image")
 
 
 def model(seed: int = 0) -> Model:
@@ -75,7 +75,7 @@ def test_rows_come_in_the_order_of_the_files(classifier, tmp_path, fast):
     assert [row.path for row in rows] == paths
     for row in rows:
         if row.why:
-            assert row == Row(row.path, (), "not an image (starts with 'broken')")
+            assert row == Outcome(row.path, (), "not an image (starts with 'broken')")
         else:
             (wanted,) = classifier.predict([row.path], top=2)
             assert [name for name, _ in row.top] == [name for name, _ in wanted.top] or fast
@@ -104,7 +104,7 @@ def test_as_many_pictures_are_open_at_once_as_there_are_threads(classifier, tmp_
             now -= 1
         return preprocessing.pixels(Image.new("RGB", (9, 9)))
 
-    monkeypatch.setattr(bulk.Preprocessing, "read", read)
+    monkeypatch.setattr(pictures.Preprocessing, "read", read)
     assert len(list(predict_files(classifier, [str(path)] * 100, threads=3))) == 100
     assert most == 3
 
@@ -128,14 +128,14 @@ def test_files_are_taken_as_they_are_needed(classifier, tmp_path):
 def test_what_names_mean(tmp_path, monkeypatch):
     monkeypatch.chdir(fill(tmp_path / "photos", 3))
     (tmp_path / "photos" / "empty").mkdir()
-    failed: list[Row] = []
+    failed: list[Outcome] = []
     assert list(files_of(["0001.jpg", ".", "*2.jpg", "no.jpg", "*.png", "empty"], failed)) == [
         *("0001.jpg", "./0000.jpg", "./0001.jpg", "./0002.jpg", "0002.jpg")
     ]
     assert failed == [
-        Row("no.jpg", (), "there is no such file"),
-        Row("*.png", (), "nothing matches"),
-        Row("empty", (), "the folder has no files in it"),
+        Outcome("no.jpg", (), "there is no such file"),
+        Outcome("*.png", (), "nothing matches"),
+        Outcome("empty", (), "the folder has no files in it"),
     ]
 
 
@@ -193,7 +193,7 @@ def test_names_that_are_not_utf8_survive(tmp_path, kind, shown):
         pytest.importorskip("pyarrow")
     odd = os.fsdecode(b"\xff.jpg")
     with journal(tmp_path / f"t{kind}") as table:
-        table.add(Row(odd, ((odd, 1.0),)))
+        table.add(Outcome(odd, ((odd, 1.0),)))
     with journal(tmp_path / f"t{kind}") as table:
         assert odd in table
         table.finish()
@@ -284,7 +284,7 @@ def test_a_journal_that_vanished_before_it_was_held_is_made_anew(tmp_path, monke
 def test_many_failures_are_counted_and_ten_are_kept(tmp_path):
     with journal(tmp_path / "t.csv") as table:
         for number in range(25):
-            table.add(Row(f"{number}.jpg", (), "empty file"))
+            table.add(Outcome(f"{number}.jpg", (), "empty file"))
     assert (table.failures, len(table.failed)) == (25, 10)
 
 

@@ -24,7 +24,7 @@ from resnets.inference.quantize import Rounded, calibrate
 from resnets.inference.readback import runtimes
 from resnets.machine import openvino_core
 from resnets.network import ResNet, create
-from resnets.weights import Model
+from resnets.weights import Calibration, Model, Provenance
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -173,17 +173,20 @@ def test_more_than_an_onnx_file_can_hold_is_refused():
         model(Graph((step,), p))
 
 
-def classifier(depth=1, size=32, **fields) -> Classifier:
+def model_of(depth=1, size=32, **fields) -> Model:
     network = lively(small(CATALOG["resnet18"], depth))
-    return Classifier(Model(network, CLASSES, Preprocessing.evaluation(size, resize_to=size + 4, **fields)))
+    return Model(network, CLASSES, Preprocessing.evaluation(size, resize_to=size + 4, **fields))
+
+
+def classifier(depth=1, size=32, **fields) -> Classifier:
+    return Classifier(model_of(depth, size, **fields))
 
 
 @pytest.fixture(scope="module")
 def trained() -> Classifier:
-    found = classifier(channels="BGR")
-    found.calibration = {"temperature": 1.7, "unsure": None}
-    found.provenance = {"data": "synthetic"}
-    return found
+    made = model_of(channels="BGR")
+    more = {"calibration": Calibration(1.7), "provenance": Provenance(other={"data": "synthetic"})}
+    return Classifier(dataclasses.replace(made, **more))
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 
 import resnets
-from resnets.inference import fused
-from resnets.inference.fused import Fused, TorchEngine
+from resnets.architecture.rows import INPUT
+from resnets.inference import fused, torch_engines
+from resnets.inference.fused import Fused
 from resnets.inference.int8 import Quantised
-from resnets.inference.lower import INPUT, OUTPUT, lower
+from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.quantize import calibrate, stored
 from resnets.inference.runner import Runner, max_pool
+from resnets.inference.torch_engines import TorchEngine
 
 LARGEST = 30e6  # parameters; larger networks have the same kinds of layers, only more of them
 KINDS = (
@@ -77,7 +79,7 @@ def test_other_plans(options):
 
 def test_without_the_operators_torchs_own_give_the_same(monkeypatch, capsys):
     network, x = made("resnet18")
-    monkeypatch.setattr(fused, "fused_operators", lambda *_: False)
+    monkeypatch.setattr(torch_engines, "fused_operators", lambda *_: False)
     engine = TorchEngine(lower(network, 65))
     assert type(engine._run) is Runner
     assert off(engine(x), network, x) < 1e-4

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import classifier, document, judgement
+from reports import classifier, evaluation, judgement
 from resnets.cli.main import main
 from resnets.pages import charts, page, provenance, report
+from resnets.weights import Calibration, Provenance
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -21,7 +22,7 @@ def written(tmp_path, one, *, model=None, **options):
     """The text of the report of a judgement."""
     path = tmp_path / "report.html"
     model = model or classifier(one.classes)
-    report.write(path, model, one, document(one, **options.pop("more", {})), data="photos", **options)
+    report.write(path, model, evaluation(one, **options.pop("more", {})), data="photos", **options)
     return path.read_text(encoding="utf-8")
 
 
@@ -121,7 +122,7 @@ def test_classes_the_least_recognised_first_with_their_intervals():
 def test_doubts_are_shown_where_the_model_has_them(tmp_path):
     one = judgement(CLASSES, 30)
     assert 'id="unsure"' not in written(tmp_path, one)
-    calibration = {"temperature": 2.0, "unsure": 0.3, "coverage": 0.9}
+    calibration = Calibration(2.0, 0.3, coverage=0.9)
     doubting = replace(
         one, calibration=calibration, thresholds=np.full(90, 0.3), unlikeness=np.where(np.arange(90) < 9, 2.0, 0.5)
     )
@@ -148,7 +149,7 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path):
     names = ('<script>alert("x")</script>', "a\nb", "\u202egnp.exe", "עברית", "x" * 250, "\udcff<img src=x onerror=y>")
     one = judgement(names, 20, keys=[f"val/<b>{row}\n</b>.jpg" for row in range(120)])
     provenance = {"network": "</title><script>", "dataset": {"name": "<i>", "split": {}}, "recipe": {"<u>": "<s>"}}
-    text = written(tmp_path, one, model=classifier(names, provenance=provenance))
+    text = written(tmp_path, one, model=classifier(names, provenance=Provenance.from_dict(provenance)))
     for tag in ("<script", "<b>", "<i>", "<u>", "<s>", "<img src=x", "\u202e"):
         assert tag not in text
     assert "&lt;script&gt;alert(" in text

@@ -14,7 +14,7 @@ import torch
 from environments import python_of
 
 from resnets.weights import convert
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 WORKERS = Path(__file__).parent / "workers"
 THREADS = "2"

@@ -126,7 +126,7 @@ def test_a_leak_between_the_splits_is_told_in_one_line(go, photo_folder, capsys)
 
 def test_top1_is_what_evaluate_says_of_the_model_file(done):
     photos, folder, result = done
-    judged = resnets.evaluate(resnets.load(folder), photos)
+    judged = resnets.evaluate(resnets.load(folder), photos).document()
     assert judged["top1"] == result["top1"]
     assert (judged["images"], judged["split"]) == (9, "val")
     # and so says whoever asks the model about each file that the seeded split holds out
@@ -180,7 +180,7 @@ def test_the_model_file_knows_where_it_comes_from(done):
     assert model.classes == CLASSES
     assert model.preprocessing == Preprocessing.evaluation(16)
     assert model.network.plan.spec == TINY
-    told = model.provenance
+    told = model.provenance.to_dict()
     assert told["dataset"]["fingerprint"] == open_source(photos).fingerprint
     assert told["dataset"]["split"]["seed"] == 7
     assert "held_out_keys" not in told["dataset"]["split"]
@@ -226,7 +226,7 @@ def test_splits_that_the_data_brings_are_taken(go, photo_folder, splits):
     assert result["images"] == 18
     record = json.loads((Path(result["run"]) / "run.json").read_text())["dataset"]["split"]
     assert (record["origin"], record["held_out_name"]) == ("folders", splits[1])
-    assert resnets.evaluate(resnets.load(result["model"]), photos)["top1"] == result["top1"]
+    assert resnets.evaluate(resnets.load(result["model"]), photos).top1 == result["top1"]
 
 
 def test_the_curves_take_any_name(go, photo_folder):
@@ -248,7 +248,7 @@ def test_a_mean_image_travels_with_the_model(go, photo_folder):
     (prediction,) = classifier.predict(train_files[0], top=2)
     assert isinstance(prediction, Prediction)
     assert {name for name, _ in prediction.top} == {"cat", "dog"}
-    assert resnets.evaluate(classifier, photos)["top1"] == result["top1"]
+    assert resnets.evaluate(classifier, photos).top1 == result["top1"]
 
 
 # Which size, and how it grows ----------------------------------------------------------------------------
@@ -513,7 +513,7 @@ def test_other_classes_get_a_new_head_and_the_same_body(go, photo_folder, parent
     model = load_model(result["model"])
     assert model.classes == CLASSES
     assert model.preprocessing == parent.preprocessing
-    assert model.provenance["weights"] == "parent.safetensors"
+    assert model.provenance.weights == "parent.safetensors"
     assert not equal(body(model.network.state_dict()), body(parent.network.state_dict()))
 
 

@@ -15,7 +15,7 @@ from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.network import ResNet, create
 from resnets.weights.convert import write
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.worlds.caffe.schema import NET, encoded
 
 HEAD = 'name: "net" input: "data" input_dim: [1, 3, 8, 8]\n'

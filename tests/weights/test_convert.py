@@ -85,7 +85,7 @@ def test_there_and_back_is_bit_equal_and_detected(tmp_path, name):
     written = write(model, tmp_path / file, dialect)
     assert all(path.exists() for path in written)
     again = load(tmp_path / file)
-    assert again.provenance["converted"]["dialect"] == dialect
+    assert again.provenance.converted["dialect"] == dialect
     assert again.network.plan.spec == spec
     assert same(model, again)
     x = torch.rand(2, 3, 49, 49)
@@ -225,14 +225,14 @@ def test_a_network_that_a_dialect_does_not_have_is_refused_before_anything_is_wr
 
 def test_preprocessing_and_classes_travel_in_a_hugging_face_folder(tmp_path, capsys):
     model = model_of(tiny("resnet18"), classes=3)
-    model.classes = ("crane", "crab", "kite")
-    model.preprocessing = Preprocessing.evaluation(96, interpolation="bicubic", mean=(0.1, 0.2, 0.3))
+    wanted = Preprocessing.evaluation(96, interpolation="bicubic", mean=(0.1, 0.2, 0.3))
+    model = dataclasses.replace(model, classes=("crane", "crab", "kite"), preprocessing=wanted)
     write(model, tmp_path / "folder", "huggingface")
     again = load(tmp_path / "folder")
     assert again.classes == model.classes
     assert again.preprocessing == model.preprocessing
     assert capsys.readouterr().err == ""
-    model.preprocessing = dataclasses.replace(model.preprocessing, channels="BGR")
+    model = dataclasses.replace(model, preprocessing=dataclasses.replace(model.preprocessing, channels="BGR"))
     write(model, tmp_path / "folder", "huggingface")
     assert "cannot say how this model wants its pictures" in capsys.readouterr().err
 
@@ -273,9 +273,9 @@ def test_our_own_file_is_told_from_others_by_its_content(tmp_path):
     model = model_of(tiny("resnet18"))
     save(tmp_path / "model.safetensors", model)
     assert load(tmp_path / "model.safetensors").classes == model.classes
-    assert "converted" not in load(tmp_path / "model.safetensors").provenance
+    assert load(tmp_path / "model.safetensors").provenance.converted is None
     write(model, tmp_path / "foreign.safetensors", "torchvision")
-    assert load(tmp_path / "foreign.safetensors").provenance["converted"]["dialect"] == "torchvision"
+    assert load(tmp_path / "foreign.safetensors").provenance.converted["dialect"] == "torchvision"
 
 
 def test_a_converted_model_is_a_model_file_like_any_other(tmp_path):
@@ -284,8 +284,8 @@ def test_a_converted_model_is_a_model_file_like_any_other(tmp_path):
     save(tmp_path / "model.safetensors", model)
     again = load(tmp_path / "model.safetensors")
     assert same(model, again)
-    assert again.provenance["converted"]["files"][0]["name"] == "net.pth"
-    assert len(again.provenance["converted"]["files"][0]["sha256"]) == 64
+    assert again.provenance.converted["files"][0]["name"] == "net.pth"
+    assert len(again.provenance.converted["files"][0]["sha256"]) == 64
 
 
 @pytest.mark.parametrize("path", ["nothing.pth", "empty.pth", "text.pth", "folder"])
@@ -392,11 +392,11 @@ def test_another_projects_configuration_beside_a_lone_file_is_nothing(tmp_path, 
     write(model_of(tiny("resnet50")), tmp_path / "net.safetensors", "torchvision")
     (tmp_path / "config.json").write_text(text)
     model = load(tmp_path / "net.safetensors")
-    assert model.provenance["converted"]["dialect"] == "torchvision"
+    assert model.provenance.converted["dialect"] == "torchvision"
     assert model.network.plan.spec == tiny("resnet50")
 
 
 def test_a_dialect_that_the_user_names_wins_over_a_configuration(tmp_path):
     write(model_of(CATALOG["resnet18"]), tmp_path / "folder", "timm")
-    assert read(tmp_path / "folder").provenance["converted"]["dialect"] == "timm"
-    assert read(tmp_path / "folder", dialect="torchvision").provenance["converted"]["dialect"] == "torchvision"
+    assert read(tmp_path / "folder").provenance.converted["dialect"] == "timm"
+    assert read(tmp_path / "folder", dialect="torchvision").provenance.converted["dialect"] == "torchvision"

@@ -223,7 +223,7 @@ def test_timms_crop_modes(timms):
 
 def test_stretched_pictures_travel_in_timms_folder(tmp_path, capsys):
     model = model_of(CATALOG["resnet18"])
-    model.preprocessing = Preprocessing(image_size=64, resize_to=80, resize="stretch")
+    model = dataclasses.replace(model, preprocessing=Preprocessing(image_size=64, resize_to=80, resize="stretch"))
     write(model, tmp_path / "folder", "timm")
     assert load(tmp_path / "folder").preprocessing == model.preprocessing
     assert "cannot say" not in capsys.readouterr().err

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -19,8 +21,8 @@ from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import create
-from resnets.weights import Model, container, modelfile, save
-from resnets.weights.calibration import neutral
+from resnets.weights import Calibration, Model, Provenance, container, modelfile, save
+from resnets.weights.calibration import Fit, Usual
 from resnets.weights.modelfile import load
 
 TINY = ResNetSpec(depths=(1, 1), widths=(4, 8), stem="cifar", stem_width=4)
@@ -64,8 +66,13 @@ def refusal(path: Path) -> str:
 def test_everything_comes_back(tmp_path):
     mean_image = np.linspace(0, 1, 192, dtype=np.float32).reshape(3, 8, 8)
     preprocessing = Preprocessing.evaluation(8, channels="BGR", interpolation="bicubic", mean_image=mean_image)
-    model = make(calibration={"temperature": 1.5, "unsure": 0.4}, provenance={"seed": 3, "nested": {"a": [1.5]}})
-    model.preprocessing = preprocessing
+    model = dataclasses.replace(
+        make(
+            calibration=Calibration(temperature=1.5, unsure=0.4),
+            provenance=Provenance(seed=3, other={"nested": {"a": [1.5]}}),
+        ),
+        preprocessing=preprocessing,
+    )
     save(tmp_path / "m.safetensors", model)
     loaded = load(tmp_path / "m.safetensors")
 
@@ -87,6 +94,80 @@ def test_what_a_plan_depends_on_comes_back(tmp_path):
     save(tmp_path / "m.safetensors", Model(network, ("a", "b"), Preprocessing.evaluation(8)))
     p = load(tmp_path / "m.safetensors").network.plan
     assert (p.num_classes, p.in_channels, p.output_stride) == (2, 5, 8)
+
+
+def still(**fields) -> Model:
+    """A network whose logits are the same on every machine: its head's bias."""
+    network = create(TINY, num_classes=3, seed=1)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.zero_()
+        network.get_parameter("head.linear.bias").copy_(torch.tensor([0.5, -1.0, 2.0]))
+    return Model(network, ("cat", "dög", "eel"), Preprocessing.evaluation(8), **fields)
+
+
+USUAL = Usual((0.5, 1.0), ((1.0, 0.0), (0.25, 2.0)), 3.5)
+
+
+def fit(temperature: float, unlike: Usual | None = USUAL) -> dict:
+    return {"temperature": temperature, "unsure": 0.25, "unlike": unlike}
+
+
+def calibration(*unlike: None) -> Calibration:
+    halves = Fit(**fit(1.25, *unlike)), Fit(**fit(1.75, *unlike))
+    return Calibration(**fit(1.5, *unlike), coverage=0.9, fitted_on=("00ff", "11aa"), halves=halves)
+
+
+TRAINED = Provenance(
+    network="resnet20",
+    dataset={"name": "p", "fingerprint": "ab", "split": {"origin": "seeded", "seed": 0, "fraction": 0.2}},
+    recipe={"epochs": 3},
+    epochs=3,
+    seed=0,
+    versions={"torch": "2"},
+    metrics={"top1": 0.5},
+)
+CONVERTED = Provenance(
+    converted={"dialect": "timm", "network": "resnet20", "files": []}, pretrained={"tag": "t", "licence": None}
+)
+ODD = {"dataset": "abc", "seed": None, "when": [1, 2], "network": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "sha256"),
+    [
+        ({}, "499fb110928148972c95495d21c74b62100fdb3ee223cf22140ce667972658ac"),
+        (
+            {"calibration": calibration(), "provenance": TRAINED},
+            "4811b96077bce0afe7a59ae88e3e49cefa9e6df672b65b0c120e75182e34bec6",
+        ),
+        (
+            {"calibration": calibration(None), "provenance": CONVERTED},
+            "2baeaccc652c0937d589870adb3f115faf74b396981aca88ab261dc8f0fb1b04",
+        ),
+        (
+            {"provenance": Provenance.from_dict(ODD)},
+            "ed9dd0ff54421226b726a45c6eef630b2eefd3811a380734e52678040dc5433e",
+        ),
+    ],
+    ids=["neither", "trained", "converted", "anything"],
+)
+def test_a_file_has_the_bytes_that_it_had_when_both_were_dictionaries(tmp_path, fields, sha256):
+    path = tmp_path / "m.safetensors"
+    save(path, still(**fields))
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    loaded = load(path)
+    for name, value in fields.items():
+        assert getattr(loaded, name) == value
+    save(path, loaded)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+
+
+def test_a_model_is_not_changed_but_replaced():
+    model = make()
+    for name in ("network", "classes", "preprocessing", "calibration", "provenance"):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(model, name, None)
 
 
 def test_a_loaded_network_can_be_trained_and_its_file_replaced(path):
@@ -132,8 +213,8 @@ def test_saving_and_loading_disturb_nothing(tmp_path):
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.network.state_dict().items())
 
 
-def test_the_probe_input_is_the_documented_formula():
-    x = modelfile.probe_input(3, 4)
+def test_the_input_of_the_self_test_is_the_documented_formula():
+    x = modelfile.self_test_input(3, 4)
     assert x.shape == (2, 3, 4, 4)
     assert x.dtype == torch.float32
     i = 2 * 3 * 4 * 4 - 1
@@ -344,12 +425,12 @@ def shifted(path: Path, share: float) -> None:
 
 
 def test_rounding_of_another_machine_is_accepted(path):
-    shifted(path, 0.5 * modelfile.PROBE_TOLERANCE)
+    shifted(path, 0.5 * modelfile.SELF_TEST_TOLERANCE)
     load(path)
 
 
 def test_another_computation_is_refused(path):
-    shifted(path, 1.5 * modelfile.PROBE_TOLERANCE)
+    shifted(path, 1.5 * modelfile.SELF_TEST_TOLERANCE)
     assert "logits for the recorded probe are off by" in refusal(path)
 
 
@@ -373,7 +454,7 @@ def test_the_probe_notices_a_changed_choice(path, field):
 @pytest.mark.parametrize("name", ["resnet18", "resnet20", "resnetv2_50"])
 def test_another_layout_and_thread_count_stay_within_a_tenth_of_the_tolerance(name):
     network = create(name, num_classes=10, seed=0).eval()
-    x = modelfile.probe_input(3, 32)
+    x = modelfile.self_test_input(3, 32)
     threads = torch.get_num_threads()
     with torch.no_grad():
         recorded = network(x)
@@ -384,7 +465,7 @@ def test_another_layout_and_thread_count_stay_within_a_tenth_of_the_tolerance(na
         others.append(network.double()(x.double()).float())
     spread = max(recorded.max().item(), 0) - min(recorded.min().item(), 0)
     for other in others:
-        assert (other - recorded).abs().max().item() < 0.1 * modelfile.PROBE_TOLERANCE * spread
+        assert (other - recorded).abs().max().item() < 0.1 * modelfile.SELF_TEST_TOLERANCE * spread
 
 
 # What is not written ------------------------------------------------------------------------------------
@@ -416,35 +497,51 @@ def test_a_network_that_overflows_is_not_written(path):
             lambda model: model.network.head.add_module("linear", torch.nn.Linear(8, 4)),
             r"has for head\.linear\.bias",
         ),
-        (lambda model: setattr(model, "classes", ("a", "b")), "2 class names for 3 outputs"),
-        (lambda model: setattr(model, "classes", ("a", "b", "b")), "2 class names for 3 outputs"),
-        (lambda model: model.provenance.update(when={1, 2}), "not JSON serializable"),
-        (lambda model: model.provenance.update(loss=float("nan")), "not JSON compliant"),
-        (lambda model: model.calibration.update(temperature=-1), "temperature is a number above 0"),
-        (lambda model: model.calibration.update(temperature=float("inf")), "temperature is a number above 0"),
-        (lambda model: model.calibration.update(unsure=2), "unsure lies between 0 and 1"),
-        (lambda model: model.calibration.update(unsure="0.5"), "unsure lies between 0 and 1"),
-        (lambda model: model.calibration.pop("unsure"), "'unsure' is missing"),
-        (lambda model: model.calibration.update(coverage=1), "coverage lies between 0 and 1"),
-        (lambda model: model.calibration.update(fitted_on=["a"]), "fitted_on and halves do not belong together"),
-        (lambda model: model.calibration.update(fitted_on=[1]), "not a list of digests"),
-        (lambda model: model.calibration.update(fitted_on=["b", "a"], halves=[neutral()] * 2), "not sorted"),
-        (lambda model: model.calibration.update(unsure=0.5, fitted_on=["a"], halves=[neutral()] * 2), "does not"),
-        (lambda model: model.calibration.update(temperature=10**400), "of a sensible size"),
-        (lambda model: model.calibration.update(temperature=1e-320), "of a sensible size"),
-        (lambda model: model.calibration.update(fitted_on=["a"], halves=[{"temperature": 1}] * 2), "is missing"),
-        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0, 1]], "limit": 1}), "square matrix"),
-        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[0], 1], "limit": 1}), "square matrix"),
-        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [["0"]], "limit": 1}), "square matrix"),
-        (lambda model: model.calibration.update(unlike={"mean": [0], "whiten": [[1]], "limit": 0}), "square matrix"),
+        ({"classes": ("a", "b")}, "2 class names for 3 outputs"),
+        ({"classes": ("a", "b", "b")}, "2 class names for 3 outputs"),
+        ({"provenance": Provenance(other={"when": {1, 2}})}, "not JSON serializable"),
+        ({"provenance": Provenance(metrics={"loss": float("nan")})}, "not JSON compliant"),
+        ({"calibration": Calibration(temperature=-1)}, "temperature is a number above 0"),
+        ({"calibration": Calibration(temperature=float("inf"))}, "temperature is a number above 0"),
+        ({"calibration": Calibration(unsure=2)}, "unsure lies between 0 and 1"),
+        ({"calibration": Calibration(unsure="0.5")}, "unsure lies between 0 and 1"),
+        ({"calibration": Calibration(coverage=1)}, "coverage lies between 0 and 1"),
+        ({"calibration": Calibration(fitted_on=("a",))}, "fitted_on and halves do not belong together"),
+        ({"calibration": Calibration(fitted_on=(1,))}, "not a list of digests"),
+        ({"calibration": Calibration(fitted_on=("b", "a"), halves=(Fit(), Fit()))}, "not sorted"),
+        ({"calibration": Calibration(unsure=0.5, fitted_on=("a",), halves=(Fit(), Fit()))}, "does not"),
+        ({"calibration": Calibration(temperature=10**400)}, "of a sensible size"),
+        ({"calibration": Calibration(temperature=1e-320)}, "of a sensible size"),
+        ({"calibration": Calibration(unlike=Usual((0,), ((0, 1),), 1))}, "square matrix"),
+        ({"calibration": Calibration(unlike=Usual((0,), (("0",),), 1))}, "square matrix"),
+        ({"calibration": Calibration(unlike=Usual((0,), ((1,),), 0))}, "square matrix"),
     ],
 )
 def test_what_would_not_load_is_not_written(tmp_path, change, why):
     model = make()
-    change(model)
+    if isinstance(change, dict):
+        model = dataclasses.replace(model, **change)
+    else:
+        change(model)
     with pytest.raises(ModelFileError, match=rf"m\.safetensors was not written: .*{why}"):
         save(tmp_path / "m.safetensors", model)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"unsure": ...}, "unsure"),
+        ({"fitted_on": ["a"], "halves": [{"temperature": 1}] * 2}, "unsure"),
+        ({"unlike": {"mean": [0], "whiten": [[0], 1], "limit": 1}}, "square matrix"),
+        ({"unlike": {"mean": [0], "whiten": [[0, 1]], "limit": 1}}, "square matrix"),
+    ],
+    ids=str,
+)
+def test_a_calibration_that_makes_no_sense_is_not_read(change, why):
+    document = {"temperature": 1.0, "unsure": None} | change
+    with pytest.raises((ValueError, KeyError), match=why):
+        Calibration.from_dict({key: value for key, value in document.items() if value is not ...})
 
 
 def test_a_full_disk_leaves_the_old_file_whole(path, monkeypatch):

@@ -23,12 +23,13 @@ from resnets.data.source import Source
 from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
 from resnets.evaluation.answers import BATCH, Run, answers, top1
 from resnets.evaluation.held_out import choose, class_indices
-from resnets.inference import Classifier, choice, engines
-from resnets.inference.engines import Engine
+from resnets.inference import Classifier, as_classifier, choice, engines
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, calibrate, fallbacks
+from resnets.inference.session import Session, open_session
 from resnets.machine import home
 from resnets.progress import say, track
+from resnets.weights import Model
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may cost
 CALIBRATION = 256  # images
@@ -115,9 +116,9 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
 class AccuracyError(ExportError):
     """More accuracy is lost than may be."""
 
-    def __init__(self, judgement: Verdict) -> None:
-        self.judgement = judgement
-        super().__init__(f"It loses {judgement.drop:.2f} points: {judgement}.")
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        super().__init__(f"It loses {verdict.drop:.2f} points: {verdict}.")
 
 
 def attempts(classifier: Classifier, photos: Examples) -> Iterator[Quantisation]:
@@ -140,8 +141,8 @@ def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) 
         try:
             return quantisation, use(quantisation)
         except AccuracyError as loss:
-            losses.append(loss.judgement)
-            say(f"int8{kept} loses {loss.judgement.drop:.2f} points of top-1: more stays float.")
+            losses.append(loss.verdict)
+            say(f"int8{kept} loses {loss.verdict.drop:.2f} points of top-1: more stays float.")
         except ExportError as problem:
             last = problem
             say(f"int8{kept}: {problem} More stays float.")
@@ -154,42 +155,34 @@ def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) 
     )
 
 
-def engine_for(
-    classifier: Classifier, name: str, precision: str, data: str | Path | None = None, batch: int = 8
-) -> Engine:
+def session_for(
+    model: str | Path | Model | Classifier,
+    name: str,
+    precision: str,
+    data: str | Path | None = None,
+    batch: int = 8,
+    threads: int | None = None,
+) -> Session:
     """The engine that was asked for, behind the gate of its precision; "auto" is the fastest that passes.
 
+    model: a classifier, a model, or whatever `resnets.load` takes; hand what is returned to `Classifier.use`
+
     int8 needs `data` the first time: the calibration that passed is kept, for this model and engine, in the folder of
-    caches. Raises ResnetsError for an engine or precision that is not there, ExportError when int8 loses too much.
+    caches. The others, and `batch` and `threads`, are as in `inference.session`. Raises ResnetsError for an engine or
+    precision that is not there, ExportError when int8 loses too much.
     """
-    network, size = classifier.network, classifier.preprocessing.image_size
     engines.check("torch" if name == "auto" else name, precision)
-
-    def make(wanted: str, quantisation: Quantisation | None = None) -> Engine:
-        return engines.make(wanted, network, precision, image_size=size, batch=batch, quantisation=quantisation)
-
-    if precision != "int8":
-        if name == "auto":
-            digest = classifier.digest
-            name, _ = choice.fastest(network, precision, image_size=size, batch=batch, model_digest=digest)
-        return make(name)
-
-    kept = {wanted: _Kept(classifier, wanted) for wanted in _with_int8(name)}
-    if data is None:
-        passed = {wanted: found for wanted, place in kept.items() if (found := place.read())}
-    else:
-        passed = _judged(classifier, examples(classifier, data), kept, make)
-    if not passed:
-        raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
-    if len(passed) > 1:
-        name, _ = choice.fastest(
-            *(network, precision),
-            image_size=size,
-            batch=batch,
-            candidates=list(passed),
-            make=lambda wanted, *_, **__: make(wanted, passed[wanted]),
-        )
-    return make(name, passed[name]) if name in passed else make(*next(iter(passed.items())))
+    classifier = as_classifier(model)
+    judged: dict[str, Quantisation] = {}
+    if precision == "int8":
+        kept = {wanted: _Kept(classifier, wanted) for wanted in _with_int8(name)}
+        if data is None:
+            judged = {wanted: found for wanted, place in kept.items() if (found := place.read())}
+        else:
+            judged = _judged(classifier, examples(classifier, data), kept, batch, threads)
+        if not judged:
+            raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
+    return open_session(classifier.model, name, precision, batch=batch, threads=threads, quantisations=judged)
 
 
 def _with_int8(name: str) -> list[str]:
@@ -201,7 +194,8 @@ def _judged(
     classifier: Classifier,
     photos: Examples,
     kept: Mapping[str, _Kept],
-    make: Callable[[str, Quantisation | None], Engine],
+    batch: int,
+    threads: int | None,
 ) -> dict[str, Quantisation]:
     """The quantisation with which each engine passes; an engine that does not is left out, unless it is the last."""
     source = photos.top1(classifier.logits, "judging float32")
@@ -209,8 +203,9 @@ def _judged(
     for name, place in kept.items():
 
         def judge(quantisation: Quantisation, name: str = name) -> Verdict:
-            engine = make(name, quantisation)
-            share = photos.top1(lambda pixels: engine(_input(classifier, pixels)), f"judging int8 by {name}")
+            more = {"batch": batch, "threads": threads, "quantisations": {name: quantisation}}
+            session = open_session(classifier.model, name, "int8", **more)  # type: ignore[arg-type]
+            share = photos.top1(lambda pixels: session(_input(classifier, pixels)), f"judging int8 by {name}")
             judgement = Verdict(len(photos.labels), source, share)
             judgement.check()
             return judgement

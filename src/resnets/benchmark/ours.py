@@ -10,6 +10,7 @@ from resnets.benchmark import peers
 from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
 from resnets.data.preprocess import Preprocessing
 from resnets.inference import Classifier, engines
+from resnets.inference.engine import Engine
 from resnets.inference.lower import lower
 from resnets.inference.quantize import calibrate
 from resnets.machine import keep_memory
@@ -53,7 +54,7 @@ def _infer(job: Job) -> Maker:
     return make
 
 
-def _engine(job: Job, model: Model, batch: int) -> engines.Engine:
+def _engine(job: Job, model: Model, batch: int) -> Engine:
     quantisation = None
     if job.precision == "int8":
         quantisation = calibrate(lower(model.network, job.image_size), [noise(CALIBRATION, job.image_size)])

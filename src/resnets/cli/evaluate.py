@@ -66,43 +66,36 @@ def evaluate(
 
 
 def _judge(model: str, data: str, split: str | None, report: Path | None, json: bool) -> None:
-    from resnets.evaluation import judge_data
+    from resnets.evaluation import evaluate
     from resnets.inference import load
 
     classifier = load(model)
-    judgement, result = judge_data(classifier, data, split)
+    result = evaluate(classifier, data, split)
     if report is not None:
         from resnets.pages.report import write
 
         run = Path(model) if (Path(model) / "run.json").is_file() else None
-        write(report, classifier, judgement, result, data=data, run=run, model=model)
+        write(report, classifier, result, data=data, run=run, model=model)
         note(f"report: {report}")
     if json:
-        emit(result)
+        emit(result.document())
     else:
-        _show(result)
+        _show(result.document())
 
 
 def _compare(models: tuple[str, str], data: str, split: str | None, report: Path | None, json: bool) -> None:
-    from resnets.evaluation import judge_data
-    from resnets.evaluation.comparison import check_classes, compare
-    from resnets.inference import load
+    from resnets.evaluation import compare
 
-    classifiers = [load(model) for model in models]
-    check_classes(*(classifier.classes for classifier in classifiers))  # before the long work
-    judged = [judge_data(classifier, data, split) for classifier in classifiers]
-    result = compare(judged[0][0], judged[1][0], models)
-    for document, (_, own) in zip(result["models"], judged, strict=True):
-        document["skipped_files"] = own["skipped_files"]
+    result = compare(*models, data, split, names=models)
     if report is not None:
         from resnets.pages.comparison import write
 
         write(report, result, data)
         note(f"report: {report}")
     if json:
-        emit(result)
+        emit(result.document())
     else:
-        _show_comparison(result)
+        _show_comparison(result.document())
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -39,8 +39,7 @@ def explain(
       resnets explain runs/photos new.jpg --out why.png --stages --neighbours photos/
     """
     from resnets.errors import DataError
-    from resnets.explanation.picture import explain as explained
-    from resnets.inference import load
+    from resnets.explanation import explain as explained
     from resnets.machine import keep_memory
     from resnets.pages import explanation as page
     from resnets.text import printable
@@ -50,7 +49,7 @@ def explain(
         if out.exists() and taken.exists() and out.samefile(taken):
             raise DataError(f"{printable(str(out))} is what is to be explained: name another file to draw.")
     keep_memory()
-    result = explained(load(model), image, name=name, method=method, stages=stages, data=neighbours)
+    result = explained(model, image, name=name, method=method, stages=stages, data=neighbours)
     page.write(out, result)
     if json:
         emit({"image": str(image), "out": str(out), **result.document()})

@@ -39,28 +39,17 @@ def export(
       resnets export runs/photos photos.onnx --precision int8 --data photos/
       resnets export runs/photos photos.xml --precision bfloat16 --data photos/ --max-drop 0.2
     """
-    from resnets.acceptance.export import export as write
+    from resnets.acceptance import Exported
+    from resnets.acceptance import export as write
     from resnets.errors import ExportError
-    from resnets.inference import load
     from resnets.machine import keep_memory
 
     keep_memory()
-    classifier = load(model)
     try:
-        document = write(classifier, out, precision=precision, data=data, max_drop=max_drop, raw=raw)
+        document = write(model, out, precision=precision, data=data, max_drop=max_drop, raw=raw).document()
     except ExportError as refusal:
         if json:
-            emit(
-                {
-                    "out": str(out),
-                    "precision": precision,
-                    "top1_source": None,
-                    "top1_exported": None,
-                    "written": False,
-                    "table": [],
-                    "why": str(refusal),
-                }
-            )
+            emit(Exported.refused(out, precision, refusal).document())
         raise
     if json:
         emit(document)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from resnets.errors import DataError
 
 if TYPE_CHECKING:
     from resnets.inference import Classifier
-    from resnets.inference.bulk import Row
+    from resnets.inference.prediction import Outcome
 
 MANY = 32  # pictures from which on progress is shown
 NAMED = 10  # bad files that are named; the others are counted
@@ -69,62 +69,96 @@ def predict(
     # Threads of the network that wait for one another must not keep the decoders from a core: measured, up to three
     # times as slow. It counts before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import resnets
-    from resnets.inference import engines, load, tables
+    _check(engine, precision, out)
+    from resnets.inference import load
+
+    classifier = load(model)
+    pictures, failed = _wanted(paths, out)
+    outcomes, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
+    # A live bar and lines of results would write over each other on one terminal.
+    if len(pictures) >= MANY and (json or out or not sys.stdout.isatty()):
+        outcomes = _tracked(outcomes, len(pictures))
+    if out:
+        what = {"precision": precision, "top": top, "fast-decode": fast_decode, "list of files": paths}
+        _fill(out, classifier, {"engine": taken, **what}, pictures, failed, outcomes, json)
+    else:
+        _print(outcomes(pictures), failed, json)
+
+
+Outcomes = Callable[[list[str | bytes]], "Iterator[Outcome]"]  # pictures -> what became of each, as it comes in
+
+
+def _check(engine: str, precision: str, out: Path | None) -> None:
+    """Refuse what cannot be, before any work."""
+    from resnets.inference import engines, tables
     from resnets.machine import keep_memory
 
     engines.check("torch" if engine in ("auto", "ray") else engine, precision)
     if out:
         tables.check(out)
     keep_memory()
-    classifier = load(model)
-    failed: list[Row] = []
-    pictures = list(_pictures(paths, failed))
-    if out:
-        pictures = [picture for picture in pictures if not tables.belongs(picture, out)]
+
+
+def _wanted(paths: list[str], out: Path | None) -> tuple[list[str | bytes], list[Outcome]]:
+    """What is to be predicted, but for the table itself, and what the arguments name and is not there."""
+    from resnets.inference import tables
+
+    failed: list[Outcome] = []
+    pictures = [picture for picture in _pictures(paths, failed) if not out or not tables.belongs(picture, out)]
     if not pictures:
         raise DataError(f"There is nothing to predict: {_list(failed)}.")
-    predicted, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
+    return pictures, failed
 
-    def rows(todo: list[str | bytes]) -> Iterator[Row]:
-        # A live bar and lines of results would write over each other on one terminal.
-        quiet = len(pictures) < MANY or (sys.stdout.isatty() and not json and not out)
-        found = predicted(todo)
-        return found if quiet else _tracked(found, len(pictures), len(pictures) - len(todo))
 
-    listed: list[Row] = []
-    if out:
-        identity = {
-            "model": classifier.digest,
-            "version": resnets.__version__,
-            "engine": taken,
-            "precision": precision,
-            "top": top,
-            "fast-decode": fast_decode,
-            "list of files": paths,
-            "folder": os.getcwd(),
-            "standard input": [tables.digest(picture) for picture in pictures if isinstance(picture, bytes)],
-        }
-        with tables.Journal(out, min(top, len(classifier.classes)), identity) as journal:
-            for row in failed:
-                journal.add(row)
-            for row in rows([picture for picture in pictures if _path(picture) not in journal]):
-                journal.add(row)
-            listed = list(journal.rows()) if json else []  # one document needs all of them
-            journal.finish()
-        failed, failures = journal.failed, journal.failures
-        note(f"wrote {out}")
-    else:
-        for row in rows(pictures):
-            if row.why:
-                failed.append(row)
-            elif json:
-                listed.append(row)
-            else:
-                _show(row)
-        listed, failures = [*listed, *failed], len(failed)
+def _fill(
+    out: Path,
+    classifier: Classifier,
+    what: dict[str, Any],
+    pictures: list[str | bytes],
+    failed: list[Outcome],
+    outcomes: Outcomes,
+    json: bool,
+) -> None:
+    """Write a table, or go on with one of the same identity."""
+    import resnets
+    from resnets.inference import tables
+
+    identity = {
+        "model": classifier.digest,
+        "version": resnets.__version__,
+        **what,
+        "folder": os.getcwd(),
+        "standard input": [tables.digest(picture) for picture in pictures if isinstance(picture, bytes)],
+    }
+    with tables.Journal(out, min(what["top"], len(classifier.classes)), identity) as journal:
+        for outcome in failed:
+            journal.add(outcome)
+        for outcome in outcomes([picture for picture in pictures if _path(picture) not in journal]):
+            journal.add(outcome)
+        listed = list(journal.rows()) if json else []  # one document needs all of them
+        journal.finish()
+    note(f"wrote {out}")
+    _finish(listed, journal.failed, journal.failures, json)
+
+
+def _print(outcomes: Iterator[Outcome], failed: list[Outcome], json: bool) -> None:
+    listed = []
+    for outcome in outcomes:
+        if outcome.why:
+            failed.append(outcome)
+        elif json:
+            listed.append(outcome)
+        else:
+            _show(outcome)
+    _finish([*listed, *failed], failed, len(failed), json)
+
+
+def _finish(listed: list[Outcome], failed: list[Outcome], failures: int, json: bool) -> None:
+    """The document, and on standard error what could not be used, of which `failed` are the first."""
+    from resnets.inference.prediction import document
+
     if json:
-        emit(_document(listed))
+        emit(document(listed))
     if failures:
         more = f"; and {failures - NAMED} more" if failures > NAMED else ""
         note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}")
@@ -133,42 +167,44 @@ def predict(
 
 def _prepared(
     classifier: Classifier, model: str, engine: str, precision: str, data: str | None, top: int, fast: bool
-) -> tuple[Callable[[list[str | bytes]], Iterator[Row]], list[str]]:
+) -> tuple[Outcomes, list[str]]:
     """What says what pictures show, with the engine and precision asked for; and what exactly was taken for it."""
-    from resnets.inference import bulk, tables
+    from resnets.inference import bulk, pictures, ray_engine, tables
 
-    made = None
+    quantisation, taken = None, [engine]
     if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
-        from resnets.acceptance.gate import engine_for
+        from resnets.acceptance.gate import session_for
 
-        made = engine_for(classifier, "torch" if engine == "ray" else engine, precision, data, bulk.BATCH)
-        classifier.use(made)
-    quantisation = made.quantisation if made else None
-    taken = [engine if engine == "ray" or not made else made.name]
+        session = session_for(classifier, "torch" if engine == "ray" else engine, precision, data, pictures.BATCH)
+        classifier.use(session)
+        quantisation, taken = session.quantisation, [engine if engine == "ray" else session.name]
     if quantisation:
         taken.append(tables.digest(repr(quantisation.to_dict()).encode()))
     if engine == "ray":
-        from resnets.inference.ray_engine import predict_files
-
         more = {"top": top, "fast": fast, "precision": precision, "quantisation": quantisation}
-        return lambda pictures: predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
+        return lambda pictures: ray_engine.predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
     note(f"engine {taken[0]}, {precision}")
     return lambda pictures: bulk.predict_files(classifier, pictures, top, fast=fast), taken
 
 
-def _tracked(rows: Iterator[Row], total: int, done: int) -> Iterator[Row]:
+def _tracked(outcomes: Outcomes, total: int) -> Outcomes:
+    """The same with a bar, in which the pictures that are not asked for any more count as done."""
     from resnets.progress import track
 
-    with track("predicting", total, done=done) as advance:
-        for row in rows:
-            yield row
-            advance(1)
+    def tracked(todo: list[str | bytes]) -> Iterator[Outcome]:
+        with track("predicting", total, done=total - len(todo)) as advance:
+            for outcome in outcomes(todo):
+                yield outcome
+                advance(1)
+
+    return tracked
 
 
-def _pictures(paths: Sequence[str], failed: list[Row]) -> Iterator[str | bytes]:
+def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | bytes]:
     """The files (paths) and the picture on standard input (bytes) that the arguments mean."""
     from resnets.data.decode import is_picture
-    from resnets.inference.bulk import STDIN, Row, files_of
+    from resnets.inference.bulk import STDIN, files_of
+    from resnets.inference.prediction import Outcome
 
     for path in paths:
         if path != STDIN:
@@ -176,7 +212,7 @@ def _pictures(paths: Sequence[str], failed: list[Row]) -> Iterator[str | bytes]:
             continue
         data = sys.stdin.buffer.read()
         if not data:
-            failed.append(Row(STDIN, (), "standard input is empty"))
+            failed.append(Outcome(STDIN, (), "standard input is empty"))
         elif is_picture(data) or b"\0" in data:
             yield data
         else:
@@ -188,13 +224,13 @@ def _path(picture: str | bytes) -> str:
     return "-" if isinstance(picture, bytes) else picture
 
 
-def _show(row: Row) -> None:
+def _show(outcome: Outcome) -> None:
     from resnets.text import printable
 
-    shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in row.top)
-    doubts = [] if row.among is None or not row.unsure else [f"unsure: {_either(row.among)}"]
-    doubts += ["unlike all that the model knows"] if row.unlike else []
-    print(f"{printable(row.path)}: {'; '.join([shown, *doubts])}", flush=True)
+    shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in outcome.top)
+    doubts = [] if outcome.among is None or not outcome.unsure else [f"unsure: {_either(outcome.among)}"]
+    doubts += ["unlike all that the model knows"] if outcome.unlike else []
+    print(f"{printable(outcome.path)}: {'; '.join([shown, *doubts])}", flush=True)
 
 
 def _either(names: tuple[str, ...]) -> str:
@@ -205,24 +241,7 @@ def _either(names: tuple[str, ...]) -> str:
     return " or ".join(map(printable, names[:3])) + more or "no class is likely"
 
 
-def _document(rows: list[Row]) -> dict[str, list[dict[str, object]]]:
-    return {
-        "predictions": [
-            {
-                "path": row.path,
-                "top": [{"name": name, "probability": p} for name, p in row.top],
-                "unsure": row.unsure,
-                "among": row.among,
-                "unlike": row.unlike,
-            }
-            for row in rows
-            if not row.why
-        ],
-        "failed": [{"path": row.path, "why": row.why} for row in rows if row.why],
-    }
-
-
-def _list(rows: Iterable[Row]) -> str:
+def _list(failed: Iterable[Outcome]) -> str:
     from resnets.text import printable
 
-    return "; ".join(f"{printable(row.path)}: {row.why}" for row in rows)
+    return "; ".join(f"{printable(one.path)}: {one.why}" for one in failed)

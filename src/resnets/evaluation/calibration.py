@@ -8,14 +8,12 @@ again by the digest of its pixels, wherever it lies and whatever its file is cal
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from resnets.evaluation.metrics import log_softmax
 from resnets.inference import novelty
-from resnets.weights.calibration import neutral
+from resnets.weights.calibration import Calibration, Fit
 
 COVERAGE = 0.9  # share of images whose true class shall be in its set
 FEWEST = 100  # images to fit on; with fewer, 90 % would be known to worse than 3 points
@@ -23,8 +21,8 @@ MOST = 10_000  # images to fit on; their digests stand in the model file
 TEMPERATURES = (0.05, 20.0)
 
 
-def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> dict[str, Any]:
-    """Fit on held-out images; returns a model's calibration (see `resnets.weights.calibration`).
+def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> Calibration:
+    """Fit a model's calibration on held-out images.
 
     pixels      (N, S, S, 3) uint8, as the network sees them before normalisation
     logits      (N, classes) float, finite
@@ -32,37 +30,33 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
     coverage    above 0, below 1
 
     Images that are there twice count once, or either half would know some of the other. With fewer than FEWEST images
-    there is nothing to tell: the neutral calibration.
+    there is nothing to tell: the calibration of a model never calibrated.
     """
     digests, rows = np.unique(digest(pixels), return_index=True)
     digests, rows = digests[:MOST], rows[:MOST]
     if len(rows) < FEWEST:
-        return neutral()
+        return Calibration()
     logits = logits.astype(np.float64)
 
-    def fit(rows: np.ndarray) -> dict[str, Any]:
+    def fit(rows: np.ndarray) -> Fit:
         temperature = fit_temperature(logits[rows], labels[rows])
         true = np.exp(log_softmax(logits[rows] / temperature))[np.arange(len(rows)), labels[rows]]
-        return {
-            "temperature": temperature,
-            "unsure": fit_threshold(true, coverage),
-            "unlike": novelty.fit(pixels[rows]),
-        }
+        return Fit(temperature, fit_threshold(true, coverage), novelty.fit(pixels[rows]))
 
-    halves = [fit(rows[half::2]) for half in (0, 1)]
-    return {**fit(rows), "coverage": coverage, "fitted_on": digests.tolist(), "halves": halves}
+    halves = tuple(fit(rows[half::2]) for half in (0, 1))
+    return Calibration(**vars(fit(rows)), coverage=coverage, fitted_on=tuple(digests.tolist()), halves=halves)
 
 
-def judges(pixels: np.ndarray, calibration: Mapping[str, Any]) -> list[tuple[np.ndarray, Mapping[str, Any]]]:
+def judges(pixels: np.ndarray, calibration: Calibration) -> list[tuple[np.ndarray, Fit]]:
     """Which images, as (N,) bool, are judged by which fit: those that it was fitted on by the half without them."""
-    fitted_on = np.array(calibration.get("fitted_on", []), dtype=str)
+    fitted_on = np.array(calibration.fitted_on, dtype=str)
     if not len(fitted_on):
         return [(np.ones(len(pixels), bool), calibration)]
     digests = digest(pixels)
     place = np.minimum(np.searchsorted(fitted_on, digests), len(fitted_on) - 1)
     known = fitted_on[place] == digests
     odd = place % 2 == 1
-    first, second = calibration["halves"]
+    first, second = calibration.halves
     return [(~known, calibration), (known & ~odd, second), (known & odd, first)]
 
 

@@ -2,34 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnets.errors import DataError
+from resnets.evaluation.evaluation import evaluate
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import measure
 from resnets.evaluation.significance import LEVEL, difference_interval, mcnemar, share_interval
+from resnets.inference import Classifier, as_classifier
 from resnets.text import printable
+from resnets.weights import Model
 
 LISTED = 10  # classes that the two disagree about most
 
 
-def compare(one: Judgement, other: Judgement, names: tuple[str, str] = ("the first", "the second")) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Compared:
+    """One of two models, on the images that both judged: its name, what `measure` says of them, the 95 % interval of
+    its top-1, and (path, why) of the files that it could not be judged on."""
+
+    name: str
+    figures: Mapping[str, Any] = field(repr=False)
+    interval: tuple[float, float]
+    skipped_files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def top1(self) -> float:
+        """The share of the images that it got right."""
+        return float(self.figures["top1"])
+
+    def document(self) -> dict[str, Any]:
+        """What a program reads, ready for JSON."""
+        return {
+            "name": self.name,
+            **self.figures,
+            "interval": self.interval,
+            "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
+        }
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A class about which two models disagree: its images, how many of them one alone got right, and the p-value, times
+    the number of classes that were looked at (Bonferroni)."""
+
+    name: str
+    images: int
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images (fractions of the images).
+
+    models                  the two
+    images, left_out        compared, and judged by one of them alone
+    only_first, only_second, both, neither      images that so many got right
+    same_answer             share of the images to which both say the same
+    difference, interval    top-1 of the first less that of the second, and its paired bootstrap interval of 95 %
+    p_value                 of McNemar's exact test
+    better                  0 or 1 when both say that the difference is no chance, else None
+    verdict                 that in words
+    classes                 where they disagree most
+    """
+
+    models: tuple[Compared, Compared]
+    images: int
+    left_out: int
+    only_first: int
+    only_second: int
+    both: int
+    neither: int
+    same_answer: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    better: int | None
+    verdict: str
+    classes: tuple[Disagreement, ...]
+
+    def document(self) -> dict[str, Any]:
+        """What a program reads, ready for JSON."""
+        return {
+            **vars(self),
+            "models": [model.document() for model in self.models],
+            "classes": [vars(row).copy() for row in self.classes],
+        }
+
+
+def compare(
+    one: str | Path | Model | Classifier,
+    other: str | Path | Model | Classifier,
+    data: str | Path,
+    split: str | None = None,
+    *,
+    names: tuple[str, str] = ("the first", "the second"),
+) -> Comparison:
+    """Judge two models on the same data set and compare them on the images that both judged.
+
+    one, other      classifiers, models, or whatever `resnets.load` takes, of the same classes
+    data, split     as in `evaluate`, for each of the two
+    names           what the verdict calls them
+
+    Raises DataError for other classes, and for no image in common; and what `evaluate` raises.
+    """
+    first, second = as_classifier(one), as_classifier(other)
+    check_classes(first.classes, second.classes)  # before the long work
+    judged = [evaluate(classifier, data, split) for classifier in (first, second)]
+    skipped = judged[0].skipped_files, judged[1].skipped_files
+    return compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)
+
+
+def compare_judgements(
+    one: Judgement,
+    other: Judgement,
+    names: tuple[str, str] = ("the first", "the second"),
+    skipped: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = ((), ()),
+) -> Comparison:
     """Compare two judgements on the images that both have; images are known by their path, classes by their name.
 
-    names   what the verdict calls the two
-
-    Returns (fractions of the images)
-    "models"        for each of the two what `measure` says of these images, "name", and "interval" of "top1"
-    "images", "left_out"    compared, and judged by one of them alone
-    "only_first", "only_second", "both", "neither"   images that so many got right
-    "same_answer"   share of the images to which both say the same
-    "difference"    top-1 of the first less that of the second, and its paired bootstrap "interval" of 95 %
-    "p_value"       of McNemar's exact test
-    "better"        0 or 1 when both say that the difference is no chance, else None; "verdict" says so in words
-    "classes"       where they disagree most: "name", "images", "only_first", "only_second", and "p_value", times
-                    the number of classes that were looked at (Bonferroni)
+    names       what the verdict calls the two
+    skipped     of each the (path, why) of the files that could not be judged
 
     Raises DataError for other classes, and for no image in common.
     """
@@ -49,25 +149,26 @@ def compare(one: Judgement, other: Judgement, names: tuple[str, str] = ("the fir
     apart = p_value < LEVEL and not interval[0] <= 0 <= interval[1]
     better = int(wins[1] > wins[0]) if apart else None
     difference = (wins[0] - wins[1]) / images
-    return {
-        "models": [
-            _model(judgement, rows, name)
-            for judgement, rows, name in zip((one, other), (ours, theirs), names, strict=True)
-        ],
-        "images": images,
-        "left_out": len(one.samples) + len(other.samples) - 2 * images,
-        "only_first": wins[0],
-        "only_second": wins[1],
-        "both": int((right & others_right).sum()),
-        "neither": int((~right & ~others_right).sum()),
-        "same_answer": float((names_of[one.predicted[ours]] == others_names[other.predicted[theirs]]).mean()),
-        "difference": difference,
-        "interval": interval,
-        "p_value": p_value,
-        "better": better,
-        "verdict": _verdict(better, difference, interval, p_value, names),
-        "classes": _classes(one, one.labels[ours], only),
-    }
+    models = [
+        _compared(judgement, rows, name, files)
+        for judgement, rows, name, files in zip((one, other), (ours, theirs), names, skipped, strict=True)
+    ]
+    return Comparison(
+        models=(models[0], models[1]),
+        images=images,
+        left_out=len(one.samples) + len(other.samples) - 2 * images,
+        only_first=wins[0],
+        only_second=wins[1],
+        both=int((right & others_right).sum()),
+        neither=int((~right & ~others_right).sum()),
+        same_answer=float((names_of[one.predicted[ours]] == others_names[other.predicted[theirs]]).mean()),
+        difference=difference,
+        interval=interval,
+        p_value=p_value,
+        better=better,
+        verdict=_verdict(better, difference, interval, p_value, names),
+        classes=_classes(one, one.labels[ours], only),
+    )
 
 
 def check_classes(one: tuple[str, ...], other: tuple[str, ...]) -> None:
@@ -80,29 +181,29 @@ def check_classes(one: tuple[str, ...], other: tuple[str, ...]) -> None:
         )
 
 
-def _model(judgement: Judgement, rows: np.ndarray, name: str) -> dict[str, Any]:
+def _compared(judgement: Judgement, rows: np.ndarray, name: str, skipped: tuple[tuple[str, str], ...]) -> Compared:
     figures = measure(
         judgement.logits[rows], judgement.labels[rows], judgement.classes, judgement.temperatures[rows, None]
     )
-    return {"name": name, **figures, "interval": share_interval(int(judgement.correct[rows].sum()), len(rows))}
+    return Compared(name, figures, share_interval(int(judgement.correct[rows].sum()), len(rows)), skipped)
 
 
-def _classes(one: Judgement, labels: np.ndarray, only: tuple[np.ndarray, np.ndarray]) -> list[dict[str, Any]]:
+def _classes(one: Judgement, labels: np.ndarray, only: tuple[np.ndarray, np.ndarray]) -> tuple[Disagreement, ...]:
     images, first, second = (
         np.bincount(part, minlength=len(one.classes)) for part in (labels, labels[only[0]], labels[only[1]])
     )
     ranked = np.lexsort((-(first + second), -abs(first - second)))[:LISTED]
-    return [
-        {
-            "name": one.classes[place],
-            "images": int(images[place]),
-            "only_first": int(first[place]),
-            "only_second": int(second[place]),
-            "p_value": min(1.0, mcnemar(int(first[place]), int(second[place])) * int((images > 0).sum())),
-        }
+    return tuple(
+        Disagreement(
+            name=one.classes[place],
+            images=int(images[place]),
+            only_first=int(first[place]),
+            only_second=int(second[place]),
+            p_value=min(1.0, mcnemar(int(first[place]), int(second[place])) * int((images > 0).sum())),
+        )
         for place in ranked
         if first[place] + second[place]
-    ]
+    )
 
 
 def _verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from resnets.data.labels import class_names
@@ -13,9 +13,10 @@ from resnets.data.split import Splits
 from resnets.data.split import split as divide
 from resnets.errors import DataError, nearest
 from resnets.text import printable
+from resnets.weights import Provenance
 
 
-def choose(source: Source, provenance: Mapping[str, Any], wanted: str | None) -> tuple[str, tuple[Sample, ...]]:
+def choose(source: Source, provenance: Provenance, wanted: str | None) -> tuple[str, tuple[Sample, ...]]:
     """(name of the split, its samples)."""
     own = sorted({sample.split for sample in source.samples} - {""})
     parts = {name: tuple(sample for sample in source.samples if sample.split == name) for name in own}
@@ -40,9 +41,9 @@ def choose(source: Source, provenance: Mapping[str, Any], wanted: str | None) ->
     return name, parts[name]
 
 
-def _seeded(source: Source, provenance: Mapping[str, Any]) -> Splits | None:
+def _seeded(source: Source, provenance: Provenance) -> Splits | None:
     """The split that the training made of these very files, if it did."""
-    dataset = table(provenance.get("dataset"))
+    dataset = provenance.dataset or {}
     record = table(dataset.get("split"))
     if dataset.get("fingerprint") != source.fingerprint or record.get("origin") != "seeded":
         return None

@@ -1,25 +1,22 @@
-"""A trained network judged on a data set: every image exactly once, never silently on its training images."""
+"""A trained network's answers to images whose classes are known, each asked exactly once."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from resnets.data.cache import Cache, cached
-from resnets.data.open import open_source
+from resnets.data.cache import Cache
 from resnets.data.sample import Sample
 from resnets.errors import ModelFileError
 from resnets.evaluation.answers import answers
 from resnets.evaluation.calibration import judges
-from resnets.evaluation.held_out import choose, class_indices
+from resnets.evaluation.held_out import class_indices
 from resnets.evaluation.metrics import log_softmax, measure
 from resnets.inference import Classifier, novelty
 from resnets.text import printable
+from resnets.weights import Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,29 +41,29 @@ class Judgement:
     pixels: np.ndarray
     labels: np.ndarray
     logits: np.ndarray
-    calibration: dict[str, Any]
+    calibration: Calibration
     temperatures: np.ndarray
     thresholds: np.ndarray | None
     unlikeness: np.ndarray | None
 
-    def calibrated(self, calibration: Mapping[str, Any]) -> Judgement:
+    def calibrated(self, calibration: Calibration) -> Judgement:
         """The same answers, read with another calibration."""
         return replace(self, **_doubts(self.pixels, calibration))
 
     @property
     def temperature(self) -> float:
         """What the logits of new images are divided by."""
-        return float(self.calibration["temperature"])
+        return float(self.calibration.temperature)
 
     @property
     def threshold(self) -> float | None:
         """The probability from which on a class belongs to a new image's set."""
-        return self.calibration["unsure"]  # type: ignore[no-any-return]
+        return self.calibration.unsure
 
     @property
     def coverage(self) -> float | None:
         """The stated share of images whose true class is in its set."""
-        return self.calibration.get("coverage")
+        return self.calibration.coverage
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -116,40 +113,6 @@ class Judgement:
         }
 
 
-def evaluate(classifier: Classifier, data: str | Path, split: str | None = None) -> dict[str, Any]:
-    """Judge a classifier on images whose classes are known.
-
-    data    whatever `resnets.data.open.open_source` takes
-    split   "train", "val" or "test". Default: the held-out one, "val" before "test". Class folders alone
-            have no splits. If they are the very files that the model was trained on, the split that the
-            training recorded is made again; else all images are judged, and standard error says so.
-
-    Returns what `Judgement.figures` says (fractions, nats), and "split", "skipped_files" ("path" and "why" of
-    every file that is no usable image) and "seconds". Classes are matched by name.
-
-    Raises DataError for data that cannot be read, a split that is not there, and a class that the model does
-    not know; ModelFileError when the network's answer to an image is not finite.
-    """
-    return judge_data(classifier, data, split)[1]
-
-
-def judge_data(classifier: Classifier, data: str | Path, split: str | None = None) -> tuple[Judgement, dict[str, Any]]:
-    """Like `evaluate`, with the judgement itself before the document."""
-    start = time.perf_counter()
-    source = open_source(data)
-    name, samples = choose(source, classifier.provenance, split)
-    class_indices(samples, classifier.classes)  # before the long work
-    cache = cached(source, samples, classifier.preprocessing)
-    judgement = judge(classifier, cache)
-    document = {
-        **judgement.figures,
-        "skipped_files": [{"path": key, "why": why} for key, why in cache.skipped],
-        "split": name,
-        "seconds": time.perf_counter() - start,
-    }
-    return judgement, document
-
-
 def judge(classifier: Classifier, cache: Cache) -> Judgement:
     """Judge images that are decoded already, each once.
 
@@ -170,16 +133,16 @@ def judge(classifier: Classifier, cache: Cache) -> Judgement:
     )
 
 
-def _doubts(pixels: np.ndarray, calibration: Mapping[str, Any]) -> dict[str, Any]:
+def _doubts(pixels: np.ndarray, calibration: Calibration) -> dict[str, Any]:
     """What of a `Judgement` comes from the calibration."""
     temperatures, thresholds, unlikeness = np.full((3, len(pixels)), np.nan)
     for rows, fit in judges(pixels, calibration):
-        temperatures[rows], thresholds[rows] = fit["temperature"], fit["unsure"]
-        if fit.get("unlike") and rows.any():
-            unlikeness[rows] = novelty.score(pixels[rows], fit["unlike"])
+        temperatures[rows], thresholds[rows] = fit.temperature, fit.unsure
+        if fit.unlike is not None and rows.any():
+            unlikeness[rows] = novelty.score(pixels[rows], fit.unlike)
     return {
-        "calibration": dict(calibration),
+        "calibration": calibration,
         "temperatures": temperatures,
-        "thresholds": None if calibration["unsure"] is None else thresholds,
-        "unlikeness": unlikeness if calibration.get("unlike") else None,
+        "thresholds": None if calibration.unsure is None else thresholds,
+        "unlikeness": None if calibration.unlike is None else unlikeness,
     }

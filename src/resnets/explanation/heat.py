@@ -26,6 +26,7 @@ from resnets.architecture import Plan, Row, plan
 from resnets.architecture.rows import way
 from resnets.errors import ResnetsError, nearest
 from resnets.inference import Classifier
+from resnets.inference.features import head, seen
 from resnets.network import ResNet
 
 METHODS = ("grad-cam", "integrated-gradients")
@@ -76,21 +77,6 @@ def check(method: str) -> None:
     if method not in METHODS:
         hint = nearest(method, METHODS) or f" There are {' and '.join(METHODS)}."
         raise ResnetsError(f"There is no method {method!r} to explain with.{hint}")
-
-
-def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
-    """The head's layers before its pooling (with pre-activation a norm and a relu), and those from the pooling on."""
-    rows = network.plan.head
-    before = [row.kind for row in rows].index("global_pool")
-    layers = [network.get_submodule(row.role) for row in rows]
-    return nn.Sequential(*layers[:before]), nn.Sequential(*layers[before:])
-
-
-def seen(network: ResNet, x: Tensor) -> Tensor:
-    """What the head's pooling reads: (N, C, S, S) float32, normalised -> (N, C', H, W), without gradients."""
-    with torch.inference_mode(False), torch.no_grad():
-        last: Tensor = head(network)[0](network.features(x)[network.stage_names[-1]])
-    return last
 
 
 def dense(network: ResNet) -> ResNet:

@@ -14,7 +14,6 @@ from resnets.data.cache import IN_MEMORY, Cache, cached
 from resnets.data.open import open_source
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation.held_out import choose
-from resnets.explanation.heat import head, seen
 from resnets.inference import Classifier
 from resnets.machine import home
 from resnets.progress import say, track
@@ -65,7 +64,7 @@ def neighbours(
     if cache.skipped:
         say(f"{len(cache.skipped):,} files of the neighbours are no usable images and are left out.")
     everything = _remembered(classifier, cache, source.fingerprint)
-    similar = everything @ embed(classifier, pixels[None])[0]
+    similar = everything @ directions(classifier, pixels[None])[0]
     return tuple(
         Neighbour(
             cache.samples[i].key,
@@ -78,25 +77,21 @@ def neighbours(
     )
 
 
-def embed(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
+def directions(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
     """What the head's linear layer reads, scaled to length 1: (N, S, S, 3) uint8 -> (N, features) float32."""
-    network = classifier.network
-    device = next(network.parameters()).device
-    pool = head(network)[1][0]
     found = []
-    with track("looking at", len(pixels)) as advance, torch.no_grad():
+    with track("looking at", len(pixels)) as advance:
         for first in range(0, len(pixels), BATCH):
-            batch = torch.from_numpy(np.array(pixels[first : first + BATCH])).to(device)
-            pooled = pool(seen(network, classifier.preprocessing.normalise(batch)))
-            found.append(torch.nn.functional.normalize(pooled, dim=1).cpu().numpy())
-            advance(len(batch))
+            pooled = classifier.pooled(np.array(pixels[first : first + BATCH]))
+            found.append(torch.nn.functional.normalize(torch.from_numpy(pooled), dim=1).numpy())
+            advance(len(pooled))
     return np.concatenate(found)
 
 
 def _remembered(classifier: Classifier, cache: Cache, fingerprint: str) -> np.ndarray:
-    """`embed` of a cache, or what an earlier run found for the same network and the same files."""
+    """`directions` of a cache, or what an earlier run found for the same network and the same files."""
     if cache.images.nbytes < IN_MEMORY:
-        return embed(classifier, cache.images)
+        return directions(classifier, cache.images)
     key = hashlib.sha256(f"{classifier.digest} {fingerprint}".encode())
     for sample in cache.samples:
         key.update(b"\0" + sample.key.encode("utf-8", "surrogateescape"))
@@ -105,7 +100,7 @@ def _remembered(classifier: Classifier, cache: Cache, fingerprint: str) -> np.nd
         known = np.load(path, allow_pickle=False)
         if len(known) == len(cache.samples):
             return known  # type: ignore[no-any-return]
-    found = embed(classifier, cache.images)
+    found = directions(classifier, cache.images)
     with suppress(OSError, ModelFileError):  # a full disk only makes the next time slow
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as file:

@@ -18,11 +18,12 @@ from resnets.data.decode import decode
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import LARGEST, check_size, opened
 from resnets.errors import DataError, ImageError, nearest
-from resnets.explanation.heat import check, head, heat
+from resnets.explanation.heat import check, heat
 from resnets.explanation.neighbours import Neighbour, neighbours
-from resnets.inference import Classifier
-from resnets.inference.predictor import Prediction
+from resnets.inference import Classifier, Prediction, as_classifier
+from resnets.inference.features import head
 from resnets.text import printable
+from resnets.weights import Model
 
 SHOWN = 1024  # pixels of the longer side of the photo that is kept for drawing
 TOP = 5
@@ -72,16 +73,18 @@ class Explanation:
 
 
 def explain(
-    classifier: Classifier,
-    path: str | Path,
+    model: str | Path | Model | Classifier,
+    image: str | Path,
     *,
     name: str | None = None,
     method: str = "grad-cam",
     stages: bool = False,
     data: str | Path | None = None,
 ) -> Explanation:
-    """Explain what the network says of the picture in a file.
+    """Explain what a network says of the picture in a file.
 
+    model   a classifier, a model, or whatever `resnets.load` takes
+    image   the file
     name    the class to explain. Default: the most probable one
     method  as in `resnets.explanation.heat.heat`
     stages  whether to keep what every stage gives
@@ -91,10 +94,11 @@ def explain(
     class or data that there is not.
     """
     check(method)
+    classifier = as_classifier(model)
     if name is not None and name not in classifier.classes:
         hint = nearest(name, classifier.classes) or f" It knows {len(classifier.classes)} classes."
         raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
-    photo = _read(os.fspath(path))
+    photo = _read(os.fspath(image))
     pixels = classifier.preprocessing.pixels(photo)
     prediction = classifier.name(pixels[None], TOP)[0]
     name = prediction.top[0][0] if name is None else name
@@ -102,7 +106,7 @@ def explain(
     small = photo.copy()
     small.thumbnail((SHOWN, SHOWN))
     return Explanation(
-        path=os.fspath(path),
+        path=os.fspath(image),
         photo=np.asarray(small),
         size=photo.size,
         frame=frame(classifier.preprocessing, *photo.size),

@@ -23,11 +23,11 @@ from torch import Tensor
 from resnets import __version__
 from resnets.errors import ResnetsError
 from resnets.inference import engines
-from resnets.inference.engines import Engine
+from resnets.inference.engine import Engine
 from resnets.machine import cores, describe, home
 from resnets.network import ResNet
 from resnets.progress import say
-from resnets.weights.modelfile import probe_input
+from resnets.weights.modelfile import self_test_input
 from resnets.whole import write_json
 
 if TYPE_CHECKING:
@@ -173,9 +173,9 @@ def _seconds(engine: Engine, x: Tensor) -> float:
 
 
 def _images(channels: int, size: int, batch: int) -> Tensor:
-    """(batch, channels, size, size): the model file's probe at several contrasts, so that images differ."""
+    """(batch, channels, size, size): the self-test's input at several contrasts, so that images differ."""
     turns = torch.arange(batch)
-    images = probe_input(channels, size)[turns % 2] * (1 + turns % 7).reshape(-1, 1, 1, 1) / 4
+    images = self_test_input(channels, size)[turns % 2] * (1 + turns % 7).reshape(-1, 1, 1, 1) / 4
     return images.contiguous(memory_format=torch.channels_last)
 
 

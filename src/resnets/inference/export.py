@@ -25,9 +25,9 @@ from resnets import __version__
 from resnets.architecture.catalog import name_of
 from resnets.errors import DataError, ResnetsError
 from resnets.inference import engines
+from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import PROBABILITIES, model
-from resnets.inference.predictor import Classifier
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import Opened, check, runtimes
 from resnets.inference.resample import TorchOps, normalised, probabilities, resized
@@ -113,8 +113,8 @@ def metadata(classifier: Classifier, precision: str) -> dict[str, str]:
         "classes": json.dumps(classifier.classes),
         "preprocessing": json.dumps(classifier.preprocessing.to_dict()),
         # What can be applied to the probabilities outside; what is unlike all others only the model file can tell.
-        "calibration": json.dumps({key: classifier.calibration.get(key) for key in _CALIBRATION}),
-        "provenance": json.dumps(classifier.provenance),
+        "calibration": json.dumps({key: getattr(classifier.calibration, key) for key in _CALIBRATION}),
+        "provenance": json.dumps(classifier.provenance.to_dict()),
         "network": name_of(classifier.network.plan.spec) or "custom",
         "precision": precision,
         "resnets": __version__,
@@ -130,7 +130,7 @@ def _write_onnx(
         precision=precision,
         quantisation=quantisation,
         preprocessing=None if raw else classifier.preprocessing,
-        temperature=float(classifier.calibration["temperature"]),
+        temperature=float(classifier.calibration.temperature),
         metadata=metadata(classifier, precision),
     )
     if path.suffix == ".onnx":
@@ -151,9 +151,9 @@ class _Whole(nn.Module):
         self.dtype = DTYPES[precision]
         network = copy.deepcopy(classifier.network).cpu().to(self.dtype)
         # torch.export.save wants tensors in the order of their storage.
-        self.network = network.to(memory_format=torch.contiguous_format)
+        self.network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.preprocessing = classifier.preprocessing
-        self.temperature = float(classifier.calibration["temperature"])
+        self.temperature = float(classifier.calibration.temperature)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, H, W, 3) uint8 -> probabilities and logits, (N, classes) float32."""

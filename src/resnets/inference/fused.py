@@ -1,4 +1,4 @@
-"""The torch engine: our own fast path, and the default everywhere.
+"""The kernels of the torch engine: our own fast path, and the default everywhere.
 
 A convolution, its bias, its ReLU and the residual addition are one oneDNN kernel; weights are reordered once into the
 layout that the kernels want. There is no export and no compiler: setting up takes as long as folding and reordering do.
@@ -8,18 +8,13 @@ Where the operators are missing (another processor, another build of torch), tor
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnets.inference.lower import Graph, Step
-from resnets.inference.runner import DTYPES, Kernel, Runner, padded
-from resnets.progress import say
-
-if TYPE_CHECKING:
-    from resnets.inference.quantize import Quantisation
-
+from resnets.inference.runner import Kernel, Runner, padded
 
 Shape = tuple[list[int], list[int], list[int], int]  # padding, stride, dilation, groups
 
@@ -50,38 +45,6 @@ class Fused(Runner):
             return added(addend, x, weight, bias, *shape, "add", 1.0, relu, [], None)  # type: ignore[no-any-return]
 
         return run
-
-
-class TorchEngine:
-    """The engine "torch": the fastest way in which torch alone runs a graph here.
-
-    precision   "float32", "bfloat16", or "int8" with its quantisation (see `inference.quantize`)
-    batch       how many images usually come at once
-
-    The graph's weights must lie on the processor. Says so on standard error where only plain operators are left.
-    """
-
-    name = "torch"
-
-    def __init__(
-        self, graph: Graph, precision: str = "float32", batch: int = 8, quantisation: Quantisation | None = None
-    ) -> None:
-        self.precision, self.quantisation = precision, quantisation
-        self._run: Runner
-        if precision == "int8":
-            from resnets.inference.int8 import Quantised
-
-            assert quantisation is not None
-            self._run = Quantised(graph, quantisation, batch)
-        elif fused_operators(DTYPES[precision]):
-            self._run = Fused(graph, DTYPES[precision], batch)
-        else:
-            say("This build of torch has no fused convolutions: plain ones give the same result, more slowly.")
-            self._run = Runner(graph, DTYPES[precision])
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) float32, normalised -> logits (N, classes) float32."""
-        return self._run(x)
 
 
 def convolution_shape(step: Step) -> Shape:

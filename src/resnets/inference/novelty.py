@@ -9,11 +9,12 @@ trained for a few epochs these call digits more familiar than photos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+
+from resnets.weights.calibration import Usual
 
 SMALLEST = 8  # pixels: the side of the coarsest scale at which neighbours are compared
 LARGEST = 64  # pixels: larger images are averaged to less than twice this before anything but the finest contrast
@@ -39,7 +40,7 @@ def dimensions(side: int) -> int:
     return 8 + 4 * scales + (2 if times > 1 else 0)
 
 
-def fit(pixels: np.ndarray) -> dict[str, Any] | None:
+def fit(pixels: np.ndarray) -> Usual | None:
     """What `unlike` compares with, from (N, S, S, 3) uint8: a Gaussian of their looks, and the limit.
 
     The limit lets FALSE_ALARMS of such images be called unlike, as either half of them shows under the Gaussian of the
@@ -52,12 +53,13 @@ def fit(pixels: np.ndarray) -> dict[str, Any] | None:
     across = np.concatenate([_distance(a, *_gaussian(b)) for a, b in (halves, halves[::-1])])
     mean, whiten = _gaussian(found)
     rank = min(int(np.ceil((len(across) + 1) * (1 - FALSE_ALARMS))), len(across))
-    return {"mean": mean.tolist(), "whiten": whiten.tolist(), "limit": max(float(np.sort(across)[rank - 1]), LEAST)}
+    limit = max(float(np.sort(across)[rank - 1]), LEAST)
+    return Usual(tuple(mean.tolist()), tuple(map(tuple, whiten.tolist())), limit)
 
 
-def score(pixels: np.ndarray, fitted: Mapping[str, Any]) -> np.ndarray:
+def score(pixels: np.ndarray, usual: Usual) -> np.ndarray:
     """How unlike: (N,) float64, the squared Mahalanobis distance as a share of the limit; above 1 is unlike."""
-    return _distance(describe(pixels), fitted["mean"], fitted["whiten"]) / float(fitted["limit"])
+    return _distance(describe(pixels), usual.mean, usual.whiten) / float(usual.limit)
 
 
 def _gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +72,9 @@ def _gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.linalg.inv(np.linalg.cholesky(covariance + 1e-4 * np.eye(len(mean)))) / scale
 
 
-def _distance(values: np.ndarray, mean: Sequence[float] | np.ndarray, whiten: Any) -> np.ndarray:
+def _distance(
+    values: np.ndarray, mean: Sequence[float] | np.ndarray, whiten: Sequence[Sequence[float]] | np.ndarray
+) -> np.ndarray:
     found: np.ndarray = np.square((values - np.asarray(mean)) @ np.asarray(whiten).T).sum(axis=1)
     return found
 

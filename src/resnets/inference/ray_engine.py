@@ -18,8 +18,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from resnets.errors import DataError
-from resnets.inference.bulk import BATCH, Row
 from resnets.inference.bulk import predict_files as predict_here
+from resnets.inference.pictures import BATCH
+from resnets.inference.prediction import Outcome
+from resnets.inference.session import open_session
+from resnets.inference.verbs import load
 from resnets.machine import cores, needs
 from resnets.progress import say
 
@@ -37,8 +40,8 @@ def predict_files(
     fast: bool = False,
     precision: str = "float32",
     quantisation: Quantisation | None = None,
-) -> Iterator[Row]:
-    """One `Row` for each file, in the order in which they are done.
+) -> Iterator[Outcome]:
+    """One `Outcome` for each file, in the order in which they are done.
 
     model   what `resnets.load` takes; every actor loads it once
     others  as in `bulk.predict_files` and `engines.make`
@@ -62,7 +65,7 @@ def predict_files(
             ray.shutdown()
 
 
-def _rows(ray: Any, names: list[bytes], how: tuple[Any, ...]) -> Iterator[Row]:
+def _rows(ray: Any, names: list[bytes], how: tuple[Any, ...]) -> Iterator[Outcome]:
     data, arrow = needs("ray.data", extra="ray"), needs("pyarrow", extra="ray")
     data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -97,16 +100,11 @@ class _Actor:
     ) -> None:
         import torch
 
-        from resnets.inference import engines, load
-
         torch.set_num_threads(1)
         self.folder, self.top, self.fast = folder, top, fast
         self.classifier = load(model)
-        size = self.classifier.preprocessing.image_size
-        network = self.classifier.network
-        self.classifier.use(
-            engines.make("torch", network, precision, image_size=size, batch=BATCH, quantisation=quantisation)
-        )
+        judged = {"torch": quantisation} if quantisation else None
+        self.classifier.use(open_session(self.classifier.model, "torch", precision, batch=BATCH, quantisations=judged))
 
     def __call__(self, block: Any) -> Any:
         """Names of files, relative to the folder of the one who asks -> their rows, pickled."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ExportError
+from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
-from resnets.inference.predictor import Classifier
 from resnets.inference.quantize import Quantisation, Rounded
 from resnets.machine import needs, openvino_core
 
@@ -43,17 +43,17 @@ def check(
     pictures the same logit is the largest. Raises ExportError when one cannot run the file or is beyond TOLERANCES.
     """
     p = classifier.preprocessing
-    probes = list(_probes(p))
+    asked = list(_test_pictures(p))
     reference = _reference(classifier, quantisation if precision == "int8" else None)
-    expected = [reference(p.normalise(_pixels(images, p))) for images in probes]
+    expected = [reference(p.normalise(_pixels(images, p))) for images in asked]
     wanted = torch.cat(expected)
     spread = max(float(wanted.max().clamp_min(0) - wanted.min().clamp_max(0)), 1e-6)
     limits = (TOLERANCES[precision], max(TOLERANCES[precision], RESIZED_TOLERANCE))
-    exact = [images.shape[1:3] == (p.resize_to,) * 2 for images in probes]
+    exact = [images.shape[1:3] == (p.resize_to,) * 2 for images in asked]
     table = []
     for one in opened:
         try:
-            given = [one(images) for images in probes]
+            given = [one(images) for images in asked]
         except Exception as problem:  # whatever a runtime throws: the file is of no use to it
             raise ExportError(f"{one.file}: {one.runtime} cannot run it ({_reason(problem)}).") from problem
         far = [float((mine - other).abs().max()) for mine, other in zip(given, expected, strict=True)]
@@ -150,7 +150,7 @@ def _pixels(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     return torch.from_numpy(np.stack([preprocessing.pixels(Image.fromarray(image)) for image in images]))
 
 
-def _probes(preprocessing: Preprocessing) -> Iterator[np.ndarray]:
+def _test_pictures(preprocessing: Preprocessing) -> Iterator[np.ndarray]:
     """Pictures (N, H, W, 3) uint8 that are always the same: five and one that need no resizing, two and one that do."""
     random = np.random.default_rng(0)
     side = preprocessing.resize_to

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from resnets.errors import DataError
-from resnets.inference.bulk import Row
+from resnets.inference.prediction import Outcome
 from resnets.machine import needs
 from resnets.whole import whole
 
@@ -74,7 +74,7 @@ class Journal:
         self.out, self.ranks = out, ranks
         self.path = out.with_name(f"{out.name}.partial")
         self.failures = 0  # rows with `why`
-        self.failed: list[Row] = []  # the first of them
+        self.failed: list[Outcome] = []  # the first of them
         self._identity = {"resnets table": FORMAT, **identity}
         self._seen: set[bytes] = set()
         self._file: BinaryIO
@@ -96,7 +96,7 @@ class Journal:
     def __contains__(self, path: str) -> bool:
         return _key(path) in self._seen
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Outcome) -> None:
         """Append a row, unless there is one of its path."""
         if row.path in self:
             return
@@ -107,7 +107,7 @@ class Journal:
             self._file.flush()
         self._count(row)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Outcome]:
         """All rows that are there, in the order in which they came."""
         with open(self.path, "rb") as file:
             next(file)
@@ -172,7 +172,7 @@ class Journal:
             "or remove it to begin again."
         )
 
-    def _count(self, row: Row) -> None:
+    def _count(self, row: Outcome) -> None:
         self._seen.add(_key(row.path))
         if row.why:
             self.failures += 1
@@ -190,7 +190,7 @@ def _line(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def _row(line: bytes) -> Row | None:
+def _row(line: bytes) -> Outcome | None:
     """The row of a line; None for a torn or a damaged one."""
     try:
         path, top, why, among, unlike = json.loads(line)
@@ -199,7 +199,7 @@ def _row(line: bytes) -> Row | None:
     except (ValueError, TypeError):
         return None
     good = line.endswith(b"\n") and isinstance(path, str) and isinstance(why, str) and isinstance(unlike, bool | None)
-    return Row(path, pairs, why, names, unlike) if good else None
+    return Outcome(path, pairs, why, names, unlike) if good else None
 
 
 @contextmanager
@@ -216,13 +216,13 @@ def _columns(ranks: int) -> list[str]:
     return ["path", *named, "unsure", "unlike", "why"]
 
 
-def _values(row: Row, ranks: int) -> list[Any]:
+def _values(row: Outcome, ranks: int) -> list[Any]:
     """A row as the columns want it, with None for what there is not."""
     named = [None if value != value else value for value in chain.from_iterable(row.top)]  # JSON has no NaN
     return [row.path, *named, *[None] * (2 * ranks - len(named)), row.unsure, row.unlike, row.why or None]
 
 
-def _write_csv(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
+def _write_csv(file: BinaryIO, rows: Iterable[Outcome], ranks: int) -> None:
     # Paths are bytes to the system; those that are not UTF-8 are written back as they were.
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True)
     writer = csv.writer(text)
@@ -231,13 +231,13 @@ def _write_csv(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
     text.detach()
 
 
-def _write_json_lines(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
+def _write_json_lines(file: BinaryIO, rows: Iterable[Outcome], ranks: int) -> None:
     # In paths that are not UTF-8 the odd bytes are the escapes \udc80 to \udcff, as Python reads them.
     columns = _columns(ranks)
     file.writelines(_line(dict(zip(columns, _values(row, ranks), strict=True))) for row in rows)
 
 
-def _write_parquet(file: BinaryIO, rows: Iterable[Row], ranks: int) -> None:
+def _write_parquet(file: BinaryIO, rows: Iterable[Outcome], ranks: int) -> None:
     pa, pq = needs("pyarrow", extra="parquet"), needs("pyarrow.parquet", extra="parquet")
     columns = _columns(ranks)
     kinds = [pa.float64() if column.startswith("probability") else pa.string() for column in columns]

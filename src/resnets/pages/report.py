@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from resnets import __version__
-from resnets.evaluation.judging import Judgement
+from resnets.evaluation import Evaluation, Judgement
 from resnets.evaluation.metrics import ece, interval
 from resnets.evaluation.significance import honest_ece, share_interval
 from resnets.explanation.heat import heat, overlay
@@ -33,18 +33,16 @@ OPEN = 30  # classes in the table; the others unfold
 def write(
     path: Path,
     classifier: Classifier,
-    judgement: Judgement,
-    document: Mapping[str, Any],
+    evaluation: Evaluation,
     *,
     data: str,
     run: Path | None = None,
     findings: Sequence[Mapping[str, Any]] = (),
     model: str | None = None,
 ) -> None:
-    """Write the report of `classifier` as `judgement` found it.
+    """Write the report of `classifier` as `evaluation` found it.
 
     path        the page; see `page.check` for what it may replace
-    document    of `resnets.evaluate`: figures, "split", "skipped_files", "seconds"
     data        what was judged, as on a command line
     run         the folder of the run: adds learning curves, the time, and how to train it again
     findings    of the doctor, as in its document; none: nothing is said about them
@@ -52,20 +50,21 @@ def write(
 
     Raises ModelFileError when the page cannot be written.
     """
+    judgement = evaluation.judgement
     record, log = provenance.read_run(run) if run is not None else ({}, [])
     confidence = judgement.probabilities.max(axis=1)
     confusion = np.zeros((len(judgement.classes),) * 2, np.int64)
     np.add.at(confusion, (judgement.labels, judgement.predicted), 1)
     named = model or (str(run) if run is not None else "model.safetensors")
-    network = str(classifier.provenance.get("network") or "network")
+    network = str(classifier.provenance.network or "network")
     text = page.render(
         "report.html",
         network=network,
         data=Path(data).name or data,
         version=__version__,
         today=datetime.date.today().isoformat(),
-        document=document,
-        split=document["split"],
+        document=evaluation.document(),
+        split=evaluation.split,
         top1=share_interval(int(judgement.correct.sum()), len(judgement.labels)),
         commonest=float(confusion.sum(axis=1).max() / confusion.sum()),
         sure=_sure(judgement, confidence),
@@ -80,8 +79,8 @@ def write(
         findings=findings,
         drawing=Markup(diagram(classifier.network.plan, network)),
         plan=classifier.network.plan,
-        facts=provenance.facts(classifier.provenance, record),
-        commands=provenance.commands(named, data, document["split"], record, run),
+        facts=provenance.facts(classifier.provenance.to_dict(), record),
+        commands=provenance.commands(named, data, evaluation.split, record, run),
     )
     page.write(path, text)
 

@@ -25,7 +25,7 @@ from resnets.data.named import NAMES
 from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.errors import ResnetsError, TrainingError
-from resnets.evaluation import judge
+from resnets.evaluation import Evaluation, judge
 from resnets.evaluation.calibration import calibrate
 from resnets.inference import Classifier
 from resnets.pages import report
@@ -35,7 +35,7 @@ from resnets.training import setup
 from resnets.training.log import draw_curves
 from resnets.training.loop import Job, Training
 from resnets.training.recipe import Recipe, load_recipe
-from resnets.weights import Model
+from resnets.weights import Model, Provenance
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
 from resnets.whole import write_json, write_text
@@ -188,13 +188,13 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     model = Model(training.result, classes, preprocessing)
     classifier = Classifier(model)
     judgement = judge(classifier, held_out)
-    model.calibration = calibrate(judgement.pixels, judgement.logits, judgement.labels)
-    judgement = judgement.calibrated(model.calibration)
+    calibration = calibrate(judgement.pixels, judgement.logits, judgement.labels)
+    judgement = judgement.calibrated(calibration)
     if judgement.threshold is None:
         say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
     metrics = judgement.figures
-    model.provenance = classifier.provenance = _provenance(record, metrics)
-    classifier.calibration = model.calibration
+    model = dataclasses.replace(model, calibration=calibration, provenance=_provenance(record, metrics))
+    classifier = Classifier(model)
     save_model(folder / "model.safetensors", model)
     result = {
         "run": str(folder),
@@ -208,13 +208,13 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     }
     write_json(folder / "run.json", {**record, "result": result})
     draw_curves(folder, f"{name} on {printable(Path(source.name).name)}: top-1 {metrics['top1']:.2%} held out")
-    document = {**metrics, "split": splits.held_out_name, "skipped_files": skipped, "seconds": result["seconds"]}
+    unusable = [pair for cache in caches for pair in cache.skipped]
+    evaluation = Evaluation.of(judgement, splits.held_out_name, unusable, result["seconds"])
     try:
         report.write(
             folder / "report.html",
             classifier,
-            judgement,
-            document,
+            evaluation,
             data=asked["data"],
             run=folder,
             findings=found.document()["findings"],
@@ -226,20 +226,20 @@ def _run(folder: Path | None, asked: dict[str, Any], recipe: Recipe, *, resume: 
     return result
 
 
-def _provenance(record: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+def _provenance(record: dict[str, Any], metrics: dict[str, Any]) -> Provenance:
     # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
     dataset = {**record["dataset"], "name": Path(record["dataset"]["name"]).name}
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
-    return {
-        "network": record["network"],
-        "dataset": dataset,
-        "recipe": record["recipe"],
-        "epochs": record["epochs"],
-        "seed": record["asked"]["seed"],
-        "weights": record["asked"]["weights"] and Path(record["asked"]["weights"]).name,
-        "versions": record["machine"],
-        "metrics": {key: metrics[key] for key in _METRICS},
-    }
+    return Provenance(
+        network=record["network"],
+        dataset=dataset,
+        recipe=record["recipe"],
+        epochs=record["epochs"],
+        seed=record["asked"]["seed"],
+        weights=record["asked"]["weights"] and Path(record["asked"]["weights"]).name,
+        versions=record["machine"],
+        metrics={key: metrics[key] for key in _METRICS},
+    )
 
 
 def _same_data(folder: Path, record: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from resnets import __version__
 from resnets.network import ResNet
 from resnets.weights.convert import digests
 from resnets.weights.formats.stored import Foreign
-from resnets.weights.modelfile import probe_input
+from resnets.weights.modelfile import self_test_input
 from resnets.weights.worlds import emulation, framework
 from resnets.weights.worlds.reference import EXACT, Reference, UnfitError
 
@@ -66,7 +66,7 @@ class Certificate:
     units               the stem and every unit, in the order in which they run
     logits              the same for the logits
     argmax_agreement    share of the images whose largest logit is the same
-    inputs              their shapes; `modelfile.probe_input` makes them
+    inputs              their shapes; `modelfile.self_test_input` makes them
     versions            of whatever computed
     remarks             sentences, for example why a framework that exists was not the reference
     source, target      {"files": name, bytes and sha256 of each}
@@ -213,7 +213,7 @@ def _inputs(file: Foreign, dialect: str, network: ResNet) -> list[Tensor]:
     if len(declared) == 2 and min(declared) > 0 and max(declared) <= MAX_SIDE:
         height, width = declared
         sizes = [(height, width), ((height - 1) | 1, (width - 1) | 1)]  # the stem halves both to the same
-    whole = probe_input(network.plan.in_channels, max(map(max, sizes))).double()
+    whole = self_test_input(network.plan.in_channels, max(map(max, sizes))).double()
     return [whole[:, :, :height, :width] for height, width in sizes]
 
 

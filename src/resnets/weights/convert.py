@@ -22,8 +22,9 @@ from resnets.network import ResNet, with_new_head
 from resnets.progress import say
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.locate import own_file
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.open import open_file
+from resnets.weights.provenance import Provenance
 from resnets.weights.recognise import Recognised, recognise
 from resnets.weights.worlds import Dialect, dialect_of
 from resnets.weights.worlds.base import Part
@@ -57,8 +58,8 @@ def model_of(found: Recognised, num_classes: int | None = None) -> Model:
         classes = tuple(map(str, range(num_classes)))
     if rounded := sorted({str(stored.dtype).removeprefix("torch.") for stored in _weights(found)} - {"float32"}):
         say(f"{file.path.name} holds {' and '.join(rounded)}; the model is float32.")
-    provenance = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
-    return Model(network, classes, dialect.preprocessing(file, spec), provenance={"converted": provenance})
+    converted = {"dialect": dialect.name, "network": name_of(spec) or "custom", "files": digests(file.files)}
+    return Model(network, classes, dialect.preprocessing(file, spec), provenance=Provenance(converted=converted))
 
 
 def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] = ()) -> tuple[Path, ...]:

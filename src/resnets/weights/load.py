@@ -6,7 +6,7 @@ from pathlib import Path
 
 from resnets.weights import convert, modelfile, registry
 from resnets.weights.locate import located, own_file
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 
 def load(what: str | Path) -> Model:
@@ -19,6 +19,4 @@ def load(what: str | Path) -> Model:
     if own := own_file(path):
         return modelfile.load(own)
     model = convert.read(path)
-    if tag:
-        registry.describe(model, tag)
-    return model
+    return registry.describe(model, tag) if tag else model

@@ -1,15 +1,14 @@
 """The model file: one .safetensors that holds everything a prediction depends on, and proves it.
 
 Tensors: the network's state (float32, row-major) and, if there is one, `preprocessing.mean_image`. The
-document beside them (JSON) says format, spec, classes, preprocessing, calibration, provenance and a probe:
-the logits of a fixed input. Loading checks the file's hash, then runs the probe. Nothing is unpickled.
+document beside them (JSON) says format, spec, classes, preprocessing, calibration, provenance and a self-test (its
+key is "probe"): the logits of a fixed input. Loading checks the file's hash, then runs it. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +21,25 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError, ResnetsError
 from resnets.network import ResNet
 from resnets.weights import calibration, container
+from resnets.weights.calibration import Calibration
+from resnets.weights.model import Model
+from resnets.weights.provenance import Provenance
 
 FORMAT = 1  # a reader refuses what is higher
 
-# How far the probe's logits may lie from the recorded ones, as a share of the logits' spread (zero included).
+# How far the self-test's logits may lie from the recorded ones, as a share of the logits' spread (zero included).
 # Another processor, thread count or memory layout adds float32 numbers in another order. Measured on twelve
 # networks of the catalog, fresh and with running statistics: below 2e-5 for most, at most 2.4e-4 (resnet152
-# with statistics of a few tiny batches). The hash is what finds damage; the probe is for a computation that
+# with statistics of a few tiny batches). The hash is what finds damage; the self-test is for a computation that
 # differs, which shows by far more than a hundredth, and must never refuse a good file.
-PROBE_TOLERANCE = 1e-2
-PROBE_LARGEST = 64  # pixels: the probe's side is the model's image size, but no more, so that loading is quick
+SELF_TEST_TOLERANCE = 1e-2
+SELF_TEST_LARGEST = 64  # pixels: its side is the model's image size, but no more, so that loading is quick
 
 _MEAN_IMAGE = "preprocessing.mean_image"
 _PARTS = (
     *("spec", "num_classes", "in_channels", "output_stride"),
     *("classes", "preprocessing", "calibration", "provenance", "probe"),
 )
-
-
-@dataclass
-class Model:
-    """What a model file holds.
-
-    network         its weights are what counts; mode, device and memory layout are not recorded
-    classes         names in the order of the logits
-    preprocessing   from the bytes of an image to the network's input
-    calibration     how to read its logits as probabilities, and when to doubt: see `resnets.weights.calibration`
-    provenance      where the model comes from: anything that JSON can hold
-    """
-
-    network: ResNet
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    calibration: dict[str, Any] = field(default_factory=calibration.neutral)
-    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def save(path: str | Path, model: Model) -> None:
@@ -80,7 +64,7 @@ def load(path: str | Path) -> Model:
     """Read a model file and verify it; the network comes in evaluation mode, float32, on the CPU.
 
     Raises ModelFileError, in one sentence with the mend, for a file that is missing, empty, cut off, damaged
-    in any byte, foreign, newer than this version, or whose probe disagrees.
+    in any byte, foreign, newer than this version, or whose self-test disagrees.
     """
     path = Path(path)
     text, tensors, intact = container.read(path)
@@ -103,7 +87,7 @@ def load(path: str | Path) -> Model:
         ) from problem
 
 
-def probe_input(in_channels: int, side: int) -> Tensor:
+def self_test_input(in_channels: int, side: int) -> Tensor:
     """(i * 2654435761 mod 2^32) / 2^31 - 1 for element i of (2, channels, side, side), as float32."""
     # Integer arithmetic, because it is the same on every machine; the last digit of a sine is not.
     count = np.arange(2 * in_channels * side * side, dtype=np.uint64)
@@ -111,10 +95,10 @@ def probe_input(in_channels: int, side: int) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).reshape(2, in_channels, side, side)
 
 
-def _probe(network: ResNet, image_size: int) -> Tensor:
+def _self_test(network: ResNet, image_size: int) -> Tensor:
     # A caller may hold an autocast open: it must not reach in here.
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        images = probe_input(network.plan.in_channels, min(image_size, PROBE_LARGEST))
+        images = self_test_input(network.plan.in_channels, min(image_size, SELF_TEST_LARGEST))
         return network(images)  # type: ignore[no-any-return]
 
 
@@ -140,7 +124,7 @@ def _document(model: Model, state: Mapping[str, Tensor]) -> dict[str, Any]:
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} has values that are not finite; train with a lower learning rate")
-    logits = _probe(_build(p, state), model.preprocessing.image_size)
+    logits = _self_test(_build(p, state), model.preprocessing.image_size)
     if not torch.isfinite(logits).all():
         raise ValueError("the network's logits overflow; train it a little before you save it")
     document = {
@@ -151,9 +135,9 @@ def _document(model: Model, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "output_stride": p.output_stride,
         "classes": list(model.classes),
         "preprocessing": model.preprocessing.to_dict(),
-        "calibration": model.calibration,
-        "provenance": model.provenance,
-        "probe": {"input": probe_input.__doc__, "logits": logits.tolist()},
+        "calibration": model.calibration.to_dict(),
+        "provenance": model.provenance.to_dict(),
+        "probe": {"input": self_test_input.__doc__, "logits": logits.tolist()},
     }
     _check(document)
     return document
@@ -178,17 +162,23 @@ def _model(document: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     # In memory of its own: the file may be replaced while the network lives.
     network = _build(p, {name: tensor.clone() for name, tensor in tensors.items()})
     recorded = torch.tensor(document["probe"]["logits"], dtype=torch.float32)
-    logits = _probe(network, preprocessing.image_size)
+    logits = _self_test(network, preprocessing.image_size)
     if recorded.shape != logits.shape or not torch.isfinite(recorded).all():
         raise ValueError(f"the probe's logits are not {' x '.join(map(str, logits.shape))} finite numbers")
     spread = max(float(recorded.max()), 0.0) - min(float(recorded.min()), 0.0)
     worst = float((logits - recorded).abs().max())
-    if not worst <= PROBE_TOLERANCE * spread:
+    if not worst <= SELF_TEST_TOLERANCE * spread:
         raise ValueError(
-            f"its logits for the recorded probe are off by {worst:.2g} where {PROBE_TOLERANCE * spread:.2g} "
+            f"its logits for the recorded probe are off by {worst:.2g} where {SELF_TEST_TOLERANCE * spread:.2g} "
             "is allowed, so other weights or another computation made them"
         )
-    return Model(network, tuple(document["classes"]), preprocessing, document["calibration"], document["provenance"])
+    return Model(
+        network,
+        tuple(document["classes"]),
+        preprocessing,
+        Calibration.from_dict(document["calibration"]),
+        Provenance.from_dict(document["provenance"]),
+    )
 
 
 def _check(document: dict[str, Any]) -> None:

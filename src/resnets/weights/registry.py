@@ -14,7 +14,7 @@ import tarfile
 import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from resnets.whole import whole
 
 if TYPE_CHECKING:
     from resnets.data.preprocess import Preprocessing
-    from resnets.weights.modelfile import Model
+    from resnets.weights.model import Model
 
 SOURCES = ("torchvision", "timm", "hf", "keras", "slim", "akamaster")
 LARGEST = 2**31  # bytes of an unpacked archive; the largest real one has about 500 MB
@@ -118,12 +118,15 @@ def fetch_weights(tag: str, cache: Path | None = None) -> Path:
     return _unpacked(entry, path, path.with_name(entry.member))
 
 
-def describe(model: Model, tag: str) -> None:
-    """Give a model what is known of its tag: the preprocessing of its entry, and in its provenance tag and licence."""
+def describe(model: Model, tag: str) -> Model:
+    """A model with what is known of its tag: the preprocessing of its entry, and in its provenance tag and licence."""
     entry = entry_of(tag)
-    if entry:
-        model.preprocessing = entry.preprocessing
-    model.provenance["pretrained"] = {"tag": entry.tag if entry else tag, "licence": entry.licence if entry else None}
+    pretrained = {"tag": entry.tag if entry else tag, "licence": entry.licence if entry else None}
+    return replace(
+        model,
+        preprocessing=entry.preprocessing if entry else model.preprocessing,
+        provenance=replace(model.provenance, pretrained=pretrained),
+    )
 
 
 _OTHERWISE = " docs/guides/pretrained.md says how tags are made."

@@ -17,7 +17,7 @@ from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import convert, modelfile, registry
 from resnets.weights.locate import located, own_file
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.open import open_file
 from resnets.weights.recognise import Recognised, recognise
 from resnets.weights.worlds import dialect_of
@@ -67,9 +67,9 @@ class Transfer:
 
     def adopt(self, preprocessing: Preprocessing, graph: dict[str, Any]) -> None:
         """Take the preprocessing and the reading of the graph that a probe found best."""
-        self.model.preprocessing = preprocessing
+        self.model = dataclasses.replace(self.model, preprocessing=preprocessing)
         if graph:
-            self.model.network = with_graph(self.model.network, graph)
+            self.model = dataclasses.replace(self.model, network=with_graph(self.model.network, graph))
             self.regraphed = graph
 
     def write(self, path: Path) -> None:
@@ -142,7 +142,7 @@ def open_source(
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network)
     model = convert.model_of(found, num_classes)
     if tag:
-        registry.describe(model, tag)
+        model = registry.describe(model, tag)
     return Transfer(source, found.file.files, model, found)
 
 

@@ -17,7 +17,7 @@ from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.weights.formats.stored import Foreign
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 
 Naming = Callable[[str], str]  # our state name -> theirs; "" for a tensor that their world does not have
 

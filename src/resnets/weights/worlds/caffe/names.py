@@ -26,7 +26,7 @@ from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import Preprocessing, Triple
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, Stored, unusable
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming, Part
 from resnets.weights.worlds.caffe.facts import WHOLE, differences, facts
 from resnets.weights.worlds.caffe.graph import graph

@@ -13,7 +13,7 @@ from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.torch.folder import write_folder
 from resnets.weights.worlds.torch.names import torch_naming, unwrapped

@@ -10,7 +10,7 @@ from resnets.architecture import Plan
 from resnets.errors import ModelFileError
 from resnets.progress import say
 from resnets.weights.formats.stored import Foreign
-from resnets.weights.modelfile import Model
+from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.torch.names import torch_naming, unwrapped
 from resnets.weights.worlds.torch.writer import write_torch_family

@@ -13,9 +13,10 @@ import resnets
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError, ModelFileError
-from resnets.inference import Classifier, Prediction, load, novelty
+from resnets.inference import Classifier, Outcome, Prediction, as_classifier, engines, load, novelty
+from resnets.inference.prediction import document
 from resnets.network import create
-from resnets.weights import Model, save
+from resnets.weights import Calibration, Model, Provenance, save
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
@@ -73,7 +74,7 @@ def test_a_turned_photo_means_the_same_as_file_and_as_picture(classifier, tmp_pa
 
 
 def test_probabilities_are_the_softmax_of_calibrated_logits(pictures):
-    calibrated = Classifier(model(calibration={"temperature": 2.5, "unsure": None}))
+    calibrated = Classifier(model(calibration=Calibration(2.5)))
     pixels = np.stack([calibrated.preprocessing.read(path.read_bytes()) for path in pictures])
     wanted = torch.softmax(calibrated.logits(pixels) / 2.5, dim=1)
     for row, prediction in zip(wanted, calibrated.predict(pictures, top=6), strict=True):
@@ -93,18 +94,18 @@ def test_a_calibrated_model_says_when_it_is_unsure(pictures):
     for rank, count in ((0, 1), (1, 2), (5, 6)):
         for picture, prediction in zip(pictures, everything, strict=True):
             least = prediction.top[rank][1] * (1 - 1e-6)
-            doubtful = Classifier(model(calibration={"temperature": 1.0, "unsure": least}))
+            doubtful = Classifier(model(calibration=Calibration(unsure=least)))
             (found,) = doubtful.predict(picture, top=2)
             assert found.among == tuple(name for name, _ in prediction.top[:count])
             assert found.unsure is (count != 1)
-    (found,) = Classifier(model(calibration={"temperature": 1.0, "unsure": 1.0})).predict(pictures[0])
+    (found,) = Classifier(model(calibration=Calibration(unsure=1.0))).predict(pictures[0])
     assert (found.among, found.unsure) == ((), True)
 
 
 def test_a_calibrated_model_says_what_is_unlike_all_that_it_knows(pictures):
     random = np.random.default_rng(0)
     grey = random.integers(100, 120, (40, 16, 16, 1)).repeat(3, axis=3).astype(np.uint8)
-    knows_grey = Classifier(model(calibration={"temperature": 1.0, "unsure": None, "unlike": novelty.fit(grey)}))
+    knows_grey = Classifier(model(calibration=Calibration(unlike=novelty.fit(grey))))
     red = np.zeros((16, 16, 3), np.uint8) + np.array([200, 0, 0], np.uint8)
     assert [prediction.unlike for prediction in knows_grey.predict([grey[0], red])] == [False, True]
 
@@ -214,11 +215,11 @@ def test_a_network_for_other_channels_is_refused():
 def test_load_takes_a_file_and_a_run_folder(classifier, pictures, tmp_path):
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
-    save(run / "model.safetensors", model(provenance={"seed": 5}))
+    save(run / "model.safetensors", model(provenance=Provenance(seed=5)))
     for what in (run, str(run), run / "model.safetensors"):
         loaded = resnets.load(what)
         assert loaded.classes == CLASSES
-        assert loaded.provenance == {"seed": 5}
+        assert loaded.provenance == Provenance(seed=5)
         assert loaded.preprocessing == classifier.preprocessing
         assert loaded.predict(pictures) == classifier.predict(pictures)
 
@@ -257,3 +258,90 @@ def test_a_classifier_made_in_inference_mode_answers():
             Model(create(TINY, num_classes=3, seed=0), ("a", "b", "c"), Preprocessing.evaluation(16))
         )
         assert classifier.logits(np.zeros((1, 16, 16, 3), np.uint8)).shape == (1, 3)
+
+
+# What it is made of, and what it can do beside predicting -----------------------------------------------------
+
+
+def test_it_holds_a_model_and_nothing_of_it_can_be_changed(classifier):
+    held = classifier.model
+    for name in ("network", "classes", "preprocessing", "calibration", "provenance"):
+        assert getattr(classifier, name) is getattr(held, name)
+        with pytest.raises(AttributeError):
+            setattr(classifier, name, None)
+    with pytest.raises(AttributeError):
+        classifier.model = held
+
+
+def test_it_says_what_it_is(classifier):
+    assert repr(classifier) == f"Classifier(custom, {len(CLASSES)} classes, 16 x 16 pixels, torch, float32)"
+    classifier.use(engines.make("torch", classifier.network, "bfloat16", image_size=16))
+    assert repr(classifier).endswith("torch, bfloat16)")
+    classifier.use(None)
+
+
+def test_what_is_meant_is_found(classifier, tmp_path):
+    assert as_classifier(classifier) is classifier
+    assert as_classifier(classifier.model).model is classifier.model
+    classifier.save(tmp_path / "model.safetensors")
+    for place in (tmp_path, tmp_path / "model.safetensors", str(tmp_path)):
+        assert as_classifier(place).digest == classifier.digest
+    with pytest.raises(ModelFileError):
+        as_classifier(tmp_path / "none")
+
+
+@pytest.mark.parametrize("form", ["classifier", "model", "file"])
+def test_every_form_of_a_model_is_saved_the_same(classifier, tmp_path, form):
+    classifier.save(tmp_path / "first.safetensors")
+    forms = {"classifier": classifier, "model": classifier.model, "file": tmp_path / "first.safetensors"}
+    resnets.save(forms[form], tmp_path / "second.safetensors")
+    assert (tmp_path / "first.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
+
+
+def test_features_are_what_the_head_reads(classifier, pictures):
+    found = classifier.embed(pictures, batch_size=3)
+    width = classifier.network.plan.spec.widths[-1] * (4 if classifier.network.plan.spec.block == "bottleneck" else 1)
+    assert (found.shape, found.dtype) == ((len(pictures), width), np.float32)
+    pixels = np.stack([classifier.preprocessing.read(path.read_bytes()) for path in pictures])
+    with torch.no_grad():
+        linear = classifier.network.head.linear
+        logits = torch.from_numpy(found) @ linear.weight.T + linear.bias
+        torch.testing.assert_close(logits, classifier.logits(pixels), rtol=1e-4, atol=1e-4)
+    assert classifier.embed(pictures[0]).shape == (1, width)
+    assert classifier.embed([]).shape == (0, width)
+
+
+def test_features_of_a_bad_picture(classifier, pictures, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"broken")
+    with pytest.raises(ImageError, match=r"bad\.jpg: not an image"):
+        classifier.embed([pictures[0], tmp_path / "bad.jpg"])
+
+
+def test_its_methods_are_the_public_functions(trained, tmp_path):
+    """Judging and exporting stand above inference: the public surface says where."""
+    classifier = resnets.load(trained)
+    judged = classifier.evaluate("digits", split="val")
+    again = resnets.evaluate(trained, "digits", split="val")
+    assert {**judged.document(), "seconds": 0} == {**again.document(), "seconds": 0}
+    assert judged.top1 == resnets.evaluate(classifier.model, "digits").top1 > 0.5
+    written = classifier.export(tmp_path / "one.pt2")
+    assert written.written
+    assert (tmp_path / "one.pt2").is_file()
+    assert resnets.export(trained, tmp_path / "two.pt2", raw=True).document()["out"] == str(tmp_path / "two.pt2")
+
+
+def test_a_document_of_outcomes():
+    good = Outcome("a.jpg", (("cat", 0.75),), "", ("cat",), False)
+    bad = Outcome("b.jpg", (), "empty file")
+    assert document([bad, good]) == {
+        "predictions": [
+            {
+                "path": "a.jpg",
+                "top": [{"name": "cat", "probability": 0.75}],
+                "unsure": False,
+                "among": ("cat",),
+                "unlike": False,
+            }
+        ],
+        "failed": [{"path": "b.jpg", "why": "empty file"}],
+    }

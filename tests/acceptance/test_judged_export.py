@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from resnets.acceptance import export, gate
+from resnets.acceptance import exported, gate
 from resnets.cli.main import main
 from resnets.errors import ExportError
 from resnets.inference.quantize import Quantisation
@@ -25,7 +25,7 @@ from resnets.inference.readback import runtimes
     ],
 )
 def test_what_is_written_is_as_good(classifier, tmp_path, name, precision, readers):
-    document = export.export(classifier, tmp_path / name, precision=precision, data="digits")
+    document = exported.export(classifier, tmp_path / name, precision=precision, data="digits").document()
     assert document["written"]
     assert [row["runtime"] for row in document["table"]] == readers
     assert document["top1_source"] > 0.7  # else this test says nothing
@@ -39,7 +39,7 @@ def test_what_is_written_is_as_good(classifier, tmp_path, name, precision, reade
 
 
 def test_a_file_says_what_the_classifier_says_of_photos_of_odd_shapes(classifier, tmp_path):
-    export.export(classifier, tmp_path / "m.onnx")
+    exported.export(classifier, tmp_path / "m.onnx")
     random = np.random.default_rng(0)
     digits = [Image.fromarray(picture) for picture in gate.examples(classifier, "digits").judged.images[:24]]
     for opened in runtimes(tmp_path / "m.onnx", classifier.preprocessing, "float32"):
@@ -62,15 +62,15 @@ def test_a_spoilt_calibration_writes_nothing(classifier, tmp_path, monkeypatch, 
     monkeypatch.setattr(gate, "calibrate", spoilt)
     (tmp_path / "m.onnx").write_bytes(b"what stood there")
     with pytest.raises(ExportError):
-        export.export(classifier, tmp_path / "m.onnx", precision="int8", data="digits")
+        exported.export(classifier, tmp_path / "m.onnx", precision="int8", data="digits")
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
     assert (tmp_path / "m.onnx").read_bytes() == b"what stood there"
 
 
 def test_float32_too_is_judged(classifier, tmp_path, monkeypatch):
-    monkeypatch.setattr(export.Opened, "logits", lambda self, pixels: torch.zeros(len(pixels), 10))
+    monkeypatch.setattr(exported.Opened, "logits", lambda self, pixels: torch.zeros(len(pixels), 10))
     with pytest.raises(ExportError, match=r"loses [\d.]+ points"):
-        export.export(classifier, tmp_path / "m.onnx", data="digits")
+        exported.export(classifier, tmp_path / "m.onnx", data="digits")
     assert not list(tmp_path.iterdir())
 
 
@@ -106,7 +106,7 @@ def test_bad_wishes(trained, tmp_path, capsys, monkeypatch, arguments, status, s
 
 
 def test_a_refusal_on_the_command_line(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export.Opened, "logits", lambda self, pixels: torch.zeros(len(pixels), 10))
+    monkeypatch.setattr(exported.Opened, "logits", lambda self, pixels: torch.zeros(len(pixels), 10))
     assert main(["export", trained, str(tmp_path / "m.onnx"), "--data", "digits", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["written"] is False

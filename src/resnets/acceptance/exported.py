@@ -4,44 +4,102 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnets.acceptance.gate import MAX_DROP, Examples, Verdict, attempts, examples, first_good
-from resnets.errors import DataError
+from resnets.errors import DataError, ExportError
 from resnets.evaluation.metrics import interval
-from resnets.inference import Classifier
+from resnets.inference import Classifier, as_classifier
 from resnets.inference.export import check_place, write
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import Opened
+from resnets.weights import Model
 
 BATCH = 32  # images of a batch whose throughput is measured
 SECONDS = 1.0  # that each measurement of speed takes
 
 
+@dataclass(frozen=True)
+class InRuntime:
+    """An exported file in one of the runtimes that read it.
+
+    max_abs, relative, relative_resized, argmax_agreement
+                        how far its logits lie from the network's on pictures made for that (`readback.check`)
+    top1, top1_interval on the judging images, with 95 %; None without any
+    bytes               of the file
+    latency_ms          of one image, the median
+    images_per_second   in batches of 32
+    """
+
+    runtime: str
+    max_abs: float
+    relative: float
+    relative_resized: float
+    argmax_agreement: float
+    top1: float | None
+    top1_interval: tuple[float, float] | None
+    bytes: int
+    latency_ms: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for other runtimes, and what it is worth there.
+
+    out, precision      where it is, and what it computes in
+    images              that judged it; 0 without data
+    top1_source         share of them that the network gets right in float32, and
+    top1_exported       the file, in the runtime that does worst; both None without data
+    floats              int8: convolutions that stayed float
+    table               in each installed runtime that reads it
+    written             whether the file is there; if it is not, `why`
+    """
+
+    out: str
+    precision: str
+    images: int = 0
+    top1_source: float | None = None
+    top1_exported: float | None = None
+    floats: tuple[str, ...] = ()
+    written: bool = True
+    table: tuple[InRuntime, ...] = ()
+    why: str = ""
+
+    @classmethod
+    def refused(cls, out: str | Path, precision: str, why: ExportError) -> Exported:
+        """Of a file that was not written."""
+        return cls(str(out), precision, written=False, why=str(why))
+
+    def document(self) -> dict[str, Any]:
+        """What a program reads, ready for JSON."""
+        told = {**vars(self), "floats": list(self.floats), "table": [vars(row).copy() for row in self.table]}
+        for name in ("why",) if self.written else ("images", "floats"):
+            del told[name]
+        return told
+
+
 def export(
-    classifier: Classifier,
+    model: str | Path | Model | Classifier,
     out: str | Path,
     *,
     precision: str = "float32",
     data: str | Path | None = None,
     max_drop: float = MAX_DROP,
     raw: bool = False,
-) -> dict[str, Any]:
-    """Write a classifier as a file for other runtimes, if it is as good there.
+) -> Exported:
+    """Write a model as a file for other runtimes, if it is as good there.
 
+    model       a classifier, a model, or whatever `resnets.load` takes
     out         .onnx, .xml (OpenVINO) or .pt2 (torch.export); what stood there is replaced by a good file only
     precision   "float32", "bfloat16", or "int8", which needs `data`
     data        images whose classes are known: the training ones calibrate, the held-out ones judge
     max_drop    points of top-1 that the file may lose on them, in any installed runtime, against the network in float32
     raw         without preprocessing and softmax
-
-    Returns {"out", "precision", "images", "top1_source", "top1_exported" (the lowest of the runtimes; both are None
-    without data), "floats" (convolutions that stayed float), "written", "table"}: in the table, for each installed
-    runtime that reads the file, "runtime", "max_abs", "relative", "relative_resized", "argmax_agreement" (on probe
-    images), "top1", "top1_interval" (95 %), "bytes", "latency_ms" (batch 1, median) and "images_per_second" (batch 32).
 
     Raises ExportError when the file is refused, DataError and ResnetsError for what cannot be.
     """
@@ -49,6 +107,7 @@ def export(
     check_place(out, precision)
     if precision == "int8" and data is None:
         raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
+    classifier = as_classifier(model)
     gate = _Gate(classifier, out, precision, data, max_drop, raw)
     quantisation = None
     if precision == "int8":
@@ -56,16 +115,15 @@ def export(
         quantisation, table = first_good(attempts(classifier, gate.photos), gate.written)
     else:
         table = gate.written()
-    return {
-        "out": str(out),
-        "precision": precision,
-        "images": len(gate.photos.labels) if gate.photos else 0,
-        "top1_source": gate.source,
-        "top1_exported": min(row["top1"] for row in table) if gate.photos else None,
-        "floats": sorted(quantisation.floats) if quantisation else [],
-        "written": True,
-        "table": table,
-    }
+    return Exported(
+        out=str(out),
+        precision=precision,
+        images=len(gate.photos.labels) if gate.photos else 0,
+        top1_source=gate.source,
+        top1_exported=min(row.top1 for row in table if row.top1 is not None) if gate.photos else None,
+        floats=tuple(sorted(quantisation.floats)) if quantisation else (),
+        table=table,
+    )
 
 
 class _Gate:
@@ -81,7 +139,7 @@ class _Gate:
             self.photos = examples(classifier, data)
             self.source = self.photos.top1(classifier.logits, "judging float32")
 
-    def written(self, quantisation: Quantisation | None = None) -> list[dict[str, Any]]:
+    def written(self, quantisation: Quantisation | None = None) -> tuple[InRuntime, ...]:
         """The table of a file that is written. Raises `AccuracyError`, and writes nothing, when it loses too much."""
         rows: list[dict[str, Any]] = []
 
@@ -96,7 +154,7 @@ class _Gate:
             raw=self.raw,
             accept=accept,
         )
-        return [{**one, **more} for one, more in zip(found, rows, strict=True)]
+        return tuple(InRuntime(**one, **more) for one, more in zip(found, rows, strict=True))
 
     def _row(self, opened: Opened, size: int) -> dict[str, Any]:
         """Accuracy and speed in one runtime."""

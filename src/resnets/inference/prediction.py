@@ -1,0 +1,77 @@
+"""What comes out of pictures: of one picture a `Prediction`, of one file an `Outcome`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one picture shows.
+
+    top      (class name, probability) pairs, the most probable first
+    among    the classes that it is one of, with the coverage that the model states, the most probable first: one when
+             the model is sure, more or none when it is not. None for a model that was never calibrated
+    unlike   whether it is unlike all that the model was calibrated on; None for a model that does not know
+    """
+
+    top: tuple[tuple[str, float], ...]
+    among: tuple[str, ...] | None = None
+    unlike: bool | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """Whether the model cannot tell one class alone; None for a model that was never calibrated."""
+        return None if self.among is None else len(self.among) != 1
+
+    def document(self) -> dict[str, Any]:
+        """What a program reads, ready for JSON."""
+        return {
+            "top": [{"name": name, "probability": p} for name, p in self.top],
+            "unsure": self.unsure,
+            "among": self.among,
+            "unlike": self.unlike,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file.
+
+    path     as it was named; bytes that are not UTF-8 are lone surrogates, as everywhere in Python
+    top      (class name, probability) pairs, the most probable first; none if the file could not be used
+    why      the reason if it could not, else ""
+    among    the classes that it is one of, and
+    unlike   whether it is unlike all that the model knows, both as in `Prediction`
+    """
+
+    path: str
+    top: tuple[tuple[str, float], ...] = ()
+    why: str = ""
+    among: tuple[str, ...] | None = None
+    unlike: bool | None = None
+
+    @property
+    def unsure(self) -> bool | None:
+        """As in `Prediction`."""
+        return self.prediction.unsure
+
+    @property
+    def prediction(self) -> Prediction:
+        """What it shows, without the file."""
+        return Prediction(self.top, self.among, self.unlike)
+
+    def document(self) -> dict[str, Any]:
+        """What a program reads, ready for JSON: of a file that could not be used "path" and "why"."""
+        return {"path": self.path, "why": self.why} if self.why else {"path": self.path, **self.prediction.document()}
+
+
+def document(outcomes: Iterable[Outcome]) -> dict[str, list[dict[str, Any]]]:
+    """{"predictions": [...], "failed": [...]}, each in the order of the outcomes."""
+    good: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        (bad if outcome.why else good).append(outcome.document())
+    return {"predictions": good, "failed": bad}

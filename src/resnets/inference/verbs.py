@@ -1,0 +1,74 @@
+"""The public functions of inference. Wherever a path to a model does, a `Classifier` or a `Model` does, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from resnets.inference.classifier import Classifier
+from resnets.inference.pictures import Picture
+from resnets.inference.prediction import Prediction
+from resnets.inference.session import open_session
+from resnets.weights import Model
+from resnets.weights import load as load_model
+from resnets.weights import save as save_model
+
+
+def load(what: str | Path) -> Classifier:
+    """Load a trained network: our model file, a run's folder, anybody's checkpoint, or a tag of the registry.
+
+    What it is, is seen from its content. Raises ModelFileError when there is none or it cannot be trusted; see
+    `resnets.weights.load`.
+    """
+    return Classifier(load_model(what))
+
+
+def as_classifier(what: str | Path | Model | Classifier) -> Classifier:
+    """The classifier that is meant: itself, one made of a model, or what `load` finds. Raises what `load` raises."""
+    if isinstance(what, Classifier):
+        return what
+    return Classifier(what) if isinstance(what, Model) else load(what)
+
+
+def save(model: str | Path | Model | Classifier, path: str | Path) -> None:
+    """Write a model as a model file: whole, or not at all; what stood there before stays until the new one is safe.
+
+    model   a classifier, a model, or whatever `load` takes
+
+    Raises ModelFileError for weights that are not finite or not float32, for class names that do not fit the head, and
+    when the file cannot be written.
+    """
+    if not isinstance(model, Model):
+        model = model.model if isinstance(model, Classifier) else load_model(model)
+    save_model(path, model)
+
+
+def predict(
+    model: str | Path | Model | Classifier,
+    images: Picture | Iterable[Picture],
+    top: int = 5,
+    *,
+    engine: str | None = None,
+    precision: str = "float32",
+    threads: int | None = None,
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """Say what pictures show, one `Prediction` each, in their order.
+
+    model       a classifier, a model, or whatever `load` takes
+    images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W) grey; a single one
+                may come without a list around it
+    top         how many classes to name; all of them if there are fewer
+    engine      "torch", "compiled", "onnxruntime", "openvino", or "auto" for the fastest. Default: the classifier's own
+    precision   "float32" or "bfloat16" of that engine; int8 has to pass `resnets.acceptance.gate` first
+    threads     how many the engine works with. Default: see `inference.session`
+    batch_size  pictures that the network sees at once
+
+    Raises ImageError, naming the picture, for the first that cannot be used; ResnetsError for an engine or a precision
+    that is not there; ModelFileError for a model that cannot be used.
+    """
+    classifier = as_classifier(model)
+    if engine is not None or precision != "float32" or threads is not None:
+        classifier = Classifier(classifier.model)  # the caller's goes on as it was
+        classifier.use(open_session(classifier.model, engine or "torch", precision, batch=batch_size, threads=threads))
+    return classifier.predict(images, top, batch_size)
