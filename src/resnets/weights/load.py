@@ -8,23 +8,23 @@ from safetensors import SafetensorError, safe_open
 
 from resnets.architecture import names
 from resnets.errors import ModelFileError
-from resnets.weights import modelfile, registry
+from resnets.weights import modelfile, registry, run
 from resnets.weights.modelfile import Model
-
-OWN = "model.safetensors"  # in the folder of a run, and in a model folder of Hugging Face or timm
 
 
 def load(what: str | Path) -> Model:
     """The model of our own file, of a run's folder, of anybody's file or folder, or of a tag.
 
-    Raises ModelFileError when there is none, it cannot be trusted, or it is no residual network; FetchError when
-    a tag's file does not arrive.
+    Raises ModelFileError when there is none (a run that was stopped has none yet), it cannot be trusted, or it is no
+    residual network; FetchError when a tag's file does not arrive.
     """
     from resnets.weights.convert import read  # only strangers need it
 
     path, tag = located(what)
     if own := own_file(path):
         return modelfile.load(own)
+    if run.is_stopped(path):
+        raise ModelFileError(f"{path} is a run that was stopped before it had a model: {run.ways_on(path)}.")
     model = read(path)
     if tag:
         registry.describe(model, tag)
@@ -51,7 +51,7 @@ def located(what: str | Path) -> tuple[Path, str | None]:
 
 def own_file(path: Path) -> Path | None:
     """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
-    own = path / OWN if path.is_dir() else path
+    own = path / run.MODEL if path.is_dir() else path
     try:
         with safe_open(own, framework="pt") as file:
             return own if "resnets" in (file.metadata() or {}) else None
