@@ -99,7 +99,8 @@ def train(
 
 def _show(result: TrainResult) -> None:
     if result.step is not None:
-        print(f"as it stands at step {result.step} of {result.steps}; --resume {result.run} still goes on")
+        where = f"as it stands at step {result.step} of {result.steps}"
+        print(f"{where}; `resnets train --resume {result.run}` goes on with it")
     print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
     print(f"model  {result.model}")
     if result.report:
