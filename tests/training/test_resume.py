@@ -17,13 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
-from resnets.training import loop, resume, train
+from resnets.network import ResNet
+from resnets.training import TrainResult, loop, resume, train
 from resnets.training.log import Log, read_log
+from resnets.training.observers import Glance
+from resnets.training.optim import Average
+from resnets.training.state import State
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))  # of the steps at which runs are killed
 EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12
@@ -166,6 +171,8 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
     process = start(*begin(place / "plain" / "photos", folder, every=3600))
     said = stop(process, folder, lambda text: text.count('"kind": "epoch"') == 2, signal.SIGINT)  # one is safe
     assert process.returncode == 130, said
+    assert f"`resnets train --resume {folder}` goes on with it" in said
+    assert f"`resnets train --finish {folder}` makes a model of it as it stands" in said
     assert said.endswith("stopped\n")
     assert "Traceback" not in said
     with safe_open(folder / "checkpoint.safetensors", framework="np") as file:
@@ -178,7 +185,7 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
 # In this process: what a real signal cannot hit at will ---------------------------------------------------
 
 
-def small_run(data: Path, out: Path, *overrides: str) -> dict:
+def small_run(data: Path, out: Path, *overrides: str) -> TrainResult:
     chosen = ["precision=float32", "checkpoint_seconds=3600", *overrides]
     return train(data, model="resnet20", recipe=data.with_name("recipe.toml"), image_size=16, out=out, overrides=chosen)
 
@@ -194,12 +201,12 @@ def alone(place) -> Path:
 def test_ctrl_c_at_any_place_of_a_step_is_exact(place, alone, tmp_path, monkeypatch, where):
     """Ctrl-C arrives between any two instructions, also between half a step and the other half."""
     owner, name, at = {
-        "forward": (loop.ResNet, "forward", 6),
-        "optimiser": (loop.torch.optim.SGD, "step", 6),
-        "average": (loop.Average, "update", 6),
+        "forward": (ResNet, "forward", 6),
+        "optimiser": (torch.optim.SGD, "step", 6),
+        "average": (Average, "update", 6),
         "log": (Log, "write", 7),
-        "evaluation": (loop.Training, "evaluate", 1),
-        "checkpoint": (loop, "save_checkpoint", 2),
+        "evaluation": (Glance, "look", 1),
+        "checkpoint": (State, "save", 2),
     }[where]
     original, calls = getattr(owner, name), 0
 
@@ -253,7 +260,7 @@ def stopped(place, tmp_path, monkeypatch) -> Path:
         def interrupt(*arguments):
             raise KeyboardInterrupt
 
-        patch.setattr(loop.Training, "image_size", lambda self, epoch: 16 if epoch == 0 else interrupt())
+        patch.setattr(loop, "image_size", lambda recipe, epoch, *_: 16 if epoch == 0 else interrupt())
         with pytest.raises(KeyboardInterrupt):
             small_run(tmp_path / "photos", tmp_path / "run", "epochs=2")
     return tmp_path / "run"
@@ -323,10 +330,10 @@ def test_resume_takes_no_other_flags(alone, flags, capsys):
 def test_a_finished_run_is_only_reported(alone, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in alone.iterdir()}
     result = resume(alone)
-    assert result == json.loads((alone / "run.json").read_text())["result"]
+    assert result.document() == json.loads((alone / "run.json").read_text())["result"]
     capsys.readouterr()
     assert main(["train", "--resume", str(alone), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == result
+    assert json.loads(capsys.readouterr().out) == result.document()
     assert {path.name: path.stat().st_mtime_ns for path in alone.iterdir()} == before
 
 
