@@ -21,7 +21,7 @@ from PIL import Image
 from resnets.data import decode
 from resnets.data.open import open_source
 from resnets.data.split import split
-from resnets.diagnosis import examine
+from resnets.diagnosis import doctor
 from resnets.machine import keep_memory
 
 EXACT, NEAR, SWAPPED, BROKEN = 200, 100, 100, 50
@@ -160,7 +160,7 @@ def main():
     planted = plant(arguments.data, arguments.copy, arguments.seed)
     keep_memory()
     start, processor = time.perf_counter(), time.process_time()
-    document = examine(arguments.copy).document()
+    document = doctor(arguments.copy).document()
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     print(json.dumps({"seed": arguments.seed, "seconds": seconds, "processor": processor, **count(planted, document)}))
 

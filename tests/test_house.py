@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnets.cli.reference import commands
+from resnets.cli.main import commands
 
 SOURCE = Path(__file__).parents[1] / "src" / "resnets"
 FILES = sorted(SOURCE.rglob("*.py"))

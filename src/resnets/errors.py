@@ -1,7 +1,8 @@
 """One tree of errors. Every message is a sentence that names the thing and what to do next.
 
 The command line prints the message and leaves with ``exit_status``: 2 for wrong usage or bad input,
-1 when the thing asked for failed. No user's mistake shows a traceback.
+1 when the thing asked for failed. No user's mistake shows a traceback. An error that means a wrong value is a
+``ValueError`` too. A message names parameters in backquotes (`` `out` ``), and the command line makes flags of them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ class ResnetsError(Exception):
     exit_status = 2
 
 
-class SpecError(ResnetsError):
+class ParameterError(ResnetsError, ValueError):
+    """A value that a parameter does not take: an engine, a precision, a device or a method that there is not."""
+
+
+class SpecError(ResnetsError, ValueError):
     """A network that cannot exist: a contradictory spec, an unknown name, an impossible size."""
 
 
-class DataError(ResnetsError):
-    """A data set that cannot be used as it stands."""
+class DataError(ResnetsError, ValueError):
+    """A data set that cannot be used as it stands, or has no such split or class."""
 
 
 class ImageError(ResnetsError):
@@ -36,7 +41,7 @@ class ModelFileError(ResnetsError):
     """A model file that is damaged, foreign, or newer than this version."""
 
 
-class RecipeError(ResnetsError):
+class RecipeError(ResnetsError, ValueError):
     """A recipe with an unknown key or a value that makes no sense."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from resnets.errors import DataError, ResnetsError
+from resnets.errors import DataError, ParameterError, ResnetsError
 
 
 def keep_memory() -> bool:
@@ -56,8 +56,7 @@ def home() -> Path:
 
     What lies in it can be deleted at any time; it is made again.
 
-    Raises:
-        DataError: this user has no home directory.
+    Raises DataError: this user has no home directory.
     """
     try:
         return Path(os.environ.get("RESNETS_HOME") or "~/.cache/resnets").expanduser()
@@ -97,16 +96,16 @@ def fastest_precision(device: str) -> str:
 
 
 def pick_device(wanted: str = "auto") -> str:
-    """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ResnetsError for one not there."""
+    """'cuda', 'mps' or 'cpu': the wanted one, or the fastest there is. Raises ParameterError for one not there."""
     import torch
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return next(name for name, is_there in there.items() if is_there)
     if wanted not in there:
-        raise ResnetsError(f"--device is auto, {', '.join(there)}, not {wanted!r}.")
+        raise ParameterError(f"`device` is auto, {', '.join(there)}, not {wanted!r}.")
     if not there[wanted]:
-        raise ResnetsError(f"This machine, or this build of torch, has no {wanted}: leave --device out.")
+        raise ParameterError(f"This machine, or this build of torch, has no {wanted}: leave `device` out.")
     return wanted
 
 

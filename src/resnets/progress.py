@@ -1,17 +1,68 @@
-"""Progress of long work, with the time left, on standard error.
+"""How the library speaks: records of the logger ``resnets``, and the progress of long work, with the time left.
 
-A terminal gets a live bar. Anything else (a log file, a pipe) gets a plain line every ten seconds, so
-that a run in the background can be watched too. Standard output is never touched.
+A program that configures nothing gets plain lines on standard error, and a live bar on a terminal. The logger's
+level silences them, bars included; ``propagate = True`` sends them to the program's own handlers instead, and so do
+other ``handlers``. Where no bar is drawn, progress is a line every ten seconds, so that a run in the background can be
+watched too. Standard output is never touched.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+LOG = logging.getLogger("resnets")
 LINE_EVERY = 10.0  # seconds between the lines of a log
+
+
+class Plain(logging.Handler):
+    """Plain lines on whatever is standard error at the time; a warning begins with "warning: "."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record's line at once."""
+        try:
+            if self.active() and sys.stderr is not None:
+                print(self.line(record), file=sys.stderr, flush=True)
+        except Exception:
+            self.handleError(record)
+
+    def line(self, record: logging.LogRecord) -> str:
+        """What is printed for a record."""
+        text = record.getMessage()
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+    def active(self) -> bool:
+        """Whether it prints at all."""
+        return True
+
+
+class _Default(Plain):
+    """What prints until a program lets the records go on to its own handlers."""
+
+    def active(self) -> bool:
+        return not LOG.propagate
+
+
+def install() -> None:
+    """Give the logger its default handler and the level INFO, unless the program was here first."""
+    if not LOG.handlers:
+        LOG.addHandler(_Default())
+        LOG.propagate = False
+    if LOG.level == logging.NOTSET:
+        LOG.setLevel(logging.INFO)
+
+
+def say(text: str) -> None:
+    """One line that stays, for what the user should know and no result holds."""
+    LOG.info("%s", text)
+
+
+def warn(text: str) -> None:
+    """One line about what went wrong and stops nothing."""
+    LOG.warning("%s", text)
 
 
 def duration(seconds: float) -> str:
@@ -24,21 +75,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def say(text: str) -> None:
-    """One line on standard error that stays, for what the user should know and no result holds."""
-    print(text, file=sys.stderr, flush=True)
-
-
 class Tracker:
     """What `track` hands out: call it with the number of units done since, and a few words of news if any."""
 
-    def __init__(self, show: Callable[[int, str], None], say: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[int, str], None]) -> None:
         self._show = show
-        self.say = say  # prints a line that stays
 
     def __call__(self, n: int, news: str = "") -> None:
         """Report that ``n`` more units are done."""
         self._show(n, news)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above a bar if there is one."""
+        say(text)
 
 
 @contextmanager
@@ -48,11 +97,10 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
     >>> with track("reading", 2) as advance:
     ...     advance(2)
     """
-    if sys.stderr.isatty():
+    if _bar_wanted():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True, highlight=False)
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -60,15 +108,13 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
             TextColumn(unit),
             TimeRemainingColumn(),
             TextColumn("{task.fields[news]}"),
-            console=console,
+            console=Console(stderr=True, highlight=False),
             transient=True,
+            redirect_stdout=False,  # results go where they were sent, though the bar is on a terminal
         )
-        with bar:
+        with bar:  # which lets what is printed on standard error pass above it
             task = bar.add_task(what, total=total, completed=done, news="")
-            yield Tracker(
-                lambda n, news: bar.update(task, advance=n, news=news),
-                lambda text: console.print(text, markup=False),
-            )
+            yield Tracker(lambda n, news: bar.update(task, advance=n, news=news))
         return
 
     start = last = time.monotonic()
@@ -82,6 +128,13 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
             last = now
             left = (now - start) / (done - at_start) * (total - done)
             line = f"{what}: {done}/{total} {unit}, {duration(left)} left"
-            print(f"{line}, {news}" if news else line, file=sys.stderr, flush=True)
+            say(f"{line}, {news}" if news else line)
 
-    yield Tracker(show, say)
+    yield Tracker(show)
+
+
+def _bar_wanted() -> bool:
+    """Whether lines of progress would be plain ones on a terminal."""
+    if not LOG.isEnabledFor(logging.INFO) or sys.stderr is None or not sys.stderr.isatty():
+        return False
+    return any(isinstance(handler, Plain) and handler.active() for handler in LOG.handlers)

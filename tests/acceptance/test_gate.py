@@ -101,7 +101,7 @@ def test_too_few_images(classifier, photo_folder):
 
 
 def test_int8_wants_images_once(classifier, home, capsys):
-    with pytest.raises(DataError, match="--data DATA"):
+    with pytest.raises(DataError, match="`data=DATA`"):
         gate.session_for(classifier, "torch", "int8")
     gate.session_for(classifier, "torch", "int8", "digits")
     capsys.readouterr()
@@ -110,7 +110,7 @@ def test_int8_wants_images_once(classifier, home, capsys):
     assert "judged earlier" in capsys.readouterr().err
     (kept,) = home.glob("int8/*.json")
     kept.write_text(json.dumps({"quantisation": {}}))
-    with pytest.raises(DataError, match="--data DATA"):
+    with pytest.raises(DataError, match="`data=DATA`"):
         gate.session_for(classifier, "torch", "int8")
 
 
@@ -118,7 +118,7 @@ def test_another_network_does_not_get_the_calibration(classifier, home):
     gate.session_for(classifier, "torch", "int8", "digits")
     with torch.no_grad():
         classifier.network.get_parameter("head.linear.bias").add_(1)
-    with pytest.raises(DataError, match="--data DATA"):
+    with pytest.raises(DataError, match="`data=DATA`"):
         gate.session_for(classifier, "torch", "int8")
 
 

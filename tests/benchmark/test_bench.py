@@ -9,11 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from resnets.benchmark import bench, measure, ours, peers, report, worker
+from resnets.benchmark import BenchResult, bench, measure, ours, peers, plain, report, worker
 from resnets.benchmark.job import Job, UnableError, make_photos, noise
 from resnets.benchmark.side import Side
 from resnets.cli.bench import bench as verb
-from resnets.errors import DataError, ResnetsError, SpecError
+from resnets.errors import DataError, ParameterError, SpecError
 from resnets.training.step import Step
 
 JOB = Job(
@@ -35,27 +35,27 @@ def side(rates, batch=1, **changes):
 
 def test_a_ratio_is_the_median_of_the_rounds_ratios():
     baseline = side([10, 20, 40], batch=4, who="torchvision")
-    found = measure.row(side([20, 60, 40], batch=4, precision="int8"), 4, baseline)
-    assert found["images_per_second"] == pytest.approx(40)
-    assert found["ratio"] == pytest.approx(2)  # of 2, 3 and 1
-    assert (found["baseline"], found["latency"]) == ("torchvision float32", None)
-    assert (found["name"], found["who"], found["precision"], found["batch"]) == ("resnet20", "resnets torch", "int8", 4)
+    found = measure.speed(side([20, 60, 40], batch=4, precision="int8"), 4, baseline)
+    assert found.images_per_second == pytest.approx(40)
+    assert found.ratio == pytest.approx(2)  # of 2, 3 and 1
+    assert (found.baseline, found.latency) == ("torchvision float32", None)
+    assert (found.name, found.who, found.precision, found.batch) == ("resnet20", "resnets torch", "int8", 4)
 
 
 def test_a_drifting_machine_does_not_change_the_ratio():
-    found = measure.row(side([2, 100, 30]), 1, side([1, 50, 10]))
-    assert found["ratio"] == pytest.approx(2)  # the ratio of the medians is 3
+    found = measure.speed(side([2, 100, 30]), 1, side([1, 50, 10]))
+    assert found.ratio == pytest.approx(2)  # the ratio of the medians is 3
 
 
 def test_percentiles_are_over_all_calls_with_a_single_image():
-    found = measure.row(side([10] * 50), 1, None)
-    assert found["latency"] == pytest.approx({"p50": 0.1, "p90": 0.3, "p99": 0.3})
-    assert found["ratio"] is None
+    found = measure.speed(side([10] * 50), 1, None)
+    assert found.latency == pytest.approx({"p50": 0.1, "p90": 0.3, "p99": 0.3})
+    assert found.ratio is None
 
 
 def test_a_whole_job_counts_its_files():
-    found = measure.row(side([2, 2], batch=1, task="files", files=("a.jpg", "b.jpg", "c.jpg")), 32, None)
-    assert found["images_per_second"] == pytest.approx(6)
+    found = measure.speed(side([2, 2], batch=1, task="files", files=("a.jpg", "b.jpg", "c.jpg")), 32, None)
+    assert found.images_per_second == pytest.approx(6)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
@@ -69,9 +69,9 @@ def test_our_engines_work_as_a_side(monkeypatch, precision):
 
 def test_the_plain_network_gets_none_of_our_settings(monkeypatch):
     monkeypatch.setattr(ours, "keep_memory", lambda: pytest.fail("the allocator was set"))
-    assert ours.maker(replace(JOB, who="plain torch"))(2)().shape == (2, 10)
+    assert plain.maker(replace(JOB, who="plain torch"))(2)().shape == (2, 10)
     with pytest.raises(UnableError, match="it reads no files"):
-        ours.maker(replace(JOB, who="plain torch", task="files"))
+        plain.maker(replace(JOB, who="plain torch", task="files"))
 
 
 def test_the_other_tasks_of_ours(monkeypatch, tmp_path):
@@ -147,8 +147,8 @@ def test_one_run(capsys, monkeypatch):
         yield lambda n, news="": steps.append(-n)
 
     monkeypatch.setattr(measure, "track", track)
-    choice = {"own": ["torch"], "against": ["timm"], "precisions": ["float32"]}
-    document = bench(["resnet20"], **choice, batches=(1, 2), rounds=2, seconds=0)
+    choice = {"engines": ["torch"], "against": ["timm"], "precisions": ["float32"]}
+    document = bench(["resnet20"], **choice, batches=(1, 2), rounds=2, seconds=0).document()
     assert sum(steps) == 0  # all of the steps that were announced were done, or left out
     rows = {(row["who"], row["batch"]): row for row in document["rows"]}
     assert set(rows) == {(who, batch) for who in ("plain torch", "resnets torch") for batch in (1, 2)}
@@ -184,11 +184,11 @@ def test_the_peers_work_as_sides(who, precision):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"task": "inference"}, ResnetsError, "There is no task 'inference'."),
-        ({"against": ["tim"]}, ResnetsError, "There is no peer 'tim'. Did you mean \"timm\"?"),
-        ({"precisions": ["fp16"]}, ResnetsError, "There is no precision 'fp16'."),
-        ({"own": ["torhc"]}, ResnetsError, "There is no engine 'torhc'. Did you mean \"torch\"?"),
-        ({"task": "train", "precisions": ["int8"]}, ResnetsError, "There is nothing to measure"),
+        ({"task": "inference"}, ParameterError, "There is no task 'inference'."),
+        ({"against": ["tim"]}, ParameterError, "There is no peer 'tim'. Did you mean \"timm\"?"),
+        ({"precisions": ["fp16"]}, ParameterError, "There is no precision 'fp16'."),
+        ({"engines": ["torhc"]}, ParameterError, "There is no engine 'torhc'. Did you mean \"torch\"?"),
+        ({"task": "train", "precisions": ["int8"]}, ParameterError, "There is nothing to measure"),
         ({"models": ["resnet5O"]}, SpecError, "There is no network 'resnet5O'. Did you mean"),
     ],
 )
@@ -211,27 +211,21 @@ def test_noise_is_of_the_range_of_photos():
     assert 0.5 < float(x.std()) < 1.5
 
 
-def document_of(rows):
+def result_of(rows):
     machine = {"processor": "a <processor>", "cores": 2}
-    return {
-        "task": "infer",
-        "date": "2030-01-02T03:04:05+00:00",
-        "machine": machine,
-        "versions": {"torch": "9"},
-        "rounds": 3,
-        "rows": rows,
-        "skipped": [],
-    }
+    versions = {"torch": "9"}
+    date = "2030-01-02T03:04:05+00:00"
+    return BenchResult(task="infer", date=date, machine=machine, versions=versions, rounds=3, rows=tuple(rows))
 
 
 def rows():
     baseline = side([10, 10], who="torchvision")
     sides = [baseline, side([20, 20]), side([80, 80], who="openvino", precision="int8")]
-    return [measure.row(one, batch, baseline) for batch in (1, 8) for one in sides]
+    return [measure.speed(one, batch, baseline) for batch in (1, 8) for one in sides]
 
 
 def test_the_table():
-    text = report.markdown(document_of(rows()))
+    text = report.markdown(result_of(rows()).document())
     lines = text.splitlines()
     assert lines[0] == (
         "Ratio to torchvision float32 at the same batch. Medians of 3 alternating rounds on 2 cores of a <processor>, "
@@ -243,7 +237,7 @@ def test_the_table():
 
 
 def test_everything_is_written(tmp_path):
-    document = document_of(rows())
+    document = result_of(rows()).document()
     report.write(document, tmp_path / "new" / "folder")
     assert json.loads((tmp_path / "new/folder/bench.json").read_text()) == document
     assert (tmp_path / "new/folder/bench.md").read_text() == report.markdown(document)
@@ -253,7 +247,7 @@ def test_everything_is_written(tmp_path):
 
 
 def test_nothing_measured_is_no_picture(tmp_path):
-    report.write(document_of([]), tmp_path)
+    report.write(result_of([]).document(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.md"]
 
 
@@ -264,7 +258,7 @@ def run(monkeypatch):
 
     def measured(models, **options):
         asked.update(options, models=models)
-        return document_of(rows())
+        return result_of(rows())
 
     monkeypatch.setattr("resnets.benchmark.bench", measured)
     app = typer.Typer(rich_markup_mode=None)

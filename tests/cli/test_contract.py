@@ -14,8 +14,7 @@ import pytest
 
 import resnets
 from resnets import errors
-from resnets.cli.main import main
-from resnets.cli.reference import commands
+from resnets.cli.main import commands, main
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "contract.json"
 

@@ -377,7 +377,7 @@ def test_predict_shows_progress_for_many_pictures(run, model, photo_folder, monk
 
 def test_a_refused_wish_binds_no_journal(run, model, photo_folder, tmp_path):
     photos, table = photo_folder(), tmp_path / "t.csv"
-    assert "--data DATA" in str(run("predict", model, photos, "--out", table, "--precision", "int8"))
+    assert "`data=DATA`" in str(run("predict", model, photos, "--out", table, "--precision", "int8"))
     status, _, _ = run("predict", model, photos, "--out", table)
     assert status == 0
     assert len(table.read_text().splitlines()) == 9

@@ -11,7 +11,7 @@ from PIL import Image
 
 from resnets.data.open import open_source
 from resnets.data.split import split
-from resnets.diagnosis import examine, quick
+from resnets.diagnosis import doctor, quick
 from resnets.diagnosis.balance import smallest_difference
 from resnets.errors import DataError
 
@@ -50,7 +50,7 @@ def copy(photos, one, other, **how):
 
 
 def test_a_good_set_has_nothing_but_a_small_held_out_part(photos):
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     assert diagnosis.images == 72
     assert kinds(diagnosis) == {"few-held-out"}
     assert diagnosis["few-held-out"].details["smallest_difference"] == smallest_difference(24)
@@ -60,7 +60,7 @@ def test_a_good_set_has_nothing_but_a_small_held_out_part(photos):
 def test_a_leak_is_an_error_whether_of_the_file_or_of_the_picture(photos):
     copy(photos, "train/cat/1.png", "val/cat/copy.png")
     copy(photos, "train/dog/2.png", "val/dog/again.jpg", quality=80)
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     assert diagnosis["leak"].severity == diagnosis["near-leak"].severity == "error"
     assert diagnosis["leak"].details["groups"] == [["train/cat/1.png", "val/cat/copy.png"]]
     assert diagnosis["near-leak"].details["groups"] == [["train/dog/2.png", "val/dog/again.jpg"]]
@@ -70,7 +70,7 @@ def test_a_leak_is_an_error_whether_of_the_file_or_of_the_picture(photos):
 def test_copies_within_a_split_are_a_warning_and_under_two_labels_an_error(photos):
     copy(photos, "train/cat/1.png", "train/cat/copy.png")
     copy(photos, "train/cat/3.png", "train/dog/copy.png")
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     assert diagnosis["duplicates"].severity == "warning"
     assert diagnosis["contradiction"].severity == "error"
     assert diagnosis["contradiction"].paths == ("train/cat/3.png", "train/dog/copy.png")
@@ -78,7 +78,7 @@ def test_copies_within_a_split_are_a_warning_and_under_two_labels_an_error(photo
 
 def test_without_splits_a_copy_is_an_error_for_a_split_would_tear_it_apart(photos):
     copy(photos, "train/cat/1.png", "train/cat/copy.png")
-    assert examine(photos / "train")["duplicates"].severity == "error"
+    assert doctor(photos / "train")["duplicates"].severity == "error"
 
 
 def test_files_that_are_no_pictures_are_named_with_the_reason_that_training_gives(photos):
@@ -88,7 +88,7 @@ def test_files_that_are_no_pictures_are_named_with_the_reason_that_training_give
     (photos / "val/dog/page.jpg").write_text("<html>404</html>")
     (photos / "train/notes.txt").write_text("not in a class")
     (photos / "train/cat/.hidden").write_text("the system's")
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     reasons = dict(zip(diagnosis["unreadable"].paths, diagnosis["unreadable"].details["reasons"], strict=True))
     assert reasons.keys() == {"train/cat/cut.png", "train/cat/empty.jpg", "val/dog/page.jpg"}
     assert reasons["train/cat/empty.jpg"] == "empty file"
@@ -109,7 +109,7 @@ def test_odd_pictures_are_told_apart(photos):
     exif[274] = 6
     noise(907, (60, 40)).save(photos / "train/cat/turned.jpg", exif=exif)
     noise(908, (12, 12)).save(photos / "train/cat/icon.png")
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     named = {
         kind: diagnosis[kind].paths
         for kind in ("long", "cmyk", "grey", "palette", "deep", "animated", "turned", "tiny")
@@ -131,16 +131,16 @@ def test_odd_pictures_are_told_apart(photos):
 def test_what_training_refuses_is_a_finding(photos):
     (photos / "val/cow").mkdir()
     noise(950).save(photos / "val/cow/1.png")
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     assert diagnosis["classes-differ"].severity == "error"
     assert diagnosis["classes-differ"].details["split"] == "train"
     assert "train/cow/" in diagnosis["classes-differ"].mend
 
-    alone = examine(photos / "train", thorough=False)
+    alone = doctor(photos / "train", thorough=False)
     assert "layout" not in alone
     (photos / "alone" / "cat").mkdir(parents=True)
     noise(951).save(photos / "alone/cat/1.png")
-    refused = examine(photos / "alone")
+    refused = doctor(photos / "alone")
     assert refused.images == 0
     assert refused["layout"].severity == "error"
     assert "only one class" in refused["layout"].text
@@ -148,19 +148,19 @@ def test_what_training_refuses_is_a_finding(photos):
 
 def test_what_is_not_there_is_bad_input(tmp_path):
     with pytest.raises(DataError, match="no folder"):
-        examine(tmp_path / "nowhere")
+        doctor(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no files"):
-        examine(tmp_path / "empty")
+        doctor(tmp_path / "empty")
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DataError, match="damaged"):
-        examine(tmp_path / "broken.zip")
+        doctor(tmp_path / "broken.zip")
 
 
 def test_a_set_without_a_single_picture_is_a_finding(photos):
     for path in photos.rglob("*.png"):
         path.write_bytes(b"")
-    diagnosis = examine(photos)
+    diagnosis = doctor(photos)
     assert diagnosis.images == 0
     assert len(diagnosis["unreadable"].paths) == 72
 
@@ -170,7 +170,7 @@ def test_imbalance_and_classes_that_are_too_small(photos):
         (photos / f"train/dog/{i}.png").unlink()
     for i in range(4, 12):
         (photos / f"val/dog/{i}.png").unlink()
-    diagnosis = examine(photos, thorough=False)
+    diagnosis = doctor(photos, thorough=False)
     assert diagnosis["imbalance"].details["ratio"] == 6
     small = [finding.details for finding in diagnosis.findings if finding.kind == "small-classes"]
     assert small == [{"split": "train", "counts": {"dog": 4}}, {"split": "val", "counts": {"dog": 4}}]
@@ -191,7 +191,7 @@ def test_archives_are_read_in_place_and_say_the_same(photos, tmp_path, kind):
             archive.add(photos, ".")
 
     def said(data):
-        found = examine(data).document()
+        found = doctor(data).document()
         return {key: value for key, value in found.items() if key not in ("seconds", "data")}
 
     assert said(packed) == said(photos)
@@ -200,7 +200,7 @@ def test_archives_are_read_in_place_and_say_the_same(photos, tmp_path, kind):
 def test_hostile_names_reach_json_and_stay_whole(photos):
     name = b"a\xff\n<b>.png".decode("utf-8", "surrogateescape")
     copy(photos, "train/cat/1.png", f"val/cat/{name}")
-    document = json.loads(json.dumps(examine(photos).document()))
+    document = json.loads(json.dumps(doctor(photos).document()))
     assert document["findings"][0]["paths"] == ["train/cat/1.png", f"val/cat/{name}"]
 
 
@@ -248,4 +248,4 @@ def test_a_picture_of_too_many_pixels_is_unreadable_not_a_crash(photos):
     buffer = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(buffer, "png")
     (photos / "train/cat/bomb.png").write_bytes(buffer.getvalue())
-    assert examine(photos, thorough=False)["unreadable"].paths == ("train/cat/bomb.png",)
+    assert doctor(photos, thorough=False)["unreadable"].paths == ("train/cat/bomb.png",)

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from test_examine import noise
 
-from resnets.diagnosis import Diagnosis, Finding, examine
+from resnets.diagnosis import Diagnosis, Finding, doctor
 from resnets.diagnosis.fix import check_target, fix
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError
@@ -45,7 +45,7 @@ def snapshot(root):
 
 def test_only_what_is_wrong_is_missing_from_the_copy_and_the_source_is_untouched(dirty, tmp_path):
     before = snapshot(dirty)
-    fix(dirty, examine(dirty), tmp_path / "clean")
+    fix(dirty, doctor(dirty), tmp_path / "clean")
     assert snapshot(dirty) == before
     after = {key: digest for key, (digest, _) in snapshot(tmp_path / "clean").items()}
     assert after.pop(CHANGES)
@@ -56,7 +56,7 @@ def test_only_what_is_wrong_is_missing_from_the_copy_and_the_source_is_untouched
 
 
 def test_the_list_says_why_and_what_stays_instead(dirty, tmp_path):
-    changes = fix(dirty, examine(dirty), tmp_path / "clean")
+    changes = fix(dirty, doctor(dirty), tmp_path / "clean")
     with open(tmp_path / "clean" / CHANGES, encoding="utf-8", newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     assert [*rows] == list(dict.fromkeys(change.path for change in changes))
@@ -72,14 +72,14 @@ def test_the_list_says_why_and_what_stays_instead(dirty, tmp_path):
 
 
 def test_a_cleaned_copy_has_no_leaks_and_no_repetitions(dirty, tmp_path):
-    fix(dirty, examine(dirty), tmp_path / "clean")
-    left = {finding.kind for finding in examine(tmp_path / "clean").findings}
+    fix(dirty, doctor(dirty), tmp_path / "clean")
+    left = {finding.kind for finding in doctor(tmp_path / "clean").findings}
     assert not left & {"leak", "near-leak", "unreadable", "misplaced"}
     assert {"contradiction", "near-duplicates"} <= left  # for a human to decide
 
 
 def test_a_set_without_splits_keeps_one_of_each_picture(dirty, tmp_path):
-    fix(dirty / "train", examine(dirty / "train"), tmp_path / "clean")
+    fix(dirty / "train", doctor(dirty / "train"), tmp_path / "clean")
     kept = {key for key in snapshot(tmp_path / "clean") if key.startswith("cat/")}
     assert len(kept & {"cat/3.png", "cat/close.jpg"}) == 1
     assert len(kept & {"cat/1.png", "cat/again.png"}) == 1
@@ -89,8 +89,8 @@ def test_an_archive_is_fixed_into_a_folder(dirty, tmp_path):
     with zipfile.ZipFile(tmp_path / "dirty.zip", "w") as archive:
         for path in dirty.rglob("*.*"):
             archive.write(path, path.relative_to(dirty))
-    fix(tmp_path / "dirty.zip", examine(tmp_path / "dirty.zip"), tmp_path / "one")
-    fix(dirty, examine(dirty), tmp_path / "two")
+    fix(tmp_path / "dirty.zip", doctor(tmp_path / "dirty.zip"), tmp_path / "one")
+    fix(dirty, doctor(dirty), tmp_path / "two")
     assert {k: v[0] for k, v in snapshot(tmp_path / "one").items()} == {
         k: v[0] for k, v in snapshot(tmp_path / "two").items()
     }
@@ -127,5 +127,5 @@ def test_a_refused_set_is_not_copied(tmp_path):
     (tmp_path / "alone/cat").mkdir(parents=True)
     noise(1).save(tmp_path / "alone/cat/1.png")
     with pytest.raises(DataError, match="only one class"):
-        fix(tmp_path / "alone", examine(tmp_path / "alone"), tmp_path / "clean")
+        fix(tmp_path / "alone", doctor(tmp_path / "alone"), tmp_path / "clean")
     assert not (tmp_path / "clean").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resnets.diagnosis import examine
+from resnets.diagnosis import doctor
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "doctor.py"
 
@@ -24,7 +24,7 @@ def found_share(found, what):
 
 def test_what_is_planted_in_digits_is_found(benchmark, tmp_path):
     planted = benchmark.plant("digits", tmp_path / "copy")
-    found = benchmark.count(planted, examine(tmp_path / "copy").document())
+    found = benchmark.count(planted, doctor(tmp_path / "copy").document())
     assert found["broken"] == [50, 50]
     assert found["false_broken"] == []
     assert found_share(found, "exact") >= 0.99
@@ -37,7 +37,7 @@ def test_what_is_planted_in_digits_is_found(benchmark, tmp_path):
 @pytest.mark.slow
 def test_what_is_planted_in_imagenette_is_found(benchmark, shared_data, tmp_path):
     planted = benchmark.plant(shared_data / "imagenette.zip", tmp_path / "copy")
-    found = benchmark.count(planted, examine(tmp_path / "copy").document())
+    found = benchmark.count(planted, doctor(tmp_path / "copy").document())
     assert found["broken"] == [50, 50]
     assert found["false_broken"] == []
     assert found_share(found, "exact") >= 0.99

@@ -158,7 +158,7 @@ def test_other_images_are_all_judged_and_it_is_said(photo_folder, judged, capsys
     result = evaluate(classifier, photos)
     assert (result["images"], result["split"]) == (25, "all")
     assert "all its 25 files are judged; any training image among them flatters" in capsys.readouterr().err
-    with pytest.raises(DataError, match="leave --split out"):
+    with pytest.raises(DataError, match="leave `split` out"):
         evaluate(classifier, photos, split="val")
 
 

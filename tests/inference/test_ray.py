@@ -44,7 +44,7 @@ def photos(tmp_path, monkeypatch) -> list[str]:
 
 
 def test_a_picture_that_is_no_file_is_refused():
-    with pytest.raises(DataError, match="--engine ray reads files"):
+    with pytest.raises(DataError, match="`engine='ray'` reads files"):
         next(ray_engine.predict_files("model.safetensors", ["a.jpg", b"\xff\xd8\xff"]))
 
 

@@ -61,7 +61,7 @@ def test_an_override_changes_its_key_alone_and_the_last_one_wins():
 
 @pytest.mark.parametrize("override", ["epochs", "", "epochs:3"])
 def test_an_override_without_an_equals_sign_is_explained(override):
-    with pytest.raises(RecipeError, match="--set takes key=value, not"):
+    with pytest.raises(RecipeError, match="`overrides` takes key=value, not"):
         load_recipe("quick", [override])
 
 

@@ -301,7 +301,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_files_and_advice(go, photo_fo
     step = lines[-1]["step"] + 1
     assert f"at step {step} (epoch {step // 2 + 1})" in said
     assert f"a batch of 8 files from {files[0]} to {files[-1]}" in said
-    assert "--set learning_rate=250" in said
+    assert "`overrides=['learning_rate=250']`" in said
     assert "not-finite.txt" in said
     assert len(files) == len(set(files)) == 8
     keys = {sample.key for sample in split(open_source(photos)).train}
@@ -364,7 +364,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(go, photo_folder, tmp_
 def test_a_folder_that_is_not_empty_is_refused_and_left_alone(go, photo_folder, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(ResnetsError, match=r"not empty: give another --out, or --resume"):
+    with pytest.raises(ResnetsError, match=r"not empty: give another `out`, or `resume="):
         go(photo_folder())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
     (tmp_path / "file").write_text("x")
@@ -403,10 +403,10 @@ def test_a_named_set_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "why"),
     [
-        ({"overrides": ("head_epochs=1",)}, RecipeError, "give --weights"),
+        ({"overrides": ("head_epochs=1",)}, RecipeError, "give `weights`"),
         ({"model": "resnet19"}, SpecError, 'There is no network .*"resnet18"'),
         ({"recipe": "quik"}, RecipeError, "There is no recipe"),
-        ({"device": "tpu"}, ResnetsError, "--device is auto, cuda, mps, cpu, not 'tpu'"),
+        ({"device": "tpu"}, ResnetsError, "`device` is auto, cuda, mps, cpu, not 'tpu'"),
         ({"weights": "nowhere.safetensors"}, ResnetsError, "nowhere"),
         ({"seed": -1}, ResnetsError, "seed"),
         ({"seed": 2**64}, ResnetsError, "seed"),
@@ -578,6 +578,6 @@ def test_weights_with_a_mean_image(go, photo_folder, tmp_path, overrides, image_
 
 
 def test_a_model_that_is_not_the_weights_is_refused(go, photo_folder, parent, tmp_path):
-    with pytest.raises(SpecError, match="differs from the network in --weights"):
+    with pytest.raises(SpecError, match="differs from the network in `weights`"):
         go(photo_folder(images=8), model="resnet20", weights=tmp_path / "parent.safetensors")
     assert go(photo_folder(images=8, name="others"), out="own", weights=tmp_path / "parent.safetensors").epochs == 2

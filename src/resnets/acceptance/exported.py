@@ -106,7 +106,7 @@ def export(
     out = Path(out)
     check_place(out, precision)
     if precision == "int8" and data is None:
-        raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
+        raise DataError("int8 needs images to calibrate and to judge it with: give them with `data=DATA`.")
     classifier = as_classifier(model)
     gate = _Gate(classifier, out, precision, data, max_drop, raw)
     quantisation = None

@@ -181,7 +181,7 @@ def session_for(
         else:
             judged = _judged(classifier, examples(classifier, data), kept, batch, threads)
         if not judged:
-            raise DataError("int8 needs images to calibrate and to judge it with: give them with --data DATA.")
+            raise DataError("int8 needs images to calibrate and to judge it with: give them with `data=DATA`.")
     return open_session(classifier.model, name, precision, batch=batch, threads=threads, quantisations=judged)
 
 

@@ -77,6 +77,17 @@ class Candidate:
         size = f"{resized} to {own.resize_to} {own.interpolation}, centre {own.image_size}"
         return ", ".join([name, own.channels, size, *(f"{field}={value}" for field, value in self.graph.items())])
 
+    def document(self) -> dict[str, Any]:
+        """All of it but single answers, fit for JSON."""
+        return {
+            "what": self.what,
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "images": self.images,
+            "preprocessing": self.preprocessing.to_dict(),
+            "graph": self.graph,
+        }
+
     @property
     def order(self) -> tuple[float, ...]:
         """More images first, then accuracy; equal ones by their loss, which sees more."""

@@ -20,12 +20,13 @@ import numpy as np
 
 from resnets import __version__
 from resnets.architecture.catalog import name_of
-from resnets.benchmark import peers
+from resnets.benchmark import peers, plain
 from resnets.benchmark.job import Job, UnableError, make_photos
-from resnets.benchmark.ours import open_model
+from resnets.benchmark.plain import open_model
+from resnets.benchmark.result import BenchResult, Speed
 from resnets.benchmark.side import Side
-from resnets.errors import DataError, ResnetsError, nearest
-from resnets.inference import engines
+from resnets.errors import DataError, ParameterError, nearest
+from resnets.inference.engines import KINDS, PRECISIONS, installed, supported
 from resnets.machine import describe
 from resnets.progress import Tracker, say, track
 
@@ -36,7 +37,6 @@ SECONDS = 0.5  # of one side's turn in a round
 BATCHES = (1, 8, 32)
 MOST_FILES = 256  # photos of the whole job
 BASELINE = "torchvision"  # as it is, in float32: what ratios are to
-PLAIN = "plain torch"  # the baseline where there is no torchvision, or where it does not know the network
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -45,30 +45,32 @@ def bench(
     *,
     task: str = "infer",
     against: Sequence[str] = PEERS,
-    own: Sequence[str] | None = None,
-    precisions: Sequence[str] = engines.PRECISIONS,
+    engines: Sequence[str] | None = None,
+    precisions: Sequence[str] = PRECISIONS,
     batches: Sequence[int] | None = None,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
-    images: Path | None = None,
-) -> dict[str, Any]:
-    """Measure, and return the document that `resnets bench --json` prints.
+    images: str | Path | None = None,
+) -> BenchResult:
+    """Measure our engines beside those of others, each side in a process of its own, in alternating rounds.
 
-    models      names of the catalog (random weights), or model files
+    models      names of the catalog (random weights), model files, runs, tags
     task        "infer" (batches to logits), "train" (one step), "input" (from JPEG files to pixels, per core)
     against     the peers; one that is not installed, or cannot do it, is named on standard error and left out
-    own         our engines. Default: those installed, without "compiled", which takes long to compile
+    engines     our engines. Default: those installed, without "compiled", which takes long to compile
+    precisions  what to compute in
     batches     images at once. Default: 1, 8 and 32; for "train" 32
-    rounds, seconds   how often each side has its turn, and how long a turn is at least
+    rounds      how often each side has its turn
+    seconds     how long a turn is at least
     images      a folder of JPEG files: "infer" then has the whole job, from files to labels, too
 
-    Raises ResnetsError for a wrong choice and DataError for a folder without JPEG files.
+    Raises ParameterError for a wrong choice and DataError for a folder without JPEG files.
     """
     _choices("task", [task], TASKS)
     _choices("peer", against, PEERS)
-    _choices("precision", precisions, engines.PRECISIONS)
-    _choices("engine", own or [], list(engines.KINDS))
-    files = _photos(images) if images else ()
+    _choices("precision", precisions, PRECISIONS)
+    _choices("engine", engines or [], list(KINDS))
+    files = _photos(Path(images)) if images else ()
     with tempfile.TemporaryDirectory() as temporary:
         if task == "input":
             jobs = [_input_jobs(against, files or make_photos(Path(temporary)))]
@@ -76,22 +78,22 @@ def bench(
         else:
             jobs = []
             for model in models:
-                jobs += _jobs(model, task, against, own, precisions, files)
+                jobs += _jobs(model, task, against, engines, precisions, files)
             batches = batches or ((32,) if task == "train" else BATCHES)
         if not jobs:
-            raise ResnetsError("There is nothing to measure: training is in float32 and bfloat16.")
+            raise ParameterError("There is nothing to measure: training is in float32 and bfloat16.")
         run = _Run(batches, rounds, seconds)
         with track("measuring", sum(map(run.steps, jobs)), "steps") as tracker:
-            rows = [row for group in jobs for row in run.group(group, tracker)]
-    return {
-        "task": task,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe(),
-        "versions": {"resnets": __version__, **{name: found for name in PACKAGES if (found := _version(name))}},
-        "rounds": rounds,
-        "rows": rows,
-        "skipped": run.skipped,
-    }
+            rows = tuple(speed for group in jobs for speed in run.group(group, tracker))
+    return BenchResult(
+        task=task,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=describe(),
+        versions={"resnets": __version__, **{name: found for name in PACKAGES if (found := _version(name))}},
+        rounds=rounds,
+        rows=rows,
+        skipped=tuple(run.skipped),
+    )
 
 
 def _jobs(
@@ -111,10 +113,10 @@ def _jobs(
         "classes": plan.num_classes,
         "image_size": size,
     }
-    ours = own or [name for name in engines.installed() if name != "compiled"]
+    ours = own or [name for name in installed() if name != "compiled"]
     groups = []
     for precision in precisions:
-        sides = [f"resnets {name}" for name in ours if engines.supported(name, precision)]
+        sides = [f"resnets {name}" for name in ours if supported(name, precision)]
         sides += [name for name in against if precision in peers.PRECISIONS[name]]
         if task == "train":
             sides = ["resnets", *(name for name in sides if name in ("torchvision", "timm"))]
@@ -154,7 +156,7 @@ class _Run:
         """Whole jobs are measured with the largest batch alone."""
         return (max(self.batches),) if job.task == "files" else self.batches
 
-    def group(self, jobs: Sequence[Job], tracker: Tracker) -> Iterable[dict[str, Any]]:
+    def group(self, jobs: Sequence[Job], tracker: Tracker) -> Iterable[Speed]:
         """The rows of a group whose first job is the baseline."""
         batches = self.batches_of(jobs[0])
         with ExitStack() as stack:
@@ -167,7 +169,7 @@ class _Run:
                 tracker(1 if side else 1 + len(batches) * (1 + self.rounds))
                 return side
 
-            baseline = counted(start(jobs[0]) or start(replace(jobs[0], who=PLAIN)))
+            baseline = counted(start(jobs[0]) or start(replace(jobs[0], who=plain.WHO)))
             found = [baseline, *(counted(start(job)) for job in jobs[1:])]
             sides = [side for side in found if side]
             # The baseline of another precision's group has a row of its own there.
@@ -177,7 +179,7 @@ class _Run:
 
     def _batch(
         self, batch: int, sides: list[Side], shown: list[Side], baseline: Side | None, tracker: Tracker
-    ) -> Iterable[dict[str, Any]]:
+    ) -> Iterable[Speed]:
         there = []
         for side in sides:
             side.times = []
@@ -193,7 +195,7 @@ class _Run:
                 job = side.job
                 tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
         against = baseline if baseline in there and baseline and all(baseline.times) else None
-        return [row(side, batch, against) for side in shown if side in there and all(side.times)]
+        return [speed(side, batch, against) for side in shown if side in there and all(side.times)]
 
     def _tell(self, side: Side, order: dict[str, Any]) -> dict[str, Any] | None:
         try:
@@ -207,32 +209,32 @@ class _Run:
             return None
 
 
-def row(side: Side, batch: int, baseline: Side | None) -> dict[str, Any]:
+def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
     """What a side's turns came to."""
     job = side.job
     count = len(job.files) if job.task == "files" else batch
     rates = [count / statistics.median(times) for times in side.times]
-    found = {
-        "task": job.task,
-        "name": job.model,
-        "who": job.who,
-        "precision": job.precision,
-        "batch": batch,
-        "images_per_second": statistics.median(rates),
-        "ratio": None,
-        "baseline": None,
-        "latency": None,
-        "image_size": job.image_size,
-        "set_up_seconds": side.set_up,
-    }
+    ratio, against, latency = None, None, None
     if baseline is not None:
         theirs = [count / statistics.median(times) for times in baseline.times]
-        found["ratio"] = statistics.median(mine / other for mine, other in zip(rates, theirs, strict=True))
-        found["baseline"] = f"{baseline.job.who} {baseline.job.precision}"
+        ratio = statistics.median(mine / other for mine, other in zip(rates, theirs, strict=True))
+        against = f"{baseline.job.who} {baseline.job.precision}"
     if batch == 1:
         seconds = np.percentile([time for times in side.times for time in times], (50, 90, 99))
-        found["latency"] = dict(zip(("p50", "p90", "p99"), seconds.tolist(), strict=True))
-    return found
+        latency = dict(zip(("p50", "p90", "p99"), seconds.tolist(), strict=True))
+    return Speed(
+        task=job.task,
+        name=job.model,
+        who=job.who,
+        precision=job.precision,
+        batch=batch,
+        images_per_second=statistics.median(rates),
+        ratio=ratio,
+        baseline=against,
+        latency=latency,
+        image_size=job.image_size,
+        set_up_seconds=side.set_up,
+    )
 
 
 def _photos(folder: Path) -> tuple[str, ...]:
@@ -246,7 +248,7 @@ def _choices(what: str, chosen: Iterable[str], known: Sequence[str]) -> None:
     for name in chosen:
         if name not in known:
             hint = nearest(name, known) or f" There are {', '.join(known)}."
-            raise ResnetsError(f"There is no {what} {name!r}.{hint}")
+            raise ParameterError(f"There is no {what} {name!r}.{hint}")
 
 
 def _version(package: str) -> str | None:

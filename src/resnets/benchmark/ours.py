@@ -6,38 +6,22 @@ from pathlib import Path
 
 import torch
 
-from resnets.benchmark import peers
-from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
+from resnets.benchmark.job import Job, Maker, Work, noise
+from resnets.benchmark.plain import open_model
 from resnets.data.preprocess import Preprocessing
 from resnets.inference import Classifier, engines
 from resnets.inference.engine import Engine
 from resnets.inference.lower import lower
 from resnets.inference.quantize import calibrate
 from resnets.machine import keep_memory
-from resnets.network import create
-from resnets.weights import Model, load
-from resnets.weights.registry import is_tag
+from resnets.weights import Model
 
 MOST_STEPS = 10**6  # of a training of which a benchmark is the beginning
 CALIBRATION = 16  # images: what the ranges are does not matter to the speed
 
 
-def open_model(model: str, image_size: int | None = None) -> Model:
-    """A name of the catalog with random weights, or what `resnets.weights.load` takes.
-
-    Raises SpecError for what is neither, and ModelFileError.
-    """
-    if Path(model).exists() or is_tag(model):
-        return load(model)
-    network = create(model, seed=0).eval()
-    preprocessing = Preprocessing.evaluation(image_size or network.plan.image_size)
-    return Model(network, tuple(map(str, range(network.plan.num_classes))), preprocessing)
-
-
 def maker(job: Job) -> Maker:
     """How our side works."""
-    if job.who == "plain torch":
-        return _plain(job)
     keep_memory()
     return {"infer": _infer, "files": _files, "train": _train, "input": _input}[job.task](job)
 
@@ -99,11 +83,3 @@ def _input(job: Job) -> Maker:
     preprocessing = Preprocessing.evaluation(job.image_size)
     data = [Path(file).read_bytes() for file in job.files]
     return lambda batch: lambda: [preprocessing.read(data[i % len(data)]) for i in range(batch)]
-
-
-def _plain(job: Job) -> Maker:
-    """Our network run as any module is: where there is no torchvision, this is what it would do."""
-    if job.task not in ("infer", "train"):
-        raise UnableError("it reads no files")
-    network = open_model(job.model, job.image_size).network
-    return peers.training(network, job) if job.task == "train" else peers.eager(network, job)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
+from resnets.benchmark.plain import eager, open_model, training
 
 PRECISIONS = {
     "torchvision": ("float32", "bfloat16"),
@@ -71,45 +72,7 @@ def _usual(job: Job) -> nn.Module:
     try:
         return _network(job).eval()
     except (ImportError, UnableError):
-        from resnets.benchmark.ours import open_model
-
         return open_model(job.model, job.image_size).network.eval()
-
-
-def eager(network: nn.Module, job: Job) -> Maker:
-    """A module called as it is."""
-    network.eval()
-
-    def make(batch: int) -> Work:
-        x = noise(batch, job.image_size)
-
-        def run() -> Tensor:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bfloat16"):
-                return network(x)  # type: ignore[no-any-return]
-
-        return run
-
-    return make
-
-
-def training(network: nn.Module, job: Job) -> Maker:
-    """A step as tutorials have it: forward, backward, SGD with momentum."""
-    network.train()
-    optimiser = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4)
-
-    def make(batch: int) -> Work:
-        x, labels = noise(batch, job.image_size), torch.arange(batch) % job.classes
-
-        def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bfloat16"):
-                loss = nn.functional.cross_entropy(network(x), labels)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-
-        return step
-
-    return make
 
 
 def _onnxruntime(job: Job) -> Maker:

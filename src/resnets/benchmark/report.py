@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from resnets.whole import write_json, write_text
 
 COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "p50 ms", "p90 ms", "p99 ms")
 LEFT = ("network", "task", "precision", "who")  # columns of words
@@ -58,8 +59,8 @@ def markdown(document: dict[str, Any]) -> str:
 def write(document: dict[str, Any], folder: Path) -> None:
     """bench.json, bench.md, and for rows that can be drawn bench.png and bench.svg, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    (folder / "bench.md").write_text(markdown(document), encoding="utf-8")
+    write_json(folder / "bench.json", document)
+    write_text(folder / "bench.md", markdown(document))
     if document["rows"]:
         draw(document, [folder / "bench.png", folder / "bench.svg"])
 

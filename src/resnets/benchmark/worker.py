@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from resnets.benchmark import ours, peers
+from resnets.benchmark import ours, peers, plain
 from resnets.benchmark.job import Job, Maker, Work
 
 FEWEST = 2  # calls of a turn, if they are short
@@ -48,7 +48,9 @@ def main() -> None:
 
 
 def _maker(job: Job) -> Maker:
-    return peers.maker(job) if job.who in peers.PRECISIONS else ours.maker(job)
+    if job.who in peers.PRECISIONS:
+        return peers.maker(job)
+    return plain.maker(job) if job.who == plain.WHO else ours.maker(job)
 
 
 def _times(work: Work, seconds: float) -> list[float]:

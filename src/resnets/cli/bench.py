@@ -23,9 +23,11 @@ def bench(
         str | None,
         typer.Option(metavar="NAME,...", help="Our engines [default: those installed, without compiled]."),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="P,...", help="Precisions to measure.")] = "float32,bfloat16,int8",
-    batch: Annotated[
-        str | None, typer.Option(metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
+    precisions: Annotated[
+        str, typer.Option("--precision", metavar="P,...", help="Precisions to measure.")
+    ] = "float32,bfloat16,int8",
+    batches: Annotated[
+        str | None, typer.Option("--batch", metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
     ] = None,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
     images: Annotated[
@@ -58,16 +60,17 @@ def bench(
 
     if out and out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: name a folder to write into.")
-    document = measure(
+    result = measure(
         models or ["resnet18", "resnet50"],
         task=task,
         against=_words(against),
-        own=_words(engines) if engines else None,
-        precisions=_words(precision),
-        batches=[_count(word) for word in _words(batch)] if batch else None,
+        engines=_words(engines) if engines else None,
+        precisions=_words(precisions),
+        batches=[_count(word) for word in _words(batches)] if batches else None,
         rounds=rounds,
         images=images,
     )
+    document = result.document()
     if out:
         write(document, out)
         note(f"wrote {out}")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resnets.cli.output import console, emit, note
 
 if TYPE_CHECKING:
-    from resnets.acceptance.probe import Candidate
-    from resnets.weights.transfer import Transfer
+    from resnets.acceptance.conversion import Conversion
 
 LISTED = 10  # candidates of a probe that are shown
 
@@ -24,18 +22,18 @@ def convert(
         str | None,
         typer.Argument(metavar="DST", help="The file or folder to write; optional with --probe.", show_default=False),
     ] = None,
-    from_: Annotated[
+    source_dialect: Annotated[
         str | None, typer.Option("--from", metavar="DIALECT", help="What SRC is. Default: detected.")
     ] = None,
-    to: Annotated[
+    target_dialect: Annotated[
         str | None,
         typer.Option("--to", metavar="DIALECT", help="What DST shall be. Default: resnets, our own model file."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which network SRC holds. Default: detected.")
+    network: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Which network SRC holds. Default: detected.")
     ] = None,
-    classes: Annotated[
-        int | None, typer.Option(metavar="N", help="Replace the head by a fresh one for N classes.")
+    num_classes: Annotated[
+        int | None, typer.Option("--classes", metavar="N", help="Replace the head by a fresh one for N classes.")
     ] = None,
     certificate: Annotated[
         str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
@@ -65,72 +63,44 @@ def convert(
       resnets convert runs/photos photos.caffemodel --to caffe            our model for others
       resnets convert unknown.th --probe photos/                          which preprocessing does it want?
     """
-    from resnets.errors import ModelFileError
-    from resnets.weights import transfer
+    from resnets.acceptance.conversion import convert as converted
 
-    if target is None and probe is None:
-        raise typer.BadParameter("name the file to write (DST), or labelled images (--probe)")
-    if certificate is not None and target is None:
-        raise typer.BadParameter("--certificate compares SRC with DST: name the file to write")
-    if images is not None and probe is None:
-        raise typer.BadParameter("--images says how many images --probe takes: name them with --probe")
-    if classes is not None and (certificate is not None or probe is not None):
-        raise ModelFileError("--classes gives a fresh head, of which --certificate and --probe can say nothing.")
-    job = transfer.open_source(source, from_, model, classes)
-    proof_path = None if certificate is None else Path(certificate)
-    job.check(None if target is None else Path(target), to, proof_path)
-    ranking: list[Candidate] = []
-    sentence = ""
-    if probe is not None:
-        from resnets.acceptance.probe import probe as rank
-        from resnets.acceptance.probe import verdict
-
-        ranking = rank(job.model, probe, images or 200)
-        chosen, sentence = verdict(ranking, job.model)
-        job.adopt(chosen.preprocessing, chosen.graph)
-    if target is not None:
-        job.write(Path(target))
-    proof = None if proof_path is None else job.certify(proof_path)
-    document = job.document(target)
-    if ranking:
-        document["probe"] = [_row(candidate) for candidate in ranking]
-        document["verdict"] = sentence
+    result = converted(
+        source,
+        target,
+        source_dialect=source_dialect,
+        target_dialect=target_dialect,
+        network=network,
+        num_classes=num_classes,
+        certificate=certificate,
+        probe=probe,
+        images=images,
+    )
     if json:
-        emit(document)
+        emit(result.document())
     else:
-        _show(job, document, ranking, sentence)
-    if proof is not None and not proof["holds"]:
+        _show(result)
+    if result.holds is False:
         raise typer.Exit(1)
 
 
-def _row(candidate: Candidate) -> dict[str, Any]:
-    return {
-        "what": candidate.what,
-        "accuracy": candidate.accuracy,
-        "loss": candidate.loss,
-        "images": candidate.images,
-        "preprocessing": candidate.preprocessing.to_dict(),
-        "graph": candidate.graph,
-    }
-
-
-def _show(job: Transfer, document: dict[str, Any], ranking: list[Candidate], sentence: str) -> None:
+def _show(result: Conversion) -> None:
     from rich.table import Table
 
     out = console()
-    if ranking:
+    if result.ranking:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for header in ("accuracy", "loss", "images"):
             table.add_column(header, justify="right", no_wrap=True)
         table.add_column("preprocessing and graph")
-        for row in ranking[:LISTED]:
+        for row in result.ranking[:LISTED]:
             table.add_row(f"{100 * row.accuracy:.1f} %", f"{row.loss:.3f}", f"{row.images}", row.what)
         out.print(table)
-        out.print(sentence)
-    out.print(f"{document['source']}: {document['dialect']}, {document['network']}, {document['classes']} classes")
-    if document["target"] is not None:
-        out.print(f"{document['target']} written ({job.target_dialect})")
-    if job.proof is not None:
-        out.print(job.proof["verdict"])
-        for remark in job.proof["remarks"]:
+        out.print(result.verdict)
+    out.print(f"{result.source}: {result.dialect}, {result.network}, {len(result.model.classes)} classes")
+    if result.target is not None:
+        out.print(f"{result.target} written ({result.target_dialect})")
+    if result.proof is not None:
+        out.print(result.proof["verdict"])
+        for remark in result.proof["remarks"]:
             note(remark)

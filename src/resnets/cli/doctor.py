@@ -44,7 +44,7 @@ def doctor(
       resnets doctor photos/ --fix-into photos-clean/       a copy without duplicates and broken files
       resnets doctor imagenette --json                      for a program
     """
-    from resnets.diagnosis import examine
+    from resnets.diagnosis import doctor as examine
     from resnets.diagnosis.fix import check_target, fix
     from resnets.diagnosis.listing import CHANGES
     from resnets.machine import keep_memory

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from resnets.cli.bench import bench
 from resnets.cli.convert import convert
@@ -21,7 +22,7 @@ from resnets.cli.evaluate import evaluate
 from resnets.cli.explain import explain
 from resnets.cli.export import export
 from resnets.cli.list import list_networks
-from resnets.cli.output import note
+from resnets.cli.output import note, speaking, with_flags
 from resnets.cli.predict import predict
 from resnets.cli.show import show
 from resnets.cli.train import train
@@ -81,16 +82,28 @@ def resnets(
         print(context.get_help())
 
 
+def commands() -> Mapping[str, Any]:
+    """The verbs as typer sees them, by name: each has `params` (with `opts` and `help`) and `callback`."""
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit status."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a "×" must not break an output that knows ASCII alone
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+
+    def words(text: str) -> str:
+        return with_flags(text, commands(), verb) if "`" in text else text
+
     try:
-        result = app(arguments, prog_name="resnets", standalone_mode=False)
+        with speaking(words):
+            result = app(arguments, prog_name="resnets", standalone_mode=False)
         status = result if isinstance(result, int) else 0
         sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
     except ResnetsError as problem:
-        note(f"error: {problem}")
+        note(f"error: {words(str(problem))}")
         return problem.exit_status
     except _UsageError as problem:
         command = problem.ctx.command_path if problem.ctx else "resnets"

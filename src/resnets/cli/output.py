@@ -1,14 +1,22 @@
 """What the verbs write: results to standard output, remarks to standard error.
 
-With ``--json`` a verb prints exactly one JSON document and nothing else on standard output.
+With ``--json`` a verb prints exactly one JSON document and nothing else on standard output. What the library says
+names parameters in backquotes; here they become the flags of the verb that runs.
 """
 
 from __future__ import annotations
 
+import ast
 import json
+import logging
 import math
+import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from resnets.progress import LOG, Plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +40,65 @@ def console() -> Console:
 def note(text: str) -> None:
     """Say ``text`` on standard error, where it disturbs no result."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def speaking(words: Callable[[str], str]) -> Iterator[None]:
+    """Print what the library says, in other words, on standard error."""
+    before = LOG.handlers
+    LOG.handlers = [handler for handler in before if not isinstance(handler, Plain)] + [_Lines(words)]
+    try:
+        yield
+    finally:
+        LOG.handlers = before
+
+
+class _Lines(Plain):
+    def __init__(self, words: Callable[[str], str]) -> None:
+        super().__init__()
+        self._words = words
+
+    def line(self, record: logging.LogRecord) -> str:
+        """The line in the command line's words."""
+        return self._words(super().line(record))
+
+
+_PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")  # `out`, `data=DATA`, `overrides=['epochs=3']`
+
+
+def with_flags(text: str, commands: Mapping[str, Any], verb: str) -> str:
+    """A sentence of the library with a verb's flags for the parameters that it names: `out` becomes --out.
+
+    commands    what click knows of each verb: its `params` have a `name` and their `opts`
+    verb        the one that runs; a parameter that only another verb has is named with that verb
+    """
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        for owner in (verb, *commands):
+            for param in commands[owner].params if owner in commands else ():
+                if param.name == name:
+                    words = " ".join(_usage(param, one) for one in _values(value))
+                    return words if owner == verb else f"`resnets {owner} {words}`"
+        return found.group()
+
+    return _PARAMETER.sub(flag, text)
+
+
+def _usage(param: Any, value: str) -> str:
+    if param.param_type_name == "argument":
+        return str(param.metavar or param.name.upper()).strip("[]").removesuffix("...")
+    flag: str = param.opts[0]
+    return f"{flag} {value}".rstrip()
+
+
+def _values(text: str | None) -> list[str]:
+    """What stands behind the name, as Python writes it: a list is one value for each use of the flag."""
+    try:
+        value = ast.literal_eval(text or "''")
+    except (ValueError, SyntaxError):
+        value = text
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
 
 
 def _json_able(value: object) -> object:

@@ -1,6 +1,7 @@
 """Writes the command reference from the command line itself, so that it can never be out of date.
 
     python -m resnets.cli.reference > docs/reference/cli.md
+    python -m resnets.cli.reference python > docs/reference/python.md     (see `python_reference`)
 
 It reads the declared options instead of copying help texts: those look different with every version of typer.
 """
@@ -8,11 +9,11 @@ It reads the declared options instead of copying help texts: those look differen
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
-import typer.main
-
-from resnets.cli.main import app
+from resnets.cli import python_reference
+from resnets.cli.main import commands
 
 HEAD = """\
 # The command line
@@ -23,11 +24,6 @@ Exit status: 0 good, 1 the thing asked for failed or fell short, 2 wrong usage o
 Ctrl-C. Results go to standard output; progress, remarks and errors go to standard error. `--json` prints
 exactly one JSON document on standard output.
 """
-
-
-def commands() -> dict[str, Any]:
-    """The verbs as typer sees them, by name: each has `params` (with `opts` and `help`) and `callback`."""
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def reference() -> str:
@@ -74,4 +70,4 @@ def _meaning(param: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    print(python_reference.reference() if sys.argv[1:] == ["python"] else reference(), end="")

@@ -44,7 +44,7 @@ def train(
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. Default: the fastest there is.")
     ] = None,
-    set_: Annotated[
+    overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe; may be repeated.")
     ] = None,
     strict: Annotated[
@@ -77,7 +77,7 @@ def train(
         "out": out,
         "seed": seed,
         "device": device,
-        "overrides": set_ or None,
+        "overrides": overrides or None,
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}

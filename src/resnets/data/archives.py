@@ -32,9 +32,7 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplem
 def open_archive(name: str, path: str) -> Source:
     """The zip or plain tar at ``path`` as a source; ``name`` is how the user called it.
 
-    Raises:
-        DataError: it is no archive, or a compressed, encrypted or damaged one.
-        OSError: ``path`` cannot be opened.
+    Raises DataError: it is no archive, or a compressed, encrypted or damaged one; OSError: ``path`` cannot be opened.
     """
     shown = printable(name)
     with open(path, "rb") as file:
@@ -48,6 +46,8 @@ def open_archive(name: str, path: str) -> Source:
     kind = "zip" if head.startswith(b"PK") or path.lower().endswith(".zip") else "tar"
     try:
         return Zip(name, path) if kind == "zip" else Tar(name, path)
+    except DataError:  # which is a ValueError too, and says already what is wrong
+        raise
     except DAMAGED as error:
         if kind == "tar" and not path.lower().endswith(".tar"):
             raise DataError(f"{shown} is neither a folder nor a .zip or .tar archive.") from error

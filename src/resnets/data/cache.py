@@ -83,12 +83,10 @@ def cached(
     Broken files are left out and listed, nothing takes their place. When the disk is full or the cache
     folder cannot be written, the pixels are kept in memory if they fit.
 
-    Args:
-        workers: threads; None for one per core, or one alone where the files are tiny.
-        what: the word in the progress display.
+    workers  threads; None for one per core, or one alone where the files are tiny
+    what     the word in the progress display
 
-    Raises:
-        DataError: no file is a usable image, or the pixels fit neither on disk nor in memory.
+    Raises DataError: no file is a usable image, or the pixels fit neither on disk nor in memory.
     """
     start = time.perf_counter()
     job = _Job(source, tuple(samples), preprocessing, workers or _workers(samples), what)

@@ -81,9 +81,8 @@ def decode(data: bytes) -> Image.Image:
 
     The first frame of an animation or of several pages; see `as_rgb` for the colours.
 
-    Raises:
-        ImageError: empty, not an image, of a format that is not read, damaged, truncated, or of more
-            than `MAX_PIXELS` pixels. The message is the reason alone.
+    Raises ImageError: empty, not an image, of a format that is not read, damaged, truncated, or of more than
+    `MAX_PIXELS` pixels. The message is the reason alone.
     """
     kind = _kind(data)
     with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
@@ -112,8 +111,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     - 32-bit integers and floats have no full scale of their own: it is the first of 1 (floats only), 255
       and 65535 that holds the largest value, else that value; with negative values, least to largest.
 
-    Raises:
-        ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
+    Raises ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
     """
     with guarded(image.format or "picture", 0):
         return _rgb(image)

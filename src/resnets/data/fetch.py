@@ -52,23 +52,20 @@ def fetch(
 ) -> Path:
     """Download ``url`` to ``path``, unless a verified copy lies there already.
 
-    Args:
-        url: http or https.
-        path: the file to write; its folder is made.
-        sha256: the expected checksum in hex, or its first digits where no more is published; this or one of
-            the next three must be given.
-        md5: as ``sha256``, for files whose owners publish nothing better.
-        git: as ``sha256``, the name that git gives to a file of this content.
-        unchecked: nothing is published, and the caller checks the content.
-        size: the expected number of bytes, if it is known; more are never written.
-        headers: sent with the request; "Authorization" never goes to another host after a redirect.
-        timeout: seconds of silence after which a connection is given up.
-        pause: seconds before the first retry; each further one waits twice as long.
+    url        http or https
+    path       the file to write; its folder is made
+    sha256     the expected checksum in hex, or its first digits where no more is published; this or one of the next
+               three must be given
+    md5        as ``sha256``, for files whose owners publish nothing better
+    git        as ``sha256``, the name that git gives to a file of this content
+    unchecked  nothing is published, and the caller checks the content
+    size       the expected number of bytes, if it is known; more are never written
+    headers    sent with the request; "Authorization" never goes to another host after a redirect
+    timeout    seconds of silence after which a connection is given up
+    pause      seconds before the first retry; each further one waits twice as long
 
-    Raises:
-        FetchError: the file did not arrive, or is not the right one; the message says why and where a
-            copy from another machine can be put. ``RESNETS_OFFLINE=1`` in the environment forbids
-            downloads.
+    Raises FetchError: the file did not arrive, or is not the right one; the message says why and where a copy from
+    another machine can be put. ``RESNETS_OFFLINE=1`` in the environment forbids downloads.
     """
     sums = {"sha256": sha256, "md5": md5, "git": git}
     if not url.startswith(("http://", "https://")) or not (unchecked or any(sums.values())):

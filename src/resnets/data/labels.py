@@ -34,9 +34,8 @@ def check_count(names: Collection[str], where: str) -> None:
 def check_classes(splits: Mapping[str, Sequence[Sample]]) -> None:
     """Check that every split of ``splits`` (name to samples) has the same two or more classes.
 
-    Raises:
-        DataError: there are fewer than two classes, or a class is missing in a split; the message
-            names up to three such classes, the split, and the mend.
+    Raises DataError: there are fewer than two classes, or a class is missing in a split; the message names up to three
+    such classes, the split, and the mend.
     """
     found = {name: set(class_names(samples)) for name, samples in splits.items()}
     everything = set().union(*found.values())

@@ -61,9 +61,8 @@ def open_named(name: str) -> Source:
     A copy of a download, or of the converted archive, that lies in ``RESNETS_HOME/datasets`` is used
     instead of the network.
 
-    Raises:
-        FetchError: the download failed.
-        DataError: there is no room to convert it, or it is not in the expected form.
+    Raises FetchError: the download failed; DataError: there is no room to convert it, or it is not in the expected
+    form.
     """
     return Digits() if name == "digits" else _opened(prepared(name, SETS[name]))
 
@@ -89,17 +88,22 @@ def prepared(name: str, named: NamedSet) -> Path:
                     for remote in named.files
                 ]
                 with whole(archive) as file:
-                    named.convert(paths, file)
-    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, ValueError, KeyError) as error:
-        raise DataError(
-            f"The download of {name} is not in the expected form ({error}): remove it from {folder}."
-        ) from error
+                    _convert(name, named, paths, file)
     except OSError as error:
         raise DataError(
             f"{archive} cannot be written: {error.strerror or error}; free some space, or set "
             "RESNETS_HOME to a folder that can be written."
         ) from error
     return archive
+
+
+def _convert(name: str, named: NamedSet, paths: Sequence[Path], file: BinaryIO) -> None:
+    try:
+        named.convert(paths, file)
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The download of {name} is not in the expected form ({error}): remove it from {paths[0].parent}."
+        ) from error
 
 
 class Digits(Source):

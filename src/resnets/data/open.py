@@ -21,9 +21,8 @@ def open_source(data: str | Path) -> Source:
     through (``imagenette2/train/...``), and sub-folders of a class folder belong to that class. Two
     entries of an archive under one name are an error, so that no file silently replaces another.
 
-    Raises:
-        DataError: there is no such data, or it cannot be used; the message says what to do.
-        FetchError: a named data set could not be downloaded.
+    Raises DataError, which says what to do, where there is no such data or it cannot be used; FetchError where a named
+    set could not be downloaded.
     """
     name = os.fspath(data)
     if data in NAMES:

@@ -32,15 +32,19 @@ Triple = tuple[float, float, float]
 class Preprocessing:
     """How a picture becomes the input of a network.
 
-    A square of ``image_size`` pixels is cut from the centre of the picture as it would be with its
-    shorter side (``resize="shorter"``) or both sides (``"stretch"``) at ``resize_to`` pixels.
+    A square is cut from the centre of the picture as it would be with its shorter side (`resize="shorter"`) or both
+    sides (`"stretch"`) at `resize_to` pixels.
 
-    ``mean`` and ``std`` are in units of a picture of 0..1, in the channel order that the network wants
-    (``channels``). ``mean_image``, (3, image_size, image_size) in the same units and order, is subtracted
-    instead of ``mean`` where a network was trained so (Caffe).
+    image_size      side of the square that the network sees, in pixels, from 1 to 8192
+    resize          which side of the picture is made `resize_to` pixels long: the shorter, or both
+    resize_to       in pixels, at least `image_size`
+    interpolation   how pixels between pixels are found, antialiased where the picture shrinks
+    channels        the order that the network wants
+    mean, std       in units of a picture of 0..1, in that order: the input is (picture - mean) / std
+    mean_image      (3, image_size, image_size) float32 in the same units and order, subtracted instead of `mean` where
+                    a network was trained so (Caffe)
 
-    Raises:
-        DataError: a value is of the wrong type, out of range, or contradicts another.
+    Raises DataError for a value of the wrong type, out of range, or in contradiction to another.
     """
 
     image_size: int
@@ -70,10 +74,11 @@ class Preprocessing:
 
     @classmethod
     def evaluation(cls, image_size: int, **others: Any) -> Self:
-        """The usual choice for ``image_size``; ``others`` are fields that shall differ.
+        """The usual choice for an image size.
 
-        Up to 64 pixels the whole shorter side is kept, as for CIFAR; above, the centre of 7/8 of it, as
-        in "resize to 256, crop 224" for ImageNet.
+        image_size  side of the network's input in pixels. Up to 64 the whole shorter side of a picture is kept, as for
+                    CIFAR; above, the centre of 7/8 of it, as in "resize to 256, crop 224" for ImageNet
+        others      fields that shall differ
         """
         _check_int("image_size", image_size, 1, MAX_SIZE)
         resize_to = image_size if image_size <= 64 else round(image_size * 256 / 224)
@@ -92,7 +97,7 @@ class Preprocessing:
         return hash((self.geometry(), self.channels, self.mean, self.std))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels of ``mean_image`` (its presence is told), ready for JSON."""
+        """Everything but the pixels of `mean_image` (its presence is told), ready for JSON."""
         return {
             "decode": decode.VERSION,
             "image_size": self.image_size,
@@ -107,10 +112,12 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any], mean_image: np.ndarray | None = None) -> Self:
-        """The inverse of `to_dict`. Nothing about ``document`` is taken on trust.
+        """The inverse of `to_dict`. Nothing is taken on trust.
 
-        Raises:
-            ModelFileError: a key is missing or unknown, or a value cannot be.
+        document    what `to_dict` gave
+        mean_image  its pixels, which are no part of the document
+
+        Raises ModelFileError where a key is missing or unknown, or a value cannot be.
         """
         if not isinstance(document, Mapping):
             raise ModelFileError("The file's preprocessing is not a table of values; get the file again.")
@@ -137,11 +144,16 @@ class Preprocessing:
         return f"decode {decode.VERSION}, {self.resize} {self.resize_to} {self.interpolation}, centre {self.image_size}"
 
     def read(self, data: bytes) -> np.ndarray:
-        """The file ``data`` as the network sees it before normalisation: `decode.decode`, then `pixels`."""
+        """A picture's file as the network sees it before normalisation, decoded as the model file says, then `pixels`.
+
+        data    the bytes of the file; returns (image_size, image_size, 3) uint8. Raises ImageError for no usable image
+        """
         return self.pixels(decode.decode(data))
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """``image`` resized and cropped: (image_size, image_size, 3) uint8, RGB whatever ``channels`` says.
+        """A picture resized and cropped: (image_size, image_size, 3) uint8, RGB whatever `channels` says.
+
+        image   a Pillow picture of any mode and size
 
         One Pillow resampling (antialiased where it shrinks) of just the part that is kept, in source
         coordinates. Resizing first and cropping then, as torchvision does, gives the same pixels wherever
@@ -171,13 +183,11 @@ class Preprocessing:
         return np.array(image.resize((size, size), resample, box=(x, y, x + across, y + down)))
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
-        """(x / 255 - mean) / std, on the device of ``batch``.
+        """(x / 255 - mean) / std, on the device of `batch`.
 
-        Args:
-            batch: (N, image_size, image_size, 3) uint8, RGB.
+        batch   (N, image_size, image_size, 3) uint8, RGB
 
-        Returns:
-            (N, 3, image_size, image_size) float32 in channels_last memory, channels in the network's order.
+        Returns (N, 3, image_size, image_size) float32 in channels_last memory, channels in the network's order.
         """
         import torch
 

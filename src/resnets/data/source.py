@@ -58,8 +58,7 @@ class Source:
     def read(self, key: str) -> bytes:
         """The bytes of the file ``key``. Safe from any thread or process.
 
-        Raises:
-            ImageError: the file has vanished, is cut off, fails its checksum, or is over 256 MiB.
+        Raises ImageError: the file has vanished, is cut off, fails its checksum, or is over 256 MiB.
         """
         raise NotImplementedError  # each kind of source reads in its own way
 

@@ -45,14 +45,12 @@ class Splits:
 def split(source: Source, *, seed: int = 0, fraction: float = 0.2) -> Splits:
     """``train`` with ``val`` (or ``test`` where there is no ``val``); else a seeded, stratified split.
 
-    Args:
-        source: any source.
-        seed: 0 to 2**32 - 1; for class folders alone.
-        fraction: the share of each class to hold out, above 0 and below 1, rounded to whole images but
-            never to none or all of them; for class folders alone.
+    source    any source
+    seed      0 to 2**32 - 1; for class folders alone
+    fraction  the share of each class to hold out, above 0 and below 1, rounded to whole images but never to none or all
+              of them; for class folders alone
 
-    Raises:
-        DataError: a class is missing in one split, or has a single image and cannot be divided.
+    Raises DataError: a class is missing in one split, or has a single image and cannot be divided.
     """
     by_name: dict[str, tuple[Sample, ...]] = {
         name: tuple(sample for sample in source.samples if sample.split == name)

@@ -13,12 +13,12 @@ from resnets.diagnosis.diagnosis import Finding, count
 from resnets.text import printable
 
 LEAK = (
-    "Keep each picture in one split only; --fix-into removes it from the training side. Until then every figure on the "
-    "held-out images is too good to be true."
+    "Keep each picture in one split only; `resnets doctor --fix-into` removes it from the training side. Until then "
+    "every figure on the held-out images is too good to be true."
 )
 TORN = (
     "Keep one of each: the set has no splits, and a split made of it puts one copy into training and another among the "
-    "held-out images; --fix-into keeps the first."
+    "held-out images; `resnets doctor --fix-into` keeps the first."
 )
 
 
@@ -46,8 +46,8 @@ class Copies:
                     severity="error",
                     text=f"{count(len(clashing), 'picture')} {'has' if len(clashing) == 1 else 'have'} two labels: "
                     f"{printable(one[0].key)} is also {printable(other.key)}.",
-                    mend="Decide which class is right and remove the other copy; --fix-into leaves copies with "
-                    "different labels within one split as they are.",
+                    mend="Decide which class is right and remove the other copy; `resnets doctor --fix-into` leaves "
+                    "copies with different labels within one split as they are.",
                     **self._about(clashing),
                 )
             )
@@ -75,7 +75,11 @@ class Copies:
             a_copy = "is a copy" if extra == 1 else "are copies"
             shows = "shows the same picture as" if extra == 1 else "show the same picture as"
             said = f"{shows} another, recompressed, resized or cropped" if prefix else f"{a_copy} of another"
-            remedy = "Remove those that add nothing." if prefix else "Remove the copies; --fix-into keeps the first."
+            remedy = (
+                "Remove those that add nothing."
+                if prefix
+                else "Remove the copies; `resnets doctor --fix-into` keeps the first."
+            )
             yield Finding(
                 kind=f"{prefix}duplicates",
                 severity="error" if torn else "warning",

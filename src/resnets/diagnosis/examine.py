@@ -26,7 +26,7 @@ from resnets.text import printable
 READS = 4096  # files that the short examination opens at most: half a second
 
 
-def examine(data: str | Path, *, thorough: bool = True) -> Diagnosis:
+def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     """Look at every file of a data set and say what is odd about it. Nothing is written.
 
     data        whatever `resnets.data.open.open_source` takes: a folder, a .zip or .tar, or a name
@@ -98,7 +98,7 @@ def unreadable(broken: Sequence[tuple[str, str]]) -> list[Finding]:
             kind="unreadable",
             severity="error",
             text=f"{count(len(broken), 'file')} cannot be read{others}: {printable(key)} ({why}).",
-            mend="Get them again from where they came, or remove them; training and --fix-into leave them out.",
+            mend="Get them again from where they came, or remove them; training leaves them out, a cleaned copy too.",
             paths=tuple(key for key, _ in broken),
             details={
                 "reasons": [why for _, why in broken],
@@ -119,8 +119,8 @@ def _mislabelled(looks: Looks) -> list[Finding]:
             kind="suspected-labels",
             severity="warning",
             text=f"{count(len(doubtful), 'label')} may be wrong, the likeliest first: {worst}.",
-            mend="Look at the pictures (--html) and move those that lie in the wrong folder. Most of a long list are "
-            "right and only hard to tell; nothing is changed by --fix-into.",
+            mend="Look at the pictures (`resnets doctor --html`) and move those that lie in the wrong folder. Most of "
+            "a long list are right and only hard to tell; a cleaned copy keeps them.",
             paths=tuple(keys),
             details={
                 "suspects": [

@@ -29,40 +29,40 @@ class Change:
     instead: str = ""
 
 
-def check_target(data: str | Path, folder: Path) -> None:
-    """Raise DataError unless `folder` is new or empty, and not inside the data."""
-    shown = printable(str(folder))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{shown} is there already and not an empty folder: give --fix-into a new one.")
+def check_target(data: str | Path, fix_into: Path) -> None:
+    """Raise DataError unless `fix_into` is new or empty, and not inside the data."""
+    shown = printable(str(fix_into))
+    if fix_into.exists() and (not fix_into.is_dir() or any(fix_into.iterdir())):
+        raise DataError(f"{shown} is there already and not an empty folder: give `fix_into` a new one.")
     source = Path(os.path.expanduser(data))
-    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{shown} lies inside the data, which is never touched: give --fix-into another place.")
+    if source.is_dir() and fix_into.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{shown} lies inside the data, which is never touched: give `fix_into` another place.")
 
 
-def fix(data: str | Path, diagnosis: Diagnosis, folder: Path) -> list[Change]:
-    """Copy all good files of `data` to `folder`, in the layout that they have, and write `CHANGES` beside them.
+def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
+    """Copy all good files of `data` to `fix_into`, in the layout that they have, and write `CHANGES` beside them.
 
     Left out are unreadable files, files in no class folder, all but one of equal files in one split and under one
     label, and copies (near duplicates too) on the training side of a leak. In a set without splits one of each picture
     stays. Doubtful labels and contradictions are listed and left as they are.
 
-    Returns the list. Raises DataError when the set was refused, or `folder` is no place to write to.
+    Returns the list. Raises DataError when the set was refused, or `fix_into` is no place to write to.
     """
-    check_target(data, folder)
+    check_target(data, fix_into)
     if "layout" in diagnosis:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
     samples = open_source(data).samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}
     try:
-        _copy(data, [sample.key for sample in samples if sample.key not in left_out], folder)
-        with open(folder / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        _copy(data, [sample.key for sample in samples if sample.key not in left_out], fix_into)
+        with open(fix_into / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "done", "why", "instead"])
             writer.writerows([change.path, change.done, change.why, change.instead] for change in changes)
     except OSError as problem:
         raise DataError(
-            f"{printable(str(problem.filename or folder))} cannot be written ({problem.strerror}): the copy is not "
+            f"{printable(str(problem.filename or fix_into))} cannot be written ({problem.strerror}): the copy is not "
             "complete. Make room, remove it, and try again."
         ) from problem
     return changes

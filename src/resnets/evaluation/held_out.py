@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from resnets.data.source import SPLITS, Source
 from resnets.data.split import Splits
 from resnets.data.split import split as divide
 from resnets.errors import DataError, nearest
+from resnets.progress import say
 from resnets.text import printable
 from resnets.weights import Provenance
 
@@ -27,12 +27,11 @@ def choose(source: Source, provenance: Provenance, wanted: str | None) -> tuple[
         if wanted is not None:
             raise DataError(
                 f"{printable(source.name)} has class folders only, and the model was not trained on exactly "
-                "these files, so there are no splits: leave --split out to judge all of them."
+                "these files, so there are no splits: leave `split` out to judge all of them."
             )
-        print(
+        say(
             f"{printable(source.name)} has no splits and is not, or no longer, what the model was trained on: "
-            f"all its {len(source.samples)} files are judged; any training image among them flatters the model.",
-            file=sys.stderr,
+            f"all its {len(source.samples)} files are judged; any training image among them flatters the model."
         )
         return "all", source.samples
     name = held_out if wanted is None else SPLITS.get(wanted.lower(), wanted)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from resnets.architecture import Plan, Row, plan
 from resnets.architecture.rows import way
-from resnets.errors import ResnetsError, nearest
+from resnets.errors import ParameterError, nearest
 from resnets.inference import Classifier
 from resnets.inference.features import head, seen
 from resnets.network import ResNet
@@ -48,7 +48,7 @@ def heat(
     Returns (N, S, S) float32 from 0 to 1. The hottest place of a picture is 1; where nothing speaks for the class
     the whole map is 0. What speaks against it is 0 too. The network is left as it was, without gradients.
 
-    Raises ResnetsError for a method that there is not.
+    Raises ParameterError for a method that there is not.
     """
     check(method)
     size = pixels.shape[1]
@@ -73,10 +73,10 @@ def heat(
 
 
 def check(method: str) -> None:
-    """Raises ResnetsError for a method that there is not."""
+    """Raises ParameterError for a method that there is not."""
     if method not in METHODS:
         hint = nearest(method, METHODS) or f" There are {' and '.join(METHODS)}."
-        raise ResnetsError(f"There is no method {method!r} to explain with.{hint}")
+        raise ParameterError(f"There is no method {method!r} to explain with.{hint}")
 
 
 def dense(network: ResNet) -> ResNet:

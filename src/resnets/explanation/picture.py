@@ -90,7 +90,7 @@ def explain(
     stages  whether to keep what every stage gives
     data    whose training images to find the nearest of
 
-    Raises ImageError, which names the file, when it is no usable image; ResnetsError for a method, DataError for a
+    Raises ImageError, which names the file, when it is no usable image; ParameterError for a method, DataError for a
     class or data that there is not.
     """
     check(method)

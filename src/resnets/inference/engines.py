@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from resnets.errors import ResnetsError, nearest
+from resnets.errors import ParameterError, ResnetsError, nearest
 from resnets.inference.engine import Engine
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation
@@ -46,15 +46,15 @@ def supported(name: str, precision: str) -> bool:
 
 
 def check(name: str, precision: str) -> None:
-    """Raises ResnetsError for an engine or a precision that there is not, and for one that the other does not have."""
+    """Raises ParameterError for an engine or a precision that there is not, or that the other does not have."""
     if name not in KINDS:
-        raise ResnetsError(f"There is no engine {name!r}.{nearest(name, KINDS) or f' There are {_list(KINDS)}.'}")
+        raise ParameterError(f"There is no engine {name!r}.{nearest(name, KINDS) or f' There are {_list(KINDS)}.'}")
     if precision not in PRECISIONS:
         hint = nearest(precision, PRECISIONS) or f" There are {_list(PRECISIONS)}."
-        raise ResnetsError(f"There is no precision {precision!r}.{hint}")
+        raise ParameterError(f"There is no precision {precision!r}.{hint}")
     if not supported(name, precision):
         able = [other for other, kind in KINDS.items() if precision in kind.precisions]
-        raise ResnetsError(f"The engine {name} does not compute in {precision}: {_list(able)} do.")
+        raise ParameterError(f"The engine {name} does not compute in {precision}: {_list(able)} do.")
 
 
 def make(
@@ -74,7 +74,8 @@ def make(
     batch         how many images usually come at once; any other number works too
     threads       for other runtimes: how many they work with. torch's own are the process's: see `inference.session`
 
-    Raises ResnetsError: there is no such engine, it does not have the precision, or something it needs is missing.
+    Raises ParameterError: there is no such engine, or it does not have the precision; ResnetsError: something that it
+    needs is missing.
     """
     check(name, precision)
     if precision == "int8" and quantisation is None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from resnets import __version__
 from resnets.architecture.catalog import name_of
-from resnets.errors import DataError, ResnetsError
+from resnets.errors import DataError, ParameterError
 from resnets.inference import engines
 from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
@@ -58,7 +58,7 @@ def write(
 
     A file that is refused is deleted, and what stood at `out` stays.
 
-    Raises DataError for a place that cannot be written or a suffix that is no format, ResnetsError for a format that
+    Raises DataError for a place that cannot be written or a suffix that is no format, ParameterError for a format that
     cannot hold the precision or whose package is missing, ExportError when the file does not hold up.
     """
     out = Path(out)
@@ -93,7 +93,7 @@ def check_place(out: Path, precision: str) -> None:
     if not out.parent.is_dir():
         raise DataError(f"{out} cannot be written: there is no folder {out.parent}.")
     if out.suffix == ".pt2" and precision == "int8":
-        raise ResnetsError("int8 cannot be written as .pt2: take .onnx or .xml.")
+        raise ParameterError("int8 cannot be written as .pt2: take .onnx or .xml.")
     if out.suffix != ".pt2":
         needs("onnx", extra="export")
         needs("openvino" if out.suffix == ".xml" else "onnxruntime", extra="export")

@@ -49,7 +49,7 @@ def predict_files(
     Raises ResnetsError without Ray, and DataError for a picture that is no file.
     """
     if not all(isinstance(file, str) for file in files):
-        raise DataError("--engine ray reads files where its actors run: name the picture, do not send it through -.")
+        raise DataError("`engine='ray'` reads files where its actors run: name the picture, do not send it through -.")
     ray = needs("ray", extra="ray")
     started = not ray.is_initialized()
     if started:

@@ -134,7 +134,7 @@ class Journal:
                 except BlockingIOError as error:
                     file.close()
                     raise DataError(
-                        f"Another process is writing {self.out}: wait for it, or name another --out."
+                        f"Another process is writing {self.out}: wait for it, or name another `out`."
                     ) from error
             # Between the opening and the locking another process may have finished the table and removed the journal.
             with suppress(FileNotFoundError):
@@ -166,7 +166,7 @@ class Journal:
             found = json.loads(first)
             others = [key for key, value in self._identity.items() if found.get(key) != value]
         except (ValueError, AttributeError):
-            return f"{self.path} is not the beginning of a table: remove it, or name another --out."
+            return f"{self.path} is not the beginning of a table: remove it, or name another `out`."
         return (
             f"{self.path} was begun with another {' and another '.join(others)}: finish it with the same arguments, "
             "or remove it to begin again."

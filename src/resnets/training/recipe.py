@@ -117,7 +117,7 @@ class Recipe:
         if self.head_epochs >= self.epochs:
             raise RecipeError(
                 f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest: "
-                "give more epochs, or --set head_epochs=0."
+                "give more epochs, or `overrides=['head_epochs=0']`."
             )
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs momentum: set nesterov=false, or momentum=0.9.")
@@ -161,7 +161,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise RecipeError(f"--set takes key=value, not {override!r}.")
+            raise RecipeError(f"`overrides` takes key=value, not {override!r}.")
         try:
             table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

@@ -86,7 +86,7 @@ def decode_splits(
         key, why = skipped[0]
         raise DataError(
             f"{len(skipped)} files cannot be used, the first: {printable(key)} ({why}); "
-            "without --strict they are left out."
+            "without `strict` they are left out."
         )
     for key, why in skipped[:10]:
         say(f"left out: {printable(key)} ({why})")
@@ -108,14 +108,16 @@ def make_network(
     if parent is not None:
         own = parent.network.plan.spec
         if spec and not same_network(spec, own):
-            raise SpecError("--model differs from the network in --weights: leave --model out.")
+            raise SpecError("`model` differs from the network in `weights`: leave `model` out.")
         if classes == parent.classes:
             say("The classes are those of the weights: their head is kept.")
             return parent.network, name_of(own) or "custom"
         say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
         return with_new_head(parent.network, len(classes), asked.seed), name_of(own) or "custom"
     if recipe.head_epochs:
-        raise RecipeError("head_epochs trains a new head on a trained body: give --weights, or --set head_epochs=0.")
+        raise RecipeError(
+            "head_epochs trains a new head on a trained body: give `weights`, or `overrides=['head_epochs=0']`."
+        )
     spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
     if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)

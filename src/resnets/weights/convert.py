@@ -124,16 +124,18 @@ def _refuse_another_network(file: Foreign, dialect: Dialect, p: Plan) -> None:
     except ModelFileError as problem:
         rows = "\n".join(line for line in str(problem).splitlines() if line.startswith("  "))
         raise ModelFileError(
-            f"{dialect.name} has no such network; choose another --to. It would miss:\n{rows}"
+            f"{dialect.name} has no such network; choose another `target_dialect`. It would miss:\n{rows}"
         ) from problem
     if again.output_stride != p.output_stride:
-        raise ModelFileError(f"{dialect.name} files cannot say output_stride={p.output_stride}: choose another --to.")
+        raise ModelFileError(
+            f"{dialect.name} files cannot say output_stride={p.output_stride}: choose another `target_dialect`."
+        )
     if not same_network(again.spec, p.spec):
         mine, theirs = p.spec.to_dict(), again.spec.to_dict()
         differing = [f"{key}={mine[key]!r} (there {theirs[key]!r})" for key in mine if mine[key] != theirs[key]]
         raise ModelFileError(
             f"{dialect.name} has no such network: {', '.join(differing)}. Its code would compute something else with "
-            "these weights; choose another --to."
+            "these weights; choose another `target_dialect`."
         )
 
 

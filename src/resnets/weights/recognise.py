@@ -150,14 +150,14 @@ def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -
         why = "\n".join(f"  {reason}" for reason in dict.fromkeys(reasons))
         return ModelFileError(
             f"{file.path} ({len(file.tensors)} tensors: {some}, ...) is no residual network of a dialect that is "
-            f"known:\n{why}\nIf you know which it is, say so with --from and --model."
+            f"known:\n{why}\nIf you know which it is, say so with `source_dialect` and `network`."
         )
     best = max(misfits, key=lambda misfit: (misfit.matched, -len(misfit.rows)))
     rows = list(_limited(best.rows))
     return ModelFileError(
         f"{file.path} reads best as {best.dialect}, with {best.matched} tensors in place, but these do not fit:\n"
         + "\n".join(f"  {row}" for row in rows)
-        + "\nNothing was loaded. If it is another network or dialect, say so with --from and --model."
+        + "\nNothing was loaded. If it is another network or dialect, say so with `source_dialect` and `network`."
     )
 
 

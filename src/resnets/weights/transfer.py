@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from resnets.architecture import plan
-from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
@@ -53,7 +52,7 @@ class Transfer:
             dialect_of(self.target_dialect)
         elif target is not None and target.suffix != ".safetensors":
             raise ModelFileError(
-                f"{target} does not end in .safetensors, as our model file does; or name a dialect: --to."
+                f"{target} does not end in .safetensors, as our model file does; or name a dialect: `target_dialect`."
             )
         if proof is not None and self.found is None and self.target_dialect == OWN:
             raise ModelFileError("A certificate compares with another framework's file, and both are our own.")
@@ -89,7 +88,7 @@ class Transfer:
         if self.regraphed:
             raise ModelFileError(
                 f"The probe found that this file wants another graph ({self.regraphed}) than the one its dialect's own "
-                "code runs, so that there is nothing to compare with: leave --certificate out."
+                "code runs, so that there is nothing to compare with: leave `certificate` out."
             )
         from resnets.weights.certificate import certificate
 
@@ -107,18 +106,6 @@ class Transfer:
             file.write(json.dumps(document, indent=2).encode() + b"\n")
         return self.proof
 
-    def document(self, target: str | None) -> dict[str, Any]:
-        """What `resnets convert --json` prints."""
-        keys = ("holds", "max_abs", "relative", "argmax_agreement", "reference")
-        return {
-            "source": self.source,
-            "target": target,
-            "dialect": OWN if self.found is None else self.found.dialect.name,
-            "network": name_of(self.model.network.plan.spec) or "custom",
-            "classes": len(self.model.classes),
-            "certificate": None if self.proof is None else {key: self.proof[key] for key in keys},
-        }
-
     def _as_written(self) -> ResNet:
         """The network as somebody will load it: from the file that was written, if that is our own."""
         return modelfile.load(self.written[0]).network if self.target_dialect == OWN else self.model.network
@@ -135,10 +122,12 @@ def open_source(
     own = own_file(path)
     if own and dialect in (None, OWN):
         if network is not None or num_classes is not None:
-            raise ModelFileError(f"{source} is our own file, which says what it is: leave --model and --classes out.")
+            raise ModelFileError(
+                f"{source} is our own file, which says what it is: leave `network` and `num_classes` out."
+            )
         return Transfer(source, (own,), modelfile.load(own), None)
     if dialect == OWN:
-        raise ModelFileError(f"{source} was not written by resnets: leave --from out.")
+        raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network)
     model = convert.model_of(found, num_classes)
     if tag:

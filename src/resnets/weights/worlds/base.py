@@ -90,7 +90,7 @@ class Dialect:
 
     def naming(self, plan: Plan) -> Naming:
         """The names that a network gets when it is written. Raises ModelFileError where that world has none."""
-        raise ModelFileError(f"{self.name} files are read, not written: choose another --to.")
+        raise ModelFileError(f"{self.name} files are read, not written: choose another `target_dialect`.")
 
     def head_shape(self, plan: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape in which the head's weight (already transposed, if need be) is written."""
@@ -102,4 +102,4 @@ class Dialect:
 
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """Write the tensors and documents of `file`; the paths written. Raises ModelFileError."""
-        raise ModelFileError(f"{self.name} files are read, not written: choose another --to.")
+        raise ModelFileError(f"{self.name} files are read, not written: choose another `target_dialect`.")

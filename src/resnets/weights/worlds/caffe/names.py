@@ -120,7 +120,7 @@ class Caffe(Dialect):
         table = "\n".join(f"  {line.rstrip()}" for line in lines[:MAX_LISTED] + more)
         raise ModelFileError(
             f"{file.path} has the tensors of {name_of(plan.spec) or 'a residual network'}, but its graph is not "
-            f"that network's:\n{table}\nIf it is another network, say so with --model."
+            f"that network's:\n{table}\nIf it is another network, say so with `network`."
         )
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:

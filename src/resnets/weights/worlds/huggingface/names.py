@@ -87,7 +87,7 @@ class HuggingFace(Dialect):
         p, wanted = model.network.plan, model.preprocessing
         spec = p.spec
         if lacking := _lacking(spec):
-            raise ModelFileError(f"huggingface has no network with {lacking}: choose another --to.")
+            raise ModelFileError(f"huggingface has no network with {lacking}: choose another `target_dialect`.")
         labels = {str(i): name for i, name in enumerate(model.classes)}
         config = {
             "architectures": ["ResNetForImageClassification"],

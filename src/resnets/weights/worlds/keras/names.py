@@ -112,7 +112,7 @@ class Keras(Dialect):
         if not _builds(plan.spec):
             raise ModelFileError(
                 "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
-                "networks of the catalog; choose another --to."
+                "networks of the catalog; choose another `target_dialect`."
             )
         return _naming(V2 if plan.head[0].kind == "norm" else V1, "predictions")
 

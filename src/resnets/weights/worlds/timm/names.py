@@ -145,7 +145,7 @@ class Timm(Dialect):
         architecture = name_of(p.spec)
         if architecture not in REGISTERED:
             raise ModelFileError(
-                f"timm has no network that is {architecture or 'this custom one'}: choose another --to."
+                f"timm has no network that is {architecture or 'this custom one'}: choose another `target_dialect`."
             )
         v2 = _is_v2(p)
         pretrained = {

@@ -53,7 +53,7 @@ class Torchvision(Dialect):
         for name, value in (("stem", "imagenet"), ("bias", "never")):
             if getattr(spec, name) != value:
                 raise ModelFileError(
-                    f"torchvision has no network with {name}={getattr(spec, name)!r}: choose another --to."
+                    f"torchvision has no network with {name}={getattr(spec, name)!r}: choose another `target_dialect`."
                 )
         return {}
 

@@ -1,0 +1,123 @@
+"""Anybody's weights into our model file and back, with what proves it: a certificate, and a probe of unknown files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnets.acceptance.probe import Candidate, verdict
+from resnets.acceptance.probe import probe as rank
+from resnets.architecture.catalog import name_of
+from resnets.errors import ParameterError
+from resnets.weights import Model, transfer
+
+IMAGES = 200  # that a probe takes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversion:
+    """What became of somebody's weights.
+
+    source          as it was given
+    target          what was written; None if nothing was
+    dialect         what the source is, "resnets" for our own model file
+    target_dialect  what the target is
+    network         the catalog's name of the network, or "custom"
+    model           what was read, with the preprocessing and the graph that a probe chose
+    proof           the certificate; None if none was asked for
+    ranking         what a probe tried, the best first
+    verdict         what to make of the ranking, in one sentence
+    """
+
+    source: str
+    target: str | None
+    dialect: str
+    target_dialect: str
+    network: str
+    model: Model
+    proof: Mapping[str, Any] | None = None
+    ranking: tuple[Candidate, ...] = ()
+    verdict: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the certificate holds; None if there is none."""
+        return None if self.proof is None else bool(self.proof["holds"])
+
+    def document(self) -> dict[str, Any]:
+        """What `resnets convert --json` prints."""
+        keys = ("holds", "max_abs", "relative", "argmax_agreement", "reference")
+        own: dict[str, Any] = {
+            "source": self.source,
+            "target": self.target,
+            "dialect": self.dialect,
+            "network": self.network,
+            "classes": len(self.model.classes),
+            "certificate": None if self.proof is None else {key: self.proof[key] for key in keys},
+        }
+        if self.ranking:
+            own |= {"probe": [candidate.document() for candidate in self.ranking], "verdict": self.verdict}
+        return own
+
+
+def convert(
+    source: str | Path,
+    target: str | Path | None = None,
+    *,
+    source_dialect: str | None = None,
+    target_dialect: str | None = None,
+    network: str | None = None,
+    num_classes: int | None = None,
+    certificate: str | Path | None = None,
+    probe: str | Path | None = None,
+    images: int | None = None,
+) -> Conversion:
+    """Turn weights of one world into those of another, and prove that they are equal.
+
+    source          anybody's checkpoint or folder, our model file, a run's folder, or a tag
+    target          the file or folder to write; nothing is written without it
+    source_dialect  what the source is: "torchvision", "timm", "caffe", ... Default: detected
+    target_dialect  what the target shall be. Default: "resnets", our own model file
+    network         which network of the catalog the source holds. Default: detected
+    num_classes     replace the head by a fresh one for so many classes
+    certificate     a JSON file: run source and target on the same inputs, compare them unit by unit, write the proof
+    probe           labelled images: the target gets the preprocessing and the strides that do best on them, if they
+                    do better than those of the dialect beyond chance
+    images          how many of them to take. Default: 200
+
+    Raises ParameterError for wishes that do not go together, ModelFileError for files that cannot be read, recognised
+    or written, FetchError, SpecError, and DataError for the probe's images. Differing sides raise nothing: see
+    `Conversion.holds`.
+    """
+    if target is None and probe is None:
+        raise ParameterError("There is nothing to do: name the file to write (`target`), or labelled images (`probe`).")
+    if certificate is not None and target is None:
+        raise ParameterError("`certificate` compares `source` with `target`: name the file to write.")
+    if images is not None and probe is None:
+        raise ParameterError("`images` says how many images `probe` takes: name them with `probe`.")
+    if num_classes is not None and (certificate is not None or probe is not None):
+        raise ParameterError("`num_classes` gives a fresh head, of which `certificate` and `probe` can say nothing.")
+    job = transfer.open_source(str(source), source_dialect, network, num_classes)
+    proof = None if certificate is None else Path(certificate)
+    job.check(None if target is None else Path(target), target_dialect, proof)
+    ranking, sentence = [], ""
+    if probe is not None:
+        ranking = rank(job.model, probe, images or IMAGES)
+        chosen, sentence = verdict(ranking, job.model)
+        job.adopt(chosen.preprocessing, chosen.graph)
+    if target is not None:
+        job.write(Path(target))
+    proven = None if proof is None else job.certify(proof)
+    return Conversion(
+        source=job.source,
+        target=None if target is None else str(target),
+        dialect=transfer.OWN if job.found is None else job.found.dialect.name,
+        target_dialect=job.target_dialect,
+        network=name_of(job.model.network.plan.spec) or "custom",
+        model=job.model,
+        proof=proven,
+        ranking=tuple(ranking),
+        verdict=sentence,
+    )
