@@ -49,6 +49,7 @@ class Started:
             self._process.join()
             raise TimeoutError(f"it has not ended after {timeout} s")
         out, err = (path.read_text() if path.exists() else "" for path in self._streams)
+        self._said.cleanup()
         return out, err
 
 
