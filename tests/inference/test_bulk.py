@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from processes import Started
 
+from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ResnetsError

@@ -44,7 +44,9 @@ def made(name, classes=10, **options):
     return network, torch.randn(3, network.plan.in_channels, size, size, generator=drawn)
 
 
-made_once = functools.lru_cache(maxsize=1)(made)  # for the tests that follow one another with the same, and change nothing
+made_once = functools.lru_cache(maxsize=1)(
+    made
+)  # for the tests that follow one another with the same, and change nothing
 
 
 @functools.lru_cache(maxsize=1)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from processes import Started
 from safetensors import safe_open
 
+from processes import Started
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
 from resnets.training import loop, resume, train
