@@ -1,6 +1,6 @@
-"""The command line in processes of its own that have torch before they begin: real ones, to be killed, without its start.
+"""The command line in processes of its own, to be killed, that have torch before they begin.
 
-A server that has imported the library forks one for each call (`multiprocessing`'s), which saves two seconds of imports.
+A server that has imported the library forks one for each call (`multiprocessing`'s): it saves two seconds of imports.
 """
 
 from __future__ import annotations

@@ -44,9 +44,8 @@ def made(name, classes=10, **options):
     return network, torch.randn(3, network.plan.in_channels, size, size, generator=drawn)
 
 
-made_once = functools.lru_cache(maxsize=1)(
-    made
-)  # for the tests that follow one another with the same, and change nothing
+# For tests that follow one another with the same network and change nothing.
+made_once = functools.lru_cache(maxsize=1)(made)
 
 
 @functools.lru_cache(maxsize=1)
