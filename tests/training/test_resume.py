@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from processes import Started
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
 from resnets.network import ResNet
@@ -64,7 +65,12 @@ def place(tmp_path_factory) -> Path:
     return root
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str) -> Started:
+    return Started("train", *arguments)
+
+
+def start_anew(*arguments: str) -> subprocess.Popen[str]:
+    """As a shell does it, with two seconds of imports."""
     command = [sys.executable, "-m", "resnets", "train", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -84,14 +90,14 @@ def begin(data: Path, out: Path, workers: int = 1, every: float = 0) -> list[str
     return [str(data), *chosen, "--set", f"checkpoint_seconds={every}", "--set", f"workers={workers}"]
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: Started | subprocess.Popen[str]) -> str:
     """Wait for a good end; returns what it said on standard error."""
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return said
 
 
-def stop(process: subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> str:
+def stop(process: Started | subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> str:
     """Send a signal as soon as the run's log says so; returns standard error."""
     log = folder / "log.jsonl"
     while process.poll() is None:
@@ -168,7 +174,7 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
     """No checkpoint by the clock: it goes on from the end of an epoch, and the steps after it are made again."""
     wanted = undisturbed("plain")
     folder = place / "interrupted"
-    process = start(*begin(place / "plain" / "photos", folder, every=3600))
+    process = start_anew(*begin(place / "plain" / "photos", folder, every=3600))
     said = stop(process, folder, lambda text: text.count('"kind": "epoch"') == 2, signal.SIGINT)  # one is safe
     assert process.returncode == 130, said
     assert f"`resnets train --resume {folder}` goes on with it" in said
