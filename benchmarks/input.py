@@ -35,7 +35,7 @@ def our_rates(archive, size, batch_size, home):
     os.environ["RESNETS_HOME"] = str(home)
     import dataclasses
 
-    from resnets.data.batches import Loader
+    from resnets.data.batches import CachedBatches
     from resnets.data.cache import cached
     from resnets.data.labels import class_names
     from resnets.data.open import open_source
@@ -51,12 +51,13 @@ def our_rates(archive, size, batch_size, home):
     augment = augmentation(load_recipe("quick"), size)
     roomy = dataclasses.replace(preprocessing, image_size=preprocessing.resize_to)
     cache = cached(source, samples, roomy)
-    loader = Loader(cache.images, label_indices(cache, class_names(samples)), batch_size, seed=0)
-    count = loader.steps * loader.batch_size
-    for batch in loader.epoch(0):
+    labels, keys = label_indices(cache, class_names(samples)), [sample.key for sample in cache.samples]
+    batches = CachedBatches(cache.images, labels, keys, batch_size, seed=0)
+    count = batches.steps * batches.batch_size
+    for batch in batches.epoch(0):
         augment(batch.images, batch.dice, size, preprocessing)
     first = time.perf_counter()
-    for batch in loader.epoch(1):
+    for batch in batches.epoch(1):
         augment(batch.images, batch.dice, size, preprocessing)
     return count / (first - began), count / (time.perf_counter() - first)
 

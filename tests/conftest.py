@@ -1,7 +1,14 @@
-"""What many tests need: the data at hand, small photo folders, and a cache folder of their own."""
+"""What many tests need: the data at hand, small photo folders, a trained network, and a cache folder of their own.
+
+Under `pytest -n N` each worker is a process with fixtures of its own. What is dear is made by the first that asks for
+it (`once`), and read by all.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +18,14 @@ from PIL import Image
 
 import resnets
 from resnets.architecture import ResNetSpec
+from resnets.data.fetch import locked
+
+# Before torch is imported, here and in every process that a test starts: as many processes as there are cores, with
+# one thread each, are done sooner than half as many with two.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in the background of a script, where Ctrl-C would not be tested
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,12 +72,32 @@ def photo_folder(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, _own_home: None) -> str:
+def once(tmp_path_factory: pytest.TempPathFactory, _own_home: None) -> Callable[..., Path]:
+    """`once(name, make)`: a folder that `make(folder)` filled, the same for all workers. Only to be read."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # that of the whole session
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = base / "once" / name, base / "once" / f"{name}.done"
+        folder.parent.mkdir(exist_ok=True)
+        with locked(folder):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained(once: Callable[..., Path]) -> str:
     """The folder of a run: a small network that tells digits apart, for what judges accuracy. Only to be read."""
     spec = ResNetSpec(depths=(1, 1, 1), widths=(8, 16, 32), stem="cifar", block="basic")
-    out = tmp_path_factory.mktemp("digits") / "run"
-    resnets.train("digits", model=spec, epochs=4, out=out)
-    return str(out)
+    folder = once("digits", lambda folder: resnets.train("digits", model=spec, epochs=4, out=folder / "run"))
+    return str(folder / "run")
 
 
 @pytest.fixture

@@ -14,6 +14,12 @@ from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import runtimes
 
 
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    """Speeds are measured, but not well."""
+    monkeypatch.setattr(export, "SECONDS", 0.02)
+
+
 @pytest.mark.parametrize(
     ("name", "precision", "readers"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from resnets.architecture import CATALOG, names, plan, profile
+from resnets.architecture.rows import INPUT
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "catalog.json").read_text())
 
@@ -134,6 +135,57 @@ def test_biases_follow_the_rule():
     assert "stage1.unit1.shortcut.conv" in unnormed
     assert {role.rpartition(".")[2] for role in unnormed if role.count(".") == 2} == {"conv3"}
     assert len(biased(dataclasses.replace(v1, bias="always"))) == 53
+
+
+@pytest.mark.parametrize("name", names())
+def test_rows_read_what_stands_before_them(name):
+    made = plan(name, image_size=33)
+    shapes = {INPUT: (3, 33, 33)}
+    for row in made.rows:
+        assert row.role not in shapes
+        assert [shapes[role] for role in row.reads] == [row.input] * (2 if row.kind == "add" else 1)
+        assert (row.pad_side is not None) == (row.kind == "pad")
+        shapes[row.role] = row.output
+    read = {role for row in made.rows for role in row.reads}
+    assert set(shapes) - read == {"head.linear"}  # nothing is computed in vain
+
+
+def reads(unit):
+    return {row.role.removeprefix(unit.role + "."): row.reads for row in unit.rows}
+
+
+def test_what_changes_the_shape_reads_the_first_activation_and_an_identity_the_input():
+    """He 2016, figure 4e."""
+    changing, same = plan("resnetv2_50").stages[1][:2]
+    assert reads(changing)["shortcut.conv"] == ("stage2.unit1.relu1",)
+    assert reads(changing)["add"] == ("stage2.unit1.conv3", "stage2.unit1.shortcut.conv")
+    assert reads(same)["add"] == ("stage2.unit2.conv3", "stage2.unit1.add")
+    assert reads(plan("resnet50").stages[1][0])["shortcut.conv"] == ("stage1.unit3.relu3",)
+    assert reads(plan("slim_resnet_v2_50").stages[0][2])["shortcut.subsample"] == ("stage1.unit2.add",)
+
+
+@pytest.mark.parametrize(
+    ("name", "fork", "shortcut", "after"),
+    [
+        ("resnet50", "stage1.unit3.relu3", ["conv", "norm"], ["relu"]),
+        ("resnet50d", "stage1.unit3.relu3", ["avg_pool", "conv", "norm"], ["relu"]),
+        ("resnet20", "stage1.unit3.relu2", ["pad"], ["relu"]),
+        ("resnetv2_50", "stage2.unit1.relu1", ["conv"], []),
+        ("plain18", None, [], ["relu"]),
+    ],
+)
+def test_what_rows_are_to_a_unit_follows_from_what_they_read(name, fork, shortcut, after):
+    unit = plan(name).stages[1][0]
+    assert unit.fork == fork
+    assert [row.kind for row in unit.shortcut] == shortcut
+    assert [row.kind for row in unit.after] == after
+    assert {row.role for row in unit.branch}.isdisjoint(row.role for row in (*unit.shortcut, *unit.after))
+    assert (unit.addition is None) == (fork is None)
+
+
+def test_a_plan_is_shown_in_one_line():
+    shown = repr(plan("resnet1202"))
+    assert shown == "Plan(resnet1202: 3x32x32 -> 10 classes, 4,207 rows, 19,421,274 parameters, 2,829,238,912 MACs)"
 
 
 def test_profile_adds_up():

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from resnets.architecture import CATALOG, ResNetSpec, names, plan, spec_of
+from resnets.architecture.spec import CHOICES, ORDERS
 from resnets.errors import SpecError
 
 
@@ -17,6 +18,8 @@ from resnets.errors import SpecError
         ({"depths": (2, 2, 2, 0)}, "depths is a tuple"),
         ({"widths": (64, 128, 256, 51.2)}, "widths is a tuple"),
         ({"block": "inverted"}, "block is one of basic, bottleneck"),
+        ({"block": "bottelneck"}, 'Did you mean "bottleneck"'),
+        ({"order": 3}, "order is one of post"),
         ({"groups": 32}, "a basic block has none"),
         ({"width_per_group": 128}, "a basic block has none"),
         ({"stride_conv": "first"}, "strides its first 3x3 anyway"),
@@ -44,6 +47,10 @@ def test_contradictions_are_refused_with_a_reason(fields, why):
 def test_every_catalog_entry_survives_json(name):
     spec = CATALOG[name]
     assert ResNetSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_every_order_of_the_choices_is_in_the_table():
+    assert tuple(ORDERS) == CHOICES["order"]
 
 
 def test_an_unknown_field_names_the_nearest():

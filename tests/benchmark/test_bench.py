@@ -14,6 +14,7 @@ from resnets.benchmark.job import Job, UnableError, make_photos, noise
 from resnets.benchmark.side import Side
 from resnets.cli.bench import bench as verb
 from resnets.errors import DataError, ParameterError, SpecError
+from resnets.training.step import Step
 
 JOB = Job(
     who="resnets torch",
@@ -82,8 +83,15 @@ def test_the_other_tasks_of_ours(monkeypatch, tmp_path):
     network = ours.open_model("resnet20").network
     monkeypatch.setattr(ours, "open_model", lambda *_: SimpleNamespace(network=network))
     before = network.stem.conv.weight.clone()
-    ours.maker(replace(JOB, who="resnets", task="train", precision="bfloat16"))(4)()
+    steps = []
+    step = Step.__call__
+    monkeypatch.setattr(Step, "__call__", lambda self, *parts: steps.append(self) or step(self, *parts))
+    work = ours.maker(replace(JOB, who="resnets", task="train", precision="bfloat16"))(4)
+    for _ in range(2):
+        work()
     assert not network.stem.conv.weight.equal(before)
+    assert [one.state.step for one in steps] == [2, 2]  # the very step of a training, and its state moves
+    assert steps[0].precision == "bfloat16"
 
 
 def test_a_side_answers_sets_up_and_fails_in_words():

@@ -105,6 +105,7 @@ class TestShow:
         assert sum(row["macs"] for row in document["rows"]) == document["macs"] == made.macs
         assert document["spec"] == made.spec.to_dict()
         assert document["rows"][0]["output"] == [16, 32, 32]
+        assert document["rows"][0]["reads"] == ["input"]
 
     def test_against_says_what_differs_and_what_it_costs(self, run):
         status, out, _ = run("show resnet50 --against resnet50_v1")

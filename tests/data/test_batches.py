@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from resnets.data.augment import DICE
-from resnets.data.batches import Loader
+from resnets.data.batches import CachedBatches
 from resnets.errors import DataError
 
 
-def make(count: int = 23, batch_size: int = 4, seed: int = 5, workers: int = 1) -> Loader:
-    """A loader whose image i is filled with the value i and has the label 3 i."""
+def make(count: int = 23, batch_size: int = 4, seed: int = 5, workers: int = 1) -> CachedBatches:
+    """Batches whose image i is filled with the value i, has the label 3 i and the name "i.jpg"."""
     images = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 2, 3)).copy()
-    return Loader(images, 3 * np.arange(count), batch_size, seed, workers)
+    keys = [f"{number}.jpg" for number in range(count)]
+    return CachedBatches(images, 3 * np.arange(count), keys, batch_size, seed, workers)
 
 
 def same(first, second) -> bool:
@@ -25,11 +26,11 @@ def same(first, second) -> bool:
     )
 
 
-def dice_of(loader: Loader, epoch: int) -> dict[int, tuple[float, ...]]:
+def dice_of(batches: CachedBatches, epoch: int) -> dict[int, tuple[float, ...]]:
     """Index of an image to its dice."""
     return {
         int(index): tuple(row)
-        for batch in loader.epoch(epoch)
+        for batch in batches.epoch(epoch)
         for index, row in zip(batch.indices, batch.dice.tolist(), strict=True)
     }
 
@@ -64,10 +65,10 @@ def test_an_epoch_goes_on_in_its_middle_as_if_it_had_not_stopped(start, workers)
 
 
 def test_an_epoch_does_not_depend_on_those_before_it():
-    loader = make()
+    batches = make()
     for epoch in (0, 1, 7):
-        list(loader.epoch(epoch))
-    assert all(same(*pair) for pair in zip(loader.epoch(4), make().epoch(4), strict=True))
+        list(batches.epoch(epoch))
+    assert all(same(*pair) for pair in zip(batches.epoch(4), make().epoch(4), strict=True))
 
 
 def test_epochs_and_seeds_differ_and_repeat():
@@ -96,24 +97,25 @@ def test_dice_are_uniform_and_the_columns_independent():
 
 @pytest.mark.parametrize(("count", "batch_size", "steps"), [(23, 4, 5), (24, 4, 6), (3, 4, 1), (4, 4, 1), (7, 1, 7)])
 def test_every_image_comes_at_most_once_and_the_rest_waits_for_another_epoch(count, batch_size, steps):
-    loader = make(count, batch_size)
-    assert loader.steps == steps
+    batches = make(count, batch_size)
+    assert batches.steps == steps
     left_out = set()
     for epoch in range(8):
-        batches = list(loader.epoch(epoch))
-        seen = [int(index) for batch in batches for index in batch.indices]
-        assert len(batches) == steps
-        assert {len(batch.indices) for batch in batches} == {min(batch_size, count)}
+        found = list(batches.epoch(epoch))
+        seen = [int(index) for batch in found for index in batch.indices]
+        assert len(found) == steps
+        assert {len(batch.indices) for batch in found} == {min(batch_size, count)}
         assert len(seen) == len(set(seen)) == steps * min(batch_size, count)
         left_out.add(frozenset(range(count)) - frozenset(seen))
     assert len(left_out) > 1 or not count % min(batch_size, count)
 
 
 def test_indices_name_the_images_of_a_batch_before_and_after_it():
-    loader = make()
+    batches = make()
     for epoch in range(2):
-        for batch in loader.epoch(epoch):
-            assert np.array_equal(loader.indices(epoch, batch.step), batch.indices)
+        for batch in batches.epoch(epoch):
+            assert np.array_equal(batches.indices(epoch, batch.step), batch.indices)
+            assert batches.names(epoch, batch.step) == [f"{index}.jpg" for index in batch.indices]
 
 
 def test_a_memory_map_is_read_and_never_written(tmp_path):
@@ -122,7 +124,7 @@ def test_a_memory_map_is_read_and_never_written(tmp_path):
     path.write_bytes(stored.tobytes())
     for mode in ("r", "c"):
         mapped = np.memmap(path, np.uint8, mode=mode, shape=stored.shape)
-        for batch in Loader(mapped, np.arange(10), 3, seed=0, workers=2).epoch(0):
+        for batch in CachedBatches(mapped, np.arange(10), list("abcdefghij"), 3, seed=0, workers=2).epoch(0):
             assert np.array_equal(batch.images.numpy(), stored[batch.indices])
             batch.images.zero_()
     assert path.read_bytes() == stored.tobytes()
@@ -134,10 +136,15 @@ def test_stopping_in_the_middle_ends_the_threads():
     batches = make(count=100, workers=3).epoch(0)
     next(batches)
     batches.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
 
 
 @pytest.mark.parametrize(("images", "labels"), [(0, 0), (3, 2), (0, 2)])
 def test_nothing_to_train_on_is_refused(images, labels):
     with pytest.raises(DataError, match=f"{images} images but {labels} labels"):
-        Loader(np.zeros((images, 2, 2, 3), np.uint8), np.zeros(labels, np.int64), 4, seed=0)
+        CachedBatches(np.zeros((images, 2, 2, 3), np.uint8), np.zeros(labels, np.int64), "a" * images, 4, seed=0)
+
+
+def test_as_many_names_as_images():
+    with pytest.raises(DataError, match="3 images but 3 labels and 2 names"):
+        CachedBatches(np.zeros((3, 2, 2, 3), np.uint8), np.zeros(3, np.int64), ["a", "b"], 4, seed=0)

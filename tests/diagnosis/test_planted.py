@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from resnets.diagnosis import doctor
+from resnets.diagnosis import labels as labels_room
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "doctor.py"
 
@@ -22,7 +23,12 @@ def found_share(found, what):
     return found[what][0] / found[what][1]
 
 
-def test_what_is_planted_in_digits_is_found(benchmark, tmp_path):
+@pytest.mark.parametrize("steps", [80, pytest.param(labels_room.STEPS[0], marks=pytest.mark.slow)])
+def test_what_is_planted_in_digits_is_found(benchmark, tmp_path, monkeypatch, steps):
+    """With the doctor's own patience, and, as digits are soon learned, with less."""
+    if steps != labels_room.STEPS[0]:
+        monkeypatch.setattr(labels_room, "STEPS", (steps, labels_room.STEPS[1]))
+        monkeypatch.setattr(labels_room, "EPOCHS", 1)
     planted = benchmark.plant("digits", tmp_path / "copy")
     found = benchmark.count(planted, doctor(tmp_path / "copy").document())
     assert found["broken"] == [50, 50]

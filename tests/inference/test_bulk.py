@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ResnetsError
@@ -322,26 +322,26 @@ def test_a_killed_command_goes_on_and_loses_and_doubles_no_row(tmp_path):
     kind = "parquet" if find_spec("pyarrow") else "csv"
     save(tmp_path / "model.safetensors", model())
     photos = fill(tmp_path / "photos", 200)
-    command = [sys.executable, "-c", SLOW, "predict", "model.safetensors", "photos", "--top", "2", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = ["predict", "model.safetensors", "photos", "--top", "2", "--out"]
     partial, dice = tmp_path / f"killed.{kind}.partial", random.Random(0)
     kills = lines = 0
     while True:
-        process = subprocess.Popen(
-            [*command, f"killed.{kind}"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL
-        )
+        process = Started(*command, f"killed.{kind}", cwd=tmp_path, before=slow)
         aim = lines + dice.randint(20, 90)
         while process.poll() is None and (not partial.exists() or partial.read_bytes().count(b"\n") < aim):
             time.sleep(0.002)
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate(60)
         kills, lines = kills + 1, partial.read_bytes().count(b"\n") if partial.exists() else 0
-    assert process.returncode == 1, "some files are broken"
+    said = process.communicate(60)[1]
+    assert process.returncode == 1, f"some files are broken: {said}"
     assert kills >= 2
 
-    assert subprocess.run([*command, f"whole.{kind}"], cwd=tmp_path, env=environment, check=False).returncode == 1
+    whole_run = Started(*command, f"whole.{kind}", cwd=tmp_path)
+    said = whole_run.communicate(60)[1]
+    assert whole_run.returncode == 1, said
     killed, whole = read(tmp_path / f"killed.{kind}"), read(tmp_path / f"whole.{kind}")
     paths = [row["path"] for row in killed]
     assert paths == sorted(f"photos/{path.name}" for path in photos.iterdir())
@@ -350,12 +350,7 @@ def test_a_killed_command_goes_on_and_loses_and_doubles_no_row(tmp_path):
     assert not partial.exists()
 
 
-# The command line, with a moment's rest after each row so that a kill meets it half way.
-SLOW = """
-import sys, time
-from resnets.cli.main import main
-from resnets.inference import tables
-add = tables.Journal.add
-tables.Journal.add = lambda self, row: (add(self, row), time.sleep(0.003))
-sys.exit(main())
-"""
+def slow() -> None:
+    """A moment's rest after each row, so that a kill meets the command half way."""
+    add = tables.Journal.add
+    tables.Journal.add = lambda self, row: (add(self, row), time.sleep(0.003))  # type: ignore[method-assign]

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from resnets.architecture import ResNetSpec
+from resnets.architecture.rows import INPUT
 from resnets.errors import ModelFileError
-from resnets.inference.lower import INPUT, OUTPUT, lower
+from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.quantize import (
     BEFORE_ADD,
     Quantisation,

@@ -1,5 +1,6 @@
 """The torch engine: it computes what the network computes, over the whole catalog, whatever the size and the batch."""
 
+import functools
 from dataclasses import replace
 
 import pytest
@@ -7,20 +8,26 @@ import torch
 import torch.nn.functional as F
 
 import resnets
+from resnets.architecture.rows import INPUT
 from resnets.inference import fused, torch_engines
 from resnets.inference.fused import Fused
 from resnets.inference.int8 import Quantised
-from resnets.inference.lower import INPUT, OUTPUT, lower
+from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.quantize import calibrate, stored
 from resnets.inference.runner import Runner, max_pool
 from resnets.inference.torch_engines import TorchEngine
 
 LARGEST = 30e6  # parameters; larger networks have the same kinds of layers, only more of them
+DEEPEST = 200  # units; so have deeper ones
 KINDS = (
     *("resnet18", "resnet20", "resnet50", "resnet50d", "preact_resnet110", "plain20", "slim_resnet_v2_50"),
     *("keras_resnet50v2", "resnext50_32x4d", "caffe_resnet50"),
 )
-NAMES = [name for name in resnets.names() if resnets.plan(name).parameters < LARGEST]
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if sum(map(len, planned.stages)) > DEEPEST else [])
+    for name, planned in ((name, resnets.plan(name)) for name in resnets.names())
+    if planned.parameters < LARGEST
+]
 
 
 def made(name, classes=10, **options):
@@ -37,6 +44,19 @@ def made(name, classes=10, **options):
             module.bias.data.normal_(0, 0.1, generator=drawn)
     size = 32 if network.plan.spec.stem == "cifar" else 65
     return network, torch.randn(3, network.plan.in_channels, size, size, generator=drawn)
+
+
+# For tests that follow one another with the same network and change nothing.
+made_once = functools.lru_cache(maxsize=1)(made)
+
+
+@functools.lru_cache(maxsize=1)
+def calibrated(name):
+    """(steps, ranges, images, the network's own logits)"""
+    network, x = made_once(name)
+    graph = lower(network, x.shape[-1])
+    with torch.inference_mode():
+        return graph, calibrate(graph, [x]), x, network(x)
 
 
 def off(logits, network, x):
@@ -61,7 +81,7 @@ def test_the_fused_steps_compute_what_the_network_computes(name):
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 33, 97), (5, 3, 70, 41)])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50d", "slim_resnet_v2_50", "keras_resnet50v2", "caffe_resnet50"])
 def test_any_size_and_batch_will_do(name, shape):
-    network, _ = made(name)
+    network, _ = made_once(name)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     engine = TorchEngine(lower(network), batch=4)
     assert off(engine(x), network, x) < 1e-4
@@ -112,20 +132,17 @@ def test_the_engine_does_not_hang_on_the_network():
     assert torch.equal(engine(x), own)
 
 
-@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("kept", ["none", "first and last", "every second", "all"])
+@pytest.mark.parametrize("name", KINDS)
 def test_int8_computes_what_its_rounding_says(name, kept):
     """Against the same steps in plain torch, with every value that is stored rounded to its grid."""
-    network, x = made(name)
-    graph = lower(network, x.shape[-1])
+    graph, ranges, x, own = calibrated(name)
     names = [step.name for step in graph.convolutions]
     floats = {"none": [], "first and last": [names[0], names[-1]], "every second": names[::2], "all": names}[kept]
-    quantisation = calibrate(graph, [x]).keeping(floats)
+    quantisation = ranges.keeping(floats)
     engine = Quantised(graph, quantisation)
     engine_logits = engine(x)
     simulated = _Rounded(graph, quantisation)(x)
-    with torch.inference_mode():
-        own = network(x)
     # Roundings that fall on the other side of a half are amplified by later layers; a wrong grid is far outside.
     rounding = float((simulated - own).std())
     assert float((engine_logits - simulated).std()) < max(0.5 * rounding, 0.06 * float(own.std()))

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from resnets.architecture import ResNetSpec, names, plan
+from resnets.architecture.spec import CHOICES
 from resnets.inspection import diagram, diagrams
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -26,6 +27,12 @@ ODD = {
     "plain and pre-activated": ResNetSpec(shortcut="none", order="pre", block="bottleneck"),
     "pre-activated D": ResNetSpec(shortcut="avgpool", order="pre", stem="deep", block="bottleneck"),
     "D with the stride in the last unit": ResNetSpec(shortcut="avgpool", stride_unit="last"),
+    **{
+        f"{order} {block}": ResNetSpec(depths=(2, 3), widths=(32, 64), stem=stem, order=order, block=block)
+        for order in CHOICES["order"]
+        for block, stem in (("basic", "cifar"), ("bottleneck", "deep"))
+    },
+    "zeros behind a relu alone": ResNetSpec(depths=(1, 2), widths=(64, 128), order="relu_pre", shortcut="pad"),
     "long stages": ResNetSpec(depths=(1200, 1, 1300), widths=(16, 16, 16), stem="cifar", stem_width=16),
 }
 FIGURES = Path(__file__).parents[2] / "docs" / "figures"
@@ -132,7 +139,7 @@ def test_unfolded_there_is_a_card_for_every_unit_and_a_shortcut_of_its_kind(name
     units = [unit for stage in made(name).stages for unit in stage]
     assert len(by_class(root, "rd-unit")) == len(units)
     assert len(classes(root, "rd-dashed")) == sum(bool(unit.shortcut) for unit in units)
-    assert len(classes(root, "rd-solid")) == sum(unit.residual and not unit.shortcut for unit in units)
+    assert len(classes(root, "rd-solid")) == sum(unit.addition is not None and not unit.shortcut for unit in units)
 
 
 @pytest.mark.parametrize("name", names("plain*"))
@@ -155,6 +162,24 @@ def test_the_order_of_norm_relu_and_convolution_is_that_of_the_plan():
     assert order("resnet18") == ["conv", "norm", "relu", "conv", "norm", "relu"]
     assert order("resnet50") == ["conv", "norm", "relu", "conv", "norm", "relu", "conv", "norm", "relu"]
     assert order("keras_resnet50v2") == ["norm", "relu", "conv"] * 3
+    assert order("norm_after_add bottleneck") == ["conv", "norm", "relu"] * 3
+    assert order("relu_before_add basic") == ["conv", "norm", "relu"] * 2
+    assert order("relu_pre bottleneck") == ["relu", "conv", "norm"] * 3
+
+
+@pytest.mark.parametrize("block", CHOICES["block"])
+@pytest.mark.parametrize(
+    ("order", "behind"),
+    [("post", ["relu"]), ("norm_after_add", ["norm", "relu"]), ("relu_before_add", []), ("relu_pre", []), ("pre", [])],
+)
+def test_what_stands_behind_the_addition_is_drawn_behind_it(order, block, behind):
+    for card in by_class(drawn(f"{order} {block}"), "rd-unit"):
+        (ring,) = [part for part in by_class(card, "rd-sum") if part.tag == f"{SVG}circle"]
+        slabs = [part for kind in ("norm", "relu") for part in by_class(card, f"rd-{kind}")]
+        after = [part for part in slabs if float(part.get("x")) > float(ring.get("cx"))]
+        assert [part.get("class") for part in sorted(after, key=lambda part: float(part.get("x")))] == [
+            f"rd-{kind}" for kind in behind
+        ]
 
 
 @pytest.mark.parametrize(("name", "first", "second"), [("resnet50", "conv", "norm"), ("resnetv2_50", "relu", "conv")])
@@ -212,9 +237,10 @@ def test_only_a_wide_network_shows_the_usual_width():
     assert by_class(drawn("resnet50"), "rd-usual") == []
 
 
-def test_a_preactivation_that_is_shared_is_where_the_shortcut_begins():
+@pytest.mark.parametrize("name", ["resnetv2_50", "relu_pre bottleneck"])
+def test_a_preactivation_that_is_shared_is_where_the_shortcut_begins(name):
     """He 2016, figure 4e: a projection reads the first ReLU's output, an identity the unit's input."""
-    first, second = by_class(drawn("resnetv2_50"), "rd-unit")[:2]
+    first, second = by_class(drawn(name), "rd-unit")[:2]
     for card, shared in ((first, True), (second, False)):
         relu = min(float(slab.get("x")) for slab in by_class(card, "rd-relu"))
         dot = min(float(dot.get("cx")) for dot in by_class(card, "rd-tip") if dot.tag == f"{SVG}circle")

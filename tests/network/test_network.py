@@ -1,6 +1,7 @@
 """The network that is built is the network that was planned, in every mode that torch has."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -66,10 +67,15 @@ def test_the_built_network_agrees_with_its_plan(name):
             assert row.kind in ("add", "relu")
 
 
+@functools.cache
+def state_names(name):
+    with torch.device("meta"):
+        return tuple(ResNet(plan(name)).state_dict())
+
+
 @pytest.mark.parametrize("name", names())
 def test_state_names_are_golden(name):
-    with torch.device("meta"):
-        keys = "\n".join(ResNet(plan(name)).state_dict())
+    keys = "\n".join(state_names(name))
     assert hashlib.sha256(keys.encode()).hexdigest() == STATE_NAMES[name]
 
 
@@ -118,8 +124,13 @@ def made_small(spec):
     )
 
 
+def two_stages(spec):
+    """A stage of the first kind and one of the second: the third and fourth of an entry are like the second."""
+    return dataclasses.replace(spec, depths=spec.depths[:2], widths=spec.widths[:2]) if len(spec.depths) < 5 else spec
+
+
 # Entries that differ in size alone become one.
-SMALL = {made_small(spec): name for name, spec in {**CATALOG, **VARIANTS}.items()}
+SMALL = {two_stages(made_small(spec)): name for name, spec in {**CATALOG, **VARIANTS}.items()}
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=SMALL.values())
@@ -155,7 +166,7 @@ def test_output_stride_gives_the_same_features_more_densely(name):
 def test_output_stride_keeps_the_state_names():
     with torch.device("meta"):
         for name in names():
-            assert ResNet(plan(name)).state_dict().keys() == ResNet(plan(name, output_stride=8)).state_dict().keys()
+            assert tuple(ResNet(plan(name, output_stride=8)).state_dict()) == state_names(name), name
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnetv2_50", "resnet20", "plain20"])

@@ -239,7 +239,7 @@ def test_commands_can_be_typed(name):
 
 def test_the_command_trains_the_same_again(trained):
     record, _ = provenance.read_run(Path(trained))
-    record["asked"]["network"] = "resnet20"
+    record = replace(record, asked=replace(record.asked, network="resnet20"))
     lines = dict(provenance.commands("runs/my run", "digits", "val", record, Path(trained)))
     assert shlex.split(lines["Train it again"]) == [
         *("resnets", "train", "digits", "--recipe", f"{trained}/recipe.toml", "--seed", "0", "--model", "resnet20")

@@ -17,23 +17,21 @@ from safetensors.torch import save_file
 from resnets.architecture import ResNetSpec
 from resnets.errors import TrainingError
 from resnets.network import create
-from resnets.training import checkpoint
-from resnets.training.checkpoint import NAME, load_checkpoint, save_checkpoint
-from resnets.training.optim import Average, optimiser
 from resnets.training.recipe import Recipe
+from resnets.training.state import State
+from resnets.weights import container
+from resnets.weights.run import CHECKPOINT as NAME
 
-TINY = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
+TINY = ResNetSpec(depths=(1, 1), widths=(16, 32), stem="cifar", stem_width=16)  # wide enough for channels_last
 
 
 class Run:
-    """A network, optimiser and average, as `Training` has them, and a few steps with them."""
+    """A state, as training has it, and a few steps with it."""
 
-    def __init__(self, seed: int, ema: float = 0.9, momentum: float = 0.9) -> None:
-        recipe = Recipe(momentum=momentum, nesterov=bool(momentum))
-        self.network = create(TINY, 3, seed=seed).to(memory_format=torch.channels_last)
-        self.optimiser = optimiser(self.network, recipe)
-        self.average = Average(self.network, ema) if ema else None
-        self.parts = (self.network, self.optimiser, self.average)
+    def __init__(self, seed: int, ema: float = 0.9, momentum: float = 0.9, classes: int = 3) -> None:
+        recipe = Recipe(momentum=momentum, nesterov=bool(momentum), ema=ema)
+        self.live = State(create(TINY, classes, seed=seed), recipe)
+        self.network, self.optimiser, self.average = self.live.network, self.live.optimiser, self.live.average
 
     def steps(self, first: int, last: int) -> None:
         for step in range(first, last):
@@ -44,6 +42,7 @@ class Run:
             self.optimiser.zero_grad(set_to_none=True)
             if self.average is not None:
                 self.average.update(step)
+            self.live.step = step + 1
 
     def state(self) -> dict[str, torch.Tensor]:
         found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -52,6 +51,13 @@ class Run:
         for index, values in self.optimiser.state_dict()["state"].items():
             found |= {f"optimiser.{index}.{name}": value for name, value in values.items()}
         return {name: value.clone() for name, value in found.items() if value is not None}
+
+
+def loaded(folder: Path) -> State:
+    """The state that a folder's checkpoint brings to another network."""
+    state = Run(1).live
+    state.load(folder)
+    return state
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -66,11 +72,12 @@ def test_what_goes_on_from_a_checkpoint_is_what_was_never_stopped(tmp_path, ema,
     whole.steps(0, 6)
     run = Run(0, ema, momentum)
     run.steps(0, stopped)
-    state = {"step": stopped, "seconds": 1.25, "log": 17}
-    save_checkpoint(tmp_path, *run.parts, state)
+    run.live.seconds, run.live.log = 1.25, 17
+    run.live.save(tmp_path)
     before = run.state()
     other = Run(1, ema, momentum)
-    assert load_checkpoint(tmp_path, *other.parts) == state
+    other.live.load(tmp_path)
+    assert (other.live.step, other.live.seconds, other.live.log) == (stopped, 1.25, 17)
     assert_same(other.state(), before)
     other.steps(stopped, 6)
     assert_same(other.state(), whole.state())
@@ -81,10 +88,10 @@ def test_loading_keeps_the_live_tensors_and_their_layout(tmp_path):
     """The optimiser, the average and the judge hold on to them."""
     run = Run(0)
     run.steps(0, 2)
-    save_checkpoint(tmp_path, *run.parts, {"step": 2})
+    run.live.save(tmp_path)
     other = Run(1)
     where = [tensor.data_ptr() for tensor in (*other.network.parameters(), *other.average.state.values())]
-    load_checkpoint(tmp_path, *other.parts)
+    other.live.load(tmp_path)
     assert where == [tensor.data_ptr() for tensor in (*other.network.parameters(), *other.average.state.values())]
     assert other.network.stage2.unit1.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -94,10 +101,11 @@ def test_saving_changes_nothing_and_leaves_one_file(tmp_path):
     run.steps(0, 2)
     before = run.state()
     for step in (2, 3, 4):
-        save_checkpoint(tmp_path, *run.parts, {"step": step})
+        run.live.step = step
+        run.live.save(tmp_path)
     assert_same(run.state(), before)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    assert load_checkpoint(tmp_path, *Run(1).parts)["step"] == 4
+    assert loaded(tmp_path).step == 4
 
 
 # Writes that fail ----------------------------------------------------------------------------------------
@@ -108,7 +116,7 @@ def saved(tmp_path) -> tuple[Run, bytes]:
     """A run whose checkpoint lies in tmp_path, and that file's bytes; the run has gone on since."""
     run = Run(0)
     run.steps(0, 2)
-    save_checkpoint(tmp_path, *run.parts, {"step": 2})
+    run.live.save(tmp_path)
     run.steps(2, 4)
     return run, (tmp_path / NAME).read_bytes()
 
@@ -116,20 +124,22 @@ def saved(tmp_path) -> tuple[Run, bytes]:
 def assert_only_the_old_one(folder: Path, content: bytes) -> None:
     assert [path.name for path in folder.iterdir()] == [NAME]
     assert (folder / NAME).read_bytes() == content
-    assert load_checkpoint(folder, *Run(1).parts)["step"] == 2
+    assert loaded(folder).step == 2
 
 
 def test_a_disk_that_fills_up_half_way_leaves_the_checkpoint_before(tmp_path, saved, monkeypatch):
     run, content = saved
 
-    def half(tensors, path, metadata):
-        save_file(tensors, path, metadata)
-        os.truncate(path, Path(path).stat().st_size // 2)
+    put = container.put
+
+    def half(file, head, tensors):
+        put(file, head, tensors)
+        file.truncate(file.tell() // 2)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", half)
+    monkeypatch.setattr(container, "put", half)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path, *run.parts, {"step": 4})
+        run.live.save(tmp_path)
     assert_only_the_old_one(tmp_path, content)
 
 
@@ -141,11 +151,11 @@ def test_whatever_else_fails_leaves_the_checkpoint_before(tmp_path, saved, monke
         raise KeyboardInterrupt if what == "interrupt" else OSError(5, "Input/output error")
 
     if what == "replace":
-        monkeypatch.setattr(Path, "replace", fail)
+        monkeypatch.setattr(os, "replace", fail)
     else:
         monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(KeyboardInterrupt if what == "interrupt" else OSError):
-        save_checkpoint(tmp_path, *run.parts, {"step": 4})
+        run.live.save(tmp_path)
     monkeypatch.undo()
     assert_only_the_old_one(tmp_path, content)
 
@@ -154,11 +164,11 @@ FILL = """
 import resource, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_checkpoint import NAME, Run, load_checkpoint, save_checkpoint
+from test_checkpoint import NAME, Run, loaded
 folder, how = Path(sys.argv[1]), sys.argv[3]
 run = Run(0)
 run.steps(0, 2)
-save_checkpoint(folder, *run.parts, {"step": 2})
+run.live.save(folder)
 old = (folder / NAME).read_bytes()
 run.steps(2, 4)
 if how == "disk":
@@ -168,11 +178,11 @@ else:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, len(old) // 2))
 try:
-    save_checkpoint(folder, *run.parts, {"step": 4})
+    run.live.save(folder)
 except OSError as problem:
     assert (folder / NAME).read_bytes() == old
     assert [path.name for path in folder.iterdir()] == [NAME]
-    assert load_checkpoint(folder, *Run(1).parts)["step"] == 2
+    assert loaded(folder).step == 2
     print("whole:", problem)
 """
 
@@ -222,7 +232,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, saved, how):
     _, content = saved
     (tmp_path / NAME).write_bytes(damage(content, how))
     with pytest.raises(TrainingError, match=rf"{NAME} cannot be read .*start the run anew") as caught:
-        load_checkpoint(tmp_path, *Run(1).parts)
+        loaded(tmp_path)
     assert caught.value.exit_status == 1
 
 
@@ -230,22 +240,19 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, saved, how):
 def test_a_foreign_file_is_no_checkpoint(tmp_path, metadata):
     save_file({"network.x": torch.zeros(2)}, tmp_path / NAME, metadata)
     with pytest.raises(TrainingError, match="cannot be read"):
-        load_checkpoint(tmp_path, *Run(1).parts)
+        loaded(tmp_path)
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="cannot be read"):
-        load_checkpoint(tmp_path, *Run(1).parts)
+        loaded(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["network", "average"])
 def test_a_checkpoint_of_another_network_or_recipe_is_refused(tmp_path, part):
     """Whole, but not what this run needs: a recipe.toml or run.json that somebody has edited."""
     run = Run(0, ema=0.0 if part == "average" else 0.9)
-    save_checkpoint(tmp_path, *run.parts, {"step": 0})
-    other = Run(1)
-    if part == "network":
-        other.network = create(TINY, 4)
-        other.parts = (other.network, other.optimiser, other.average)
+    run.live.save(tmp_path)
+    other = Run(1, classes=4 if part == "network" else 3)
     with pytest.raises(TrainingError, match=NAME):
-        load_checkpoint(tmp_path, *other.parts)
+        other.live.load(tmp_path)

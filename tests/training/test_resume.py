@@ -17,13 +17,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
+from processes import Started
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
-from resnets.training import loop, resume, train
+from resnets.network import ResNet
+from resnets.training import TrainResult, loop, resume, train
 from resnets.training.log import Log, read_log
+from resnets.training.observers import Glance
+from resnets.training.optim import Average
+from resnets.training.state import State
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))  # of the steps at which runs are killed
 EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12
@@ -59,7 +65,12 @@ def place(tmp_path_factory) -> Path:
     return root
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str) -> Started:
+    return Started("train", *arguments)
+
+
+def start_anew(*arguments: str) -> subprocess.Popen[str]:
+    """As a shell does it, with two seconds of imports."""
     command = [sys.executable, "-m", "resnets", "train", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -79,14 +90,14 @@ def begin(data: Path, out: Path, workers: int = 1, every: float = 0) -> list[str
     return [str(data), *chosen, "--set", f"checkpoint_seconds={every}", "--set", f"workers={workers}"]
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: Started | subprocess.Popen[str]) -> str:
     """Wait for a good end; returns what it said on standard error."""
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return said
 
 
-def stop(process: subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> str:
+def stop(process: Started | subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> str:
     """Send a signal as soon as the run's log says so; returns standard error."""
     log = folder / "log.jsonl"
     while process.poll() is None:
@@ -163,9 +174,11 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
     """No checkpoint by the clock: it goes on from the end of an epoch, and the steps after it are made again."""
     wanted = undisturbed("plain")
     folder = place / "interrupted"
-    process = start(*begin(place / "plain" / "photos", folder, every=3600))
+    process = start_anew(*begin(place / "plain" / "photos", folder, every=3600))
     said = stop(process, folder, lambda text: text.count('"kind": "epoch"') == 2, signal.SIGINT)  # one is safe
     assert process.returncode == 130, said
+    assert f"`resnets train --resume {folder}` goes on with it" in said
+    assert f"`resnets train --finish {folder}` makes a model of it as it stands" in said
     assert said.endswith("stopped\n")
     assert "Traceback" not in said
     with safe_open(folder / "checkpoint.safetensors", framework="np") as file:
@@ -178,7 +191,7 @@ def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
 # In this process: what a real signal cannot hit at will ---------------------------------------------------
 
 
-def small_run(data: Path, out: Path, *overrides: str) -> dict:
+def small_run(data: Path, out: Path, *overrides: str) -> TrainResult:
     chosen = ["precision=float32", "checkpoint_seconds=3600", *overrides]
     return train(data, model="resnet20", recipe=data.with_name("recipe.toml"), image_size=16, out=out, overrides=chosen)
 
@@ -194,12 +207,12 @@ def alone(place) -> Path:
 def test_ctrl_c_at_any_place_of_a_step_is_exact(place, alone, tmp_path, monkeypatch, where):
     """Ctrl-C arrives between any two instructions, also between half a step and the other half."""
     owner, name, at = {
-        "forward": (loop.ResNet, "forward", 6),
-        "optimiser": (loop.torch.optim.SGD, "step", 6),
-        "average": (loop.Average, "update", 6),
+        "forward": (ResNet, "forward", 6),
+        "optimiser": (torch.optim.SGD, "step", 6),
+        "average": (Average, "update", 6),
         "log": (Log, "write", 7),
-        "evaluation": (loop.Training, "evaluate", 1),
-        "checkpoint": (loop, "save_checkpoint", 2),
+        "evaluation": (Glance, "look", 1),
+        "checkpoint": (State, "save", 2),
     }[where]
     original, calls = getattr(owner, name), 0
 
@@ -253,7 +266,7 @@ def stopped(place, tmp_path, monkeypatch) -> Path:
         def interrupt(*arguments):
             raise KeyboardInterrupt
 
-        patch.setattr(loop.Training, "image_size", lambda self, epoch: 16 if epoch == 0 else interrupt())
+        patch.setattr(loop, "image_size", lambda recipe, epoch, *_: 16 if epoch == 0 else interrupt())
         with pytest.raises(KeyboardInterrupt):
             small_run(tmp_path / "photos", tmp_path / "run", "epochs=2")
     return tmp_path / "run"
@@ -323,10 +336,10 @@ def test_resume_takes_no_other_flags(alone, flags, capsys):
 def test_a_finished_run_is_only_reported(alone, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in alone.iterdir()}
     result = resume(alone)
-    assert result == json.loads((alone / "run.json").read_text())["result"]
+    assert result.document() == json.loads((alone / "run.json").read_text())["result"]
     capsys.readouterr()
     assert main(["train", "--resume", str(alone), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == result
+    assert json.loads(capsys.readouterr().out) == result.document()
     assert {path.name: path.stat().st_mtime_ns for path in alone.iterdir()} == before
 
 

@@ -23,10 +23,11 @@ from resnets.data.split import split
 from resnets.errors import DataError, RecipeError, ResnetsError, SpecError, TrainingError
 from resnets.inference import Prediction, load
 from resnets.network import create
-from resnets.training import loop, train
+from resnets.training import TrainResult, train
 from resnets.training.log import read_log
-from resnets.training.loop import Training
 from resnets.training.setup import data_size
+from resnets.training.state import State
+from resnets.training.step import Inputs, Step
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
@@ -41,7 +42,7 @@ def go(tmp_path):
     """A short training of the tiny network; `changes` are values of the recipe."""
     (tmp_path / "tiny.toml").write_text(RECIPE)
 
-    def run(data: Path | str, out: str = "run", *, overrides: tuple[str, ...] = (), **options) -> dict:
+    def run(data: Path | str, out: str = "run", *, overrides: tuple[str, ...] = (), **options) -> TrainResult:
         options = {"model": TINY, "image_size": 16, "recipe": tmp_path / "tiny.toml"} | options
         return train(data, out=tmp_path / out, overrides=overrides, **options)
 
@@ -49,7 +50,7 @@ def go(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> tuple[Path, Path, dict]:
+def done(tmp_path_factory) -> tuple[Path, Path, TrainResult]:
     """(photos, run folder, result) of a run with an average, on class folders alone; many tests look at it."""
     root = tmp_path_factory.mktemp("done")
     random_pixels = np.random.default_rng(0)
@@ -105,12 +106,12 @@ def test_a_run_leaves_its_folder(done):
 
 def test_the_result_is_the_contract(done):
     photos, folder, result = done
-    assert set(result) == {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files"}
-    assert (result["run"], result["model"]) == (str(folder), str(folder / "model.safetensors"))
-    assert (result["images"], result["epochs"], result["skipped_files"]) == (36, 3, [])
-    assert 0 < result["seconds"] < 600
-    assert json.loads((folder / "run.json").read_text())["result"] == result
-    json.dumps(result)
+    document = result.document()
+    assert set(document) == {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files"}
+    assert (result.run, result.model) == (str(folder), str(folder / "model.safetensors"))
+    assert (result.images, result.epochs, document["skipped_files"]) == (36, 3, [])
+    assert 0 < result.seconds < 600
+    assert json.loads((folder / "run.json").read_text())["result"] == document
     assert len(open_source(photos).samples) == 45
 
 
@@ -127,14 +128,14 @@ def test_a_leak_between_the_splits_is_told_in_one_line(go, photo_folder, capsys)
 def test_top1_is_what_evaluate_says_of_the_model_file(done):
     photos, folder, result = done
     judged = resnets.evaluate(resnets.load(folder), photos).document()
-    assert judged["top1"] == result["top1"]
+    assert judged["top1"] == result.top1
     assert (judged["images"], judged["split"]) == (9, "val")
     # and so says whoever asks the model about each file that the seeded split holds out
     classifier = load(folder)
     held_out = split(open_source(photos), seed=7).held_out
     named = classifier.predict([photos / sample.key for sample in held_out], top=1)
     right = [p.top[0][0] == sample.label for p, sample in zip(named, held_out, strict=True)]
-    assert sum(right) / 9 == result["top1"]
+    assert sum(right) / 9 == result.top1
     assert split(open_source(photos), seed=0).held_out != held_out
 
 
@@ -184,7 +185,7 @@ def test_the_model_file_knows_where_it_comes_from(done):
     assert told["dataset"]["fingerprint"] == open_source(photos).fingerprint
     assert told["dataset"]["split"]["seed"] == 7
     assert "held_out_keys" not in told["dataset"]["split"]
-    assert told["metrics"]["top1"] == result["top1"]
+    assert told["metrics"]["top1"] == result.top1
     assert (told["seed"], told["recipe"]["ema"], told["network"]) == (7, 0.8, "custom")
 
 
@@ -198,7 +199,7 @@ def test_what_is_saved_is_the_average(done):
 
 
 def test_without_an_average_the_network_itself_is_saved(go, photo_folder):
-    folder = Path(go(photo_folder(images=8))["run"])
+    folder = Path(go(photo_folder(images=8)).run)
     checkpoint = tensors(folder / "checkpoint.safetensors")
     assert not [name for name in checkpoint if name.startswith("average.")]
     assert equal(tensors(folder / "model.safetensors"), tensors(folder / "checkpoint.safetensors", "network."))
@@ -209,37 +210,37 @@ def test_the_seed_decides_everything(go, photo_folder):
     files = {}
     for out, seed, workers in (("a", 3, 1), ("b", 3, 2), ("c", 4, 1)):
         run = go(photos, out, seed=seed, overrides=("trivial_augment=true", "mixup=0.2", f"workers={workers}"))
-        files[out] = tensors(Path(run["model"]))
+        files[out] = tensors(Path(run.model))
     assert equal(files["a"], files["b"])
     assert not equal(files["a"], files["c"])
 
 
 def test_a_tiny_network_learns_colours(go, photo_folder):
     result = go(photo_folder(CLASSES, images=20), overrides=("epochs=6", "flip=false"))
-    assert result["top1"] == 1.0
+    assert result.top1 == 1.0
 
 
 @pytest.mark.parametrize("splits", [("train", "val"), ("train", "test"), ("train", "val", "test")])
 def test_splits_that_the_data_brings_are_taken(go, photo_folder, splits):
     photos = photo_folder(images=9, splits=splits)
     result = go(photos)
-    assert result["images"] == 18
-    record = json.loads((Path(result["run"]) / "run.json").read_text())["dataset"]["split"]
+    assert result.images == 18
+    record = json.loads((Path(result.run) / "run.json").read_text())["dataset"]["split"]
     assert (record["origin"], record["held_out_name"]) == ("folders", splits[1])
-    assert resnets.evaluate(resnets.load(result["model"]), photos).top1 == result["top1"]
+    assert resnets.evaluate(resnets.load(result.model), photos).top1 == result.top1
 
 
 def test_the_curves_take_any_name(go, photo_folder):
     """A title is no formula, and a folder may be called as its owner likes."""
     for name in ("a$^$_b", "fünf €", "_x"):
         result = go(photo_folder(images=5, name=name), out=f"run of {name}", overrides=("epochs=1",))
-        assert (Path(result["run"]) / "curves.svg").exists()
+        assert (Path(result.run) / "curves.svg").exists()
 
 
 def test_a_mean_image_travels_with_the_model(go, photo_folder):
     photos = photo_folder(images=8, splits=("train", "val"))
     result = go(photos, overrides=("mean=pixel", "crop=shift"))
-    classifier = load(result["model"])
+    classifier = load(result.model)
     plain = Preprocessing.evaluation(16)
     train_files = sorted((photos / "train").rglob("*.jpg"))
     wanted = np.mean([plain.read(path.read_bytes()) for path in train_files], axis=0) / 255
@@ -248,7 +249,7 @@ def test_a_mean_image_travels_with_the_model(go, photo_folder):
     (prediction,) = classifier.predict(train_files[0], top=2)
     assert isinstance(prediction, Prediction)
     assert {name for name, _ in prediction.top} == {"cat", "dog"}
-    assert resnets.evaluate(classifier, photos).top1 == result["top1"]
+    assert resnets.evaluate(classifier, photos).top1 == result.top1
 
 
 # Which size, and how it grows ----------------------------------------------------------------------------
@@ -272,19 +273,19 @@ def test_the_size_is_that_of_the_median_and_of_files_that_can_be_read(photo_fold
 
 def test_the_images_grow_with_the_training(go, photo_folder, monkeypatch):
     seen = []
-    one = Training._one
+    one = Inputs.__call__
 
     def spy(self, batch, size):
         seen.append(size)
         return one(self, batch, size)
 
-    monkeypatch.setattr(Training, "_one", spy)
+    monkeypatch.setattr(Inputs, "__call__", spy)
     result = go(photo_folder(images=10), overrides=("start_size=0.5", "epochs=10"), image_size=32)
-    sizes = [line["image_size"] for line in read_log(Path(result["run"]) / "log.jsonl") if line["kind"] == "epoch"]
+    sizes = [line["image_size"] for line in read_log(Path(result.run) / "log.jsonl") if line["kind"] == "epoch"]
     assert sizes == seen[::2] == seen[1::2]
     # From a half to the whole over seven tenths of ten epochs, in steps of four pixels.
     assert sizes == [16, 20, 20, 24, 24, 28, 28, 32, 32, 32]
-    assert load(result["model"]).preprocessing.image_size == 32
+    assert load(result.model).preprocessing.image_size == 32
 
 
 # What goes wrong -----------------------------------------------------------------------------------------
@@ -310,20 +311,26 @@ def test_a_loss_that_is_not_finite_stops_with_step_files_and_advice(go, photo_fo
 
 
 def test_the_files_named_are_those_of_the_batch(go, photo_folder, tmp_path, monkeypatch):
-    poisoned = {}
-    one = Training._one
+    seen = []
+    inputs, step = Inputs.__call__, Step.__call__
 
-    def poison(self, batch, size):
-        loss = one(self, batch, size)
-        if self.step == 3:
-            poisoned["files"] = [self.job.keys[i] for i in batch.indices]
-            return loss * float("nan")
-        return loss
+    def see(self, batch, size):
+        seen.append(batch)
+        return inputs(self, batch, size)
 
-    monkeypatch.setattr(Training, "_one", poison)
+    def poison(self, *parts):
+        number = self.state.step
+        loss = step(self, *parts)
+        return loss * float("nan") if number == 3 else loss
+
+    monkeypatch.setattr(Inputs, "__call__", see)
+    monkeypatch.setattr(Step, "__call__", poison)
+    photos = photo_folder(images=10)
     with pytest.raises(TrainingError, match=r"The loss is nan at step 3 \(epoch 2\)"):
-        go(photo_folder(images=10))
-    assert (tmp_path / "run" / "not-finite.txt").read_text().splitlines() == poisoned["files"]
+        go(photos)
+    keys = [sample.key for sample in split(open_source(photos)).train]
+    poisoned = [keys[i] for i in seen[3].indices]
+    assert (tmp_path / "run" / "not-finite.txt").read_text().splitlines() == poisoned
 
 
 def test_on_the_command_line_it_is_exit_status_1(photo_folder, tmp_path, capsys):
@@ -339,19 +346,19 @@ def test_on_the_command_line_it_is_exit_status_1(photo_folder, tmp_path, capsys)
 
 def test_a_checkpoint_that_cannot_be_written_is_a_warning(go, photo_folder, tmp_path, monkeypatch, capsys):
     """The disk is full for a while: the work goes on, and the last checkpoint stays until there is room."""
-    save, calls = loop.save_checkpoint, []
+    save, calls = State.save, []
 
-    def sometimes(folder, *arguments):
+    def sometimes(self, folder):
         calls.append((folder / "checkpoint.safetensors").exists())
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        save(folder, *arguments)
+        save(self, folder)
 
-    monkeypatch.setattr(loop, "save_checkpoint", sometimes)
+    monkeypatch.setattr(State, "save", sometimes)
     result = go(photo_folder(images=10))
     assert calls == [False, True, True]
     assert "warning: no checkpoint at step 2" in capsys.readouterr().err
-    assert Path(result["model"]).exists()
+    assert Path(result.model).exists()
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left_alone(go, photo_folder, tmp_path):
@@ -369,7 +376,7 @@ def test_without_out_every_run_has_a_folder_of_its_own(go, photo_folder, tmp_pat
     photos = photo_folder(images=5)
     monkeypatch.chdir(tmp_path)
     settings = {"model": "resnet20", "recipe": tmp_path / "tiny.toml", "image_size": 8, "epochs": 1}
-    runs = [train("photos", **settings)["run"] for _ in range(2)]
+    runs = [train("photos", **settings).run for _ in range(2)]
     assert runs == ["runs/photos-resnet20", "runs/photos-resnet20-2"]
     assert all(Path(run, "model.safetensors").exists() for run in runs)
     assert json.loads(Path(runs[0], "run.json").read_text())["asked"]["data"] == str(photos)
@@ -428,15 +435,15 @@ def test_two_hundred_odd_files_neither_stop_a_training_nor_pass_silently(go, pho
         placed[key] = file.usable
     result = go(photos, overrides=("epochs=1",))
     unusable = {key for key, usable in placed.items() if not usable}
-    record = json.loads((Path(result["run"]) / "run.json").read_text())
+    record = json.loads((Path(result.run) / "run.json").read_text())
     assert {entry["path"] for entry in record["skipped_files"]} == unusable
     assert len(record["skipped_files"]) == len(unusable) >= 80
     assert all(len(entry["why"]) > 5 for entry in record["skipped_files"])
-    assert result["skipped_files"] == record["skipped_files"]
+    assert list(result.skipped_files) == record["skipped_files"]
     parts = split(open_source(photos))
-    assert result["images"] == len([sample for sample in parts.train if sample.key not in unusable])
+    assert result.images == len([sample for sample in parts.train if sample.key not in unusable])
     assert f"left out: {len(unusable) - 10} more, all named in run.json" in capfd.readouterr().err
-    assert Path(result["model"]).exists()
+    assert Path(result.model).exists()
 
 
 def test_strict_stops_at_the_first_and_names_it(go, photo_folder, tmp_path):
@@ -446,7 +453,7 @@ def test_strict_stops_at_the_first_and_names_it(go, photo_folder, tmp_path):
         go(photos, strict=True)
     assert not (tmp_path / "run" / "model.safetensors").exists()
     result = go(photos, out="lenient")
-    assert [entry["path"] for entry in result["skipped_files"]] == ["dog/3.jpg"]
+    assert [entry["path"] for entry in result.skipped_files] == ["dog/3.jpg"]
 
 
 @pytest.mark.parametrize("splits", [(), ("train", "val")], ids=["seeded", "given"])
@@ -495,13 +502,13 @@ def body(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def states(monkeypatch) -> dict[int, dict[str, torch.Tensor]]:
     """Step -> the live network's state at each checkpoint of the runs that follow."""
     found = {}
-    save = loop.save_checkpoint
+    save = State.save
 
-    def spy(folder, network, optimiser, average, state):
-        found[state["step"]] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        save(folder, network, optimiser, average, state)
+    def spy(self, folder):
+        found[self.step] = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        save(self, folder)
 
-    monkeypatch.setattr(loop, "save_checkpoint", spy)
+    monkeypatch.setattr(State, "save", spy)
     return found
 
 
@@ -510,7 +517,7 @@ def test_other_classes_get_a_new_head_and_the_same_body(go, photo_folder, parent
     assert "head (2 classes) is replaced by a new one for 3 classes" in capsys.readouterr().err
     assert equal(body(states[0]), body(parent.network.state_dict()))
     assert states[0]["head.linear.weight"].shape == (3, 16)
-    model = load_model(result["model"])
+    model = load_model(result.model)
     assert model.classes == CLASSES
     assert model.preprocessing == parent.preprocessing
     assert model.provenance.weights == "parent.safetensors"
@@ -546,7 +553,7 @@ def test_while_the_head_trains_the_body_rests(go, photo_folder, parent, states, 
 
 def test_another_size_than_the_weights_had(go, photo_folder, parent, tmp_path):
     result = go(photo_folder(images=8), model=None, image_size=24, weights=tmp_path / "parent.safetensors")
-    found = load_model(result["model"]).preprocessing
+    found = load_model(result.model).preprocessing
     assert (found.image_size, found.resize_to, found.mean) == (24, 24, (0.1, 0.2, 0.3))
 
 
@@ -573,4 +580,4 @@ def test_weights_with_a_mean_image(go, photo_folder, tmp_path, overrides, image_
 def test_a_model_that_is_not_the_weights_is_refused(go, photo_folder, parent, tmp_path):
     with pytest.raises(SpecError, match="differs from the network in `weights`"):
         go(photo_folder(images=8), model="resnet20", weights=tmp_path / "parent.safetensors")
-    assert go(photo_folder(images=8, name="others"), out="own", weights=tmp_path / "parent.safetensors")["epochs"] == 2
+    assert go(photo_folder(images=8, name="others"), out="own", weights=tmp_path / "parent.safetensors").epochs == 2

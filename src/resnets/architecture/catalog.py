@@ -1,7 +1,7 @@
 """The networks by name: each line says what differs from torchvision's ResNet-18.
 
-Sources: ResNet (He 2015), pre-activation (He 2016), Wide ResNet (Zagoruyko 2016), ResNeXt (Xie 2017),
-ResNet-D (He 2018). The CIFAR networks have 3 stages of n units: depth = 6n + 2 (basic), 9n + 2 (bottleneck).
+Sources: ResNet (He 2015), pre-activation and other orders (He 2016, Table 2), Wide ResNet (Zagoruyko 2016), ResNeXt
+(Xie 2017), ResNet-D (He 2018). CIFAR's networks have 3 stages of n units: depth = 6n + 2 (basic), 9n + 2 (bottleneck).
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ CATALOG: dict[str, ResNetSpec] = {
     "resnet44": _cifar(7, shortcut="pad"),
     "resnet56": _cifar(9, shortcut="pad"),
     "resnet110": _cifar(18, shortcut="pad"),
+    "resnet110_norm_after_add": _cifar(18, order="norm_after_add", shortcut="pad"),
+    "resnet110_relu_before_add": _cifar(18, order="relu_before_add", shortcut="pad"),
+    "resnet110_relu_pre": _cifar(18, order="relu_pre", shortcut="pad"),
     "resnet1202": _cifar(200, shortcut="pad"),
     "plain20": _cifar(3, shortcut="none"),
     "plain32": _cifar(5, shortcut="none"),

@@ -15,8 +15,8 @@ class Profile:
     parameters          learned numbers
     macs                multiply-adds
     activations         numbers that the rows put out, all together
-    training_bytes      bytes that training keeps for the backward pass: the input of every convolution,
-                        norm and linear layer, and every relu's output (an estimate; the allocator rounds up)
+    training_bytes      bytes that training keeps for the backward pass: what a convolution, norm, pool or linear
+                        layer reads, and every relu's output, each once (an estimate; the allocator rounds up)
     """
 
     parameters: int
@@ -28,12 +28,13 @@ class Profile:
 def profile(rows: Iterable[Row]) -> Profile:
     """Add the rows up."""
     rows = tuple(rows)
-    kept = sum(_numbers(row.input) for row in rows if row.kind in ("conv", "norm", "linear", "max_pool"))
+    kept = {role: row.input for row in rows if row.kind in ("conv", "norm", "linear", "max_pool") for role in row.reads}
+    kept |= {row.role: row.output for row in rows if row.kind == "relu"}
     return Profile(
         parameters=sum(row.parameters for row in rows),
         macs=sum(row.macs for row in rows),
         activations=sum(_numbers(row.output) for row in rows),
-        training_bytes=4 * kept,
+        training_bytes=4 * sum(map(_numbers, kept.values())),
     )
 
 

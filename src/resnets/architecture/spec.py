@@ -10,22 +10,85 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from resnets.architecture.rows import PadSide
 from resnets.errors import SpecError, nearest
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "block": ("basic", "bottleneck"),
-    "order": ("post", "pre"),
-    "stride_conv": ("spatial", "first"),
-    "stride_unit": ("first", "last"),
-    "shortcut": ("projection", "pad", "avgpool", "none"),
-    "pad_side": ("end", "both"),
-    "stem": ("imagenet", "cifar", "deep"),
-    "conv_padding": ("symmetric", "same"),
-    "pool_padding": ("torch", "zero", "same", "ceil"),
-    "bias": ("never", "stem", "unnormed", "always"),
-}
+Block = Literal["basic", "bottleneck"]
+OrderName = Literal["post", "norm_after_add", "relu_before_add", "relu_pre", "pre"]
+StrideConv = Literal["spatial", "first"]
+StrideUnit = Literal["first", "last"]
+Shortcut = Literal["projection", "pad", "avgpool", "none"]
+Stem = Literal["imagenet", "cifar", "deep"]
+ConvPadding = Literal["symmetric", "same"]
+PoolPadding = Literal["torch", "zero", "same", "ceil"]
+Bias = Literal["never", "stem", "unnormed", "always"]
+
+Thin = Literal["norm", "relu"]
+Kinds = tuple[Thin, ...]
+NORM: Kinds = ("norm",)
+RELU: Kinds = ("relu",)
+BOTH: Kinds = ("norm", "relu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Where norm and ReLU stand. A shortcut that changes the shape reads what the unit's first convolution reads,
+    and its projection has a norm where the branch ends with one before the addition.
+
+    before, after   of a unit's convolutions; `last` instead of `after` for the last one of the branch
+    joined          behind the addition
+    stem, head      behind the stem's last convolution, and before the head's pool
+    say, short      the same in words: the end of a sentence, and a few words for a heading
+    """
+
+    before: Kinds = ()
+    after: Kinds = ()
+    last: Kinds = ()
+    joined: Kinds = ()
+    stem: Kinds = ()
+    head: Kinds = ()
+    say: str
+    short: str
+
+    def normed(self, *, last: bool) -> bool:
+        """Whether a norm reads what a convolution of a unit (its last one, or another) gives, or the sum with it."""
+        return (self.last + self.joined if last else self.after + self.before)[:1] == NORM
+
+    @property
+    def norms_all(self) -> bool:
+        """Whether a norm follows every convolution."""
+        return self.normed(last=False) and self.normed(last=True) and self.stem[:1] == NORM
+
+
+ORDERS: dict[OrderName, Order] = {
+    "post": Order(
+        after=BOTH, last=NORM, joined=RELU, stem=BOTH,
+        say="after each convolution (post-activation, v1)",
+        short="post-activation (v1)",
+    ),
+    "norm_after_add": Order(
+        after=BOTH, joined=BOTH, stem=BOTH,
+        say="after each convolution, the last ones behind the addition (He 2016)",
+        short="norm after the addition",
+    ),
+    "relu_before_add": Order(
+        after=BOTH, last=BOTH, stem=BOTH,
+        say="after each convolution, the last ReLU before the addition (He 2016)",
+        short="ReLU before the addition",
+    ),
+    "relu_pre": Order(
+        before=RELU, after=NORM, last=NORM, stem=NORM, head=RELU,
+        say="around each convolution, the ReLU before it (ReLU-only pre-activation)",
+        short="ReLU-only pre-activation",
+    ),
+    "pre": Order(
+        before=BOTH, head=BOTH,
+        say="before each convolution (pre-activation, v2)",
+        short="pre-activation (v2)",
+    ),
+}  # fmt: skip
 
 EXPANSION = {"basic": 1, "bottleneck": 4}  # a unit's output channels over its stage's width
 
@@ -41,8 +104,9 @@ class ResNetSpec:
 
     depths, widths      units per stage and their base width, one entry a stage (any number of stages)
     block               basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 with four times the width)
-    order               post: conv-norm-relu, relu after the addition (He 2015, "v1");
-                        pre: norm-relu-conv, the addition stays bare (He 2016, "v2")
+    order               where norm and relu stand (`ORDERS`; He 2016, Table 2): post: conv-norm-relu, relu after the
+                        addition (He 2015, "v1"); norm_after_add: the last norm too; relu_before_add: the last relu
+                        before it; relu_pre: relu-conv-norm; pre: norm-relu-conv, the addition stays bare ("v2")
     stride_conv         which convolution of a bottleneck strides: spatial (the 3x3: torchvision, "v1.5")
                         or first (the 1x1: the paper, Caffe, Keras)
     stride_unit         which unit halves the resolution: first of a stage (the paper) or last of the stage
@@ -62,28 +126,28 @@ class ResNetSpec:
                         always
     norm_eps            added to the variance
     norm_momentum       share of the new batch in the running statistics: 1 - the decay that TF states
-    zero_init_last      start every unit as the identity: zero the branch's last norm (post) or last
-                        convolution (pre) at initialisation (Goyal 2017)
+    zero_init_last      start every unit as the identity: zero the last weights on the branch's way into the
+                        addition, a norm (post) or a convolution (pre), at initialisation (Goyal 2017)
 
     Raises SpecError, with the reason, for values out of range and for choices that contradict each other.
     """
 
     depths: tuple[int, ...] = (2, 2, 2, 2)
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    block: str = "basic"
-    order: str = "post"
-    stride_conv: str = "spatial"
-    stride_unit: str = "first"
-    shortcut: str = "projection"
-    pad_side: str = "end"
+    block: Block = "basic"
+    order: OrderName = "post"
+    stride_conv: StrideConv = "spatial"
+    stride_unit: StrideUnit = "first"
+    shortcut: Shortcut = "projection"
+    pad_side: PadSide = "end"
     groups: int = 1
     width_per_group: int = 64
-    stem: str = "imagenet"
+    stem: Stem = "imagenet"
     stem_width: int = 64
     stem_activation: bool = True
-    conv_padding: str = "symmetric"
-    pool_padding: str = "torch"
-    bias: str = "never"
+    conv_padding: ConvPadding = "symmetric"
+    pool_padding: PoolPadding = "torch"
+    bias: Bias = "never"
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
     zero_init_last: bool = False
@@ -109,6 +173,11 @@ class ResNetSpec:
         """The classes of the data set that the family was published with: 10 (CIFAR-10) or 1000 (ImageNet)."""
         return 10 if self.stem == "cifar" else 1000
 
+    @property
+    def starts_as_shortcuts(self) -> bool:
+        """Whether `zero_init_last` is possible: there are shortcuts, and no ReLU keeps gradients from what is zero."""
+        return self.shortcut != "none" and "relu" not in ORDERS[self.order].last
+
     def inner_width(self, width: int) -> int:
         """Channels inside a unit of a stage of this width."""
         return width * self.width_per_group // 64 * self.groups
@@ -132,7 +201,7 @@ class ResNetSpec:
         for name, values in CHOICES.items():
             value = getattr(self, name)
             if value not in values:
-                raise SpecError(f"{name} is one of {', '.join(values)}, not {value!r}.")
+                raise SpecError(f"{name} is one of {', '.join(values)}, not {value!r}.{nearest(str(value), values)}")
         for name in ("depths", "widths"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not value or not all(_is_count(v) for v in value):
@@ -192,18 +261,32 @@ class ResNetSpec:
                 "zero_init_last makes a unit start as its shortcut; a plain network has none and would output zeros.",
             ),
             (
+                self.zero_init_last and not self.starts_as_shortcuts,
+                f"With order={self.order!r} a ReLU follows what zero_init_last sets to zero: no gradient would "
+                "pass, and the branch would never learn.",
+            ),
+            (
+                self.shortcut == "none" and self.order != "post" and ORDERS[self.order].norms_all,
+                f"Without an addition order={self.order!r} computes what order='post' does: say that.",
+            ),
+            (
                 self.stem == "cifar" and self.pool_padding != "torch",
                 "pool_padding is about the stem's pool; the cifar stem has none.",
             ),
             (
-                self.order == "pre" and not self.stem_activation,
-                "With order='pre' the stem never has an activation: leave stem_activation alone.",
+                "relu" not in ORDERS[self.order].stem and not self.stem_activation,
+                f"With order={self.order!r} the stem never has an activation: leave stem_activation alone.",
             ),
             (
-                self.order == "post" and self.bias == "unnormed",
-                "With order='post' a norm follows every convolution: bias='unnormed' is the same as 'never'.",
+                ORDERS[self.order].norms_all and self.bias == "unnormed",
+                f"With order={self.order!r} a norm follows every convolution: bias='unnormed' is the same as 'never'.",
             ),
         ]
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(kind) for name, kind in get_type_hints(ResNetSpec).items() if get_origin(kind) is Literal
+}
 
 
 def _is_count(value: object) -> bool:

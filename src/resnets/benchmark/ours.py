@@ -16,6 +16,7 @@ from resnets.inference.quantize import calibrate
 from resnets.machine import keep_memory
 from resnets.weights import Model
 
+MOST_STEPS = 10**6  # of a training of which a benchmark is the beginning
 CALIBRATION = 16  # images: what the ranges are does not matter to the speed
 
 
@@ -60,27 +61,20 @@ def _files(job: Job) -> Maker:
 
 
 def _train(job: Job) -> Maker:
-    from resnets.training.loop import memory_format
-    from resnets.training.optim import optimiser
+    """The step of `resnets train` itself, on a batch that is augmented already."""
     from resnets.training.recipe import load_recipe
+    from resnets.training.state import State
+    from resnets.training.step import Step
 
-    network = open_model(job.model).network.train()
-    layout = memory_format(network.plan)
-    network.to(memory_format=layout)  # type: ignore[call-overload]
-    steps = optimiser(network, load_recipe("standard"))
+    recipe = load_recipe("standard")
+    state = State(open_model(job.model).network, recipe)
+    state.train(head_alone=False)
+    step = Step(state, recipe, total=MOST_STEPS, steps=MOST_STEPS, precision=job.precision)
 
     def make(batch: int) -> Work:
-        x = noise(batch, job.image_size).contiguous(memory_format=layout)
+        x = noise(batch, job.image_size).contiguous(memory_format=state.layout)
         labels = torch.arange(batch) % job.classes
-
-        def step() -> None:
-            with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bfloat16"):
-                logits = network(x)
-            torch.nn.functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-            steps.step()
-            steps.zero_grad()
-
-        return step
+        return lambda: step(x, labels)
 
     return make
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnets.cli.output import emit
+
+if TYPE_CHECKING:
+    from resnets.training import TrainResult
 
 
 def train(
@@ -32,6 +35,9 @@ def train(
     resume: Annotated[
         str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")
     ] = None,
+    finish: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Make a model of the stopped run in this folder, as it stands.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Decides weights, order, augmentation and split. Default: 0.")
     ] = None,
@@ -56,6 +62,7 @@ def train(
       resnets train photos/ --weights runs/other/model.safetensors
       resnets train photos/ --set learning_rate=0.02 --set flip=false
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
+      resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
     """
     from resnets import training
     from resnets.errors import ResnetsError
@@ -74,18 +81,29 @@ def train(
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    if resume is None:
-        result = training.train(**given)
-    elif given:
-        raise ResnetsError("A resumed run goes on as it was begun: give --resume alone.")
-    else:
+    stopped = {"--resume": resume, "--finish": finish}
+    named = [flag for flag, folder in stopped.items() if folder is not None]
+    if named and (given or len(named) > 1):
+        raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone.")
+    if resume is not None:
         result = training.resume(resume)
+    elif finish is not None:
+        result = training.finish(finish)
+    else:
+        result = training.train(**given)
     if json:
-        emit(result)
-        return
-    print(f"top-1 {result['top1']:.2%} on the held-out images, after {result['seconds']:.0f} s")
-    print(f"model  {result['model']}")
-    if result.get("report"):
-        print(f"report {result['report']}")
-    if result["skipped_files"]:
-        print(f"left out {len(result['skipped_files'])} unusable files, named in {result['run']}/run.json")
+        emit(result.document())
+    else:
+        _show(result)
+
+
+def _show(result: TrainResult) -> None:
+    if result.step is not None:
+        where = f"as it stands at step {result.step} of {result.steps}"
+        print(f"{where}; `resnets train --resume {result.run}` goes on with it")
+    print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
+    print(f"model  {result.model}")
+    if result.report:
+        print(f"report {result.report}")
+    if result.skipped_files:
+        print(f"left out {len(result.skipped_files)} unusable files, named in {result.run}/run.json")

@@ -1,4 +1,4 @@
-"""Decoded images -> batches, in an order that only (seed, epoch) decide.
+"""Labelled images -> batches, epoch by epoch: what training asks of them, and how decoded images give it.
 
 Nothing here has a state that a checkpoint would have to save: a batch is a function of (seed, epoch, step),
 and the random numbers of an image are a function of (seed, epoch, index). So a resumed run, and a run with
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -44,23 +45,59 @@ class Batch:
     waited: float
 
 
-class Loader:
-    """Batches of training images, epoch by epoch.
+class Batches(Protocol):
+    """What the loop of training asks of images, wherever they come from.
+
+    A batch is the same however often it is asked for: a run that was stopped begins again in the middle of an epoch,
+    and must see what it would have seen.
+    """
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, 0 the first, from `start` on (0: all of them)."""
+
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The images of one batch, as messages name them."""
+
+
+class CachedBatches:
+    """Batches of decoded images, in an order that only (seed, epoch) decide.
 
     images      (N, S, S, 3) uint8, an array or a memory map
     labels      (N,) class indices
+    keys        the N names, for messages
     batch_size  a smaller rest at the end of an epoch is left out of it (another shuffle, other images), since
                 a norm over a handful of images harms more than they help
     workers     threads that read ahead; the batches do not depend on their number
+
+    Raises DataError unless there are images, and as many labels and names.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, workers: int = 1) -> None:
-        if len(images) != len(labels) or not len(images):
-            raise DataError(f"There are {len(images)} images but {len(labels)} labels to train on.")
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        keys: Sequence[str],
+        batch_size: int,
+        seed: int,
+        workers: int = 1,
+    ) -> None:
+        if not len(images) == len(labels) == len(keys) or not len(images):
+            raise DataError(
+                f"There are {len(images)} images but {len(labels)} labels and {len(keys)} names to train on."
+            )
         self.images = images
         self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        self.keys = keys
         self.batch_size = min(batch_size, len(images))
-        self.steps = len(images) // self.batch_size  # in an epoch
+        self.steps = len(images) // self.batch_size
         self.seed = seed
         self.workers = max(1, workers)
 
@@ -72,6 +109,10 @@ class Loader:
         """(B,) the images of one batch."""
         return self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
 
+    def names(self, epoch: int, step: int) -> list[str]:
+        """The images of one batch, as messages name them."""
+        return [self.keys[index] for index in self.indices(epoch, step)]
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start` on (0: the whole epoch)."""
         order = self.order(epoch)
@@ -82,7 +123,7 @@ class Loader:
             images = torch.from_numpy(self.images[chosen])
             return chosen, images, self.labels[chosen], torch.from_numpy(dice[chosen])
 
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         try:
             ahead: deque[Future[tuple[np.ndarray, Tensor, Tensor, Tensor]]] = deque()
             submitted = start

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnets.architecture import Plan, Row, plan
+from resnets.architecture.rows import way
 from resnets.errors import ParameterError, nearest
 from resnets.inference import Classifier
 from resnets.inference.features import head, seen
@@ -101,11 +102,11 @@ def centres(p: Plan, size: int) -> np.ndarray:
     """
     p = plan(p.spec, p.num_classes, p.in_channels, p.output_stride, size)
     start, step = 0.0, 1
-    units = (unit for stage in p.stages for unit in stage)
-    for row in (*p.stem, *(row for unit in units for row in unit.branch)):
+    pool = next(row for row in p.head if row.kind == "global_pool")
+    for row in way({row.role: row for row in p.rows}, pool.reads[0]):
         start += step * (row.dilation * (row.kernel - 1) / 2 - _padding_before(row))
         step *= row.stride
-    return start + step * np.arange(p.head[0].input[1])
+    return start + step * np.arange(pool.input[1])
 
 
 def _padding_before(row: Row) -> int:

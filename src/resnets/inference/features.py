@@ -10,8 +10,9 @@ from resnets.network import ResNet
 
 def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
     """The head's layers before its pooling (with pre-activation a norm and a relu), and those from the pooling on."""
-    before = [row.kind for row in network.plan.head].index("global_pool")
-    layers = list(network.head.children())
+    rows = network.plan.head
+    before = [row.kind for row in rows].index("global_pool")
+    layers = [network.get_submodule(row.role) for row in rows]
     return nn.Sequential(*layers[:before]), nn.Sequential(*layers[before:])
 
 

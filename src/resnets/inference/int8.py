@@ -8,9 +8,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from resnets.architecture.rows import INPUT
 from resnets.errors import ResnetsError
 from resnets.inference.fused import Fused, convolution_shape, fused_operators
-from resnets.inference.lower import INPUT, Graph, Step
+from resnets.inference.lower import Graph, Step
 from resnets.inference.quantize import LEVELS, Quantisation, quantised_weight, stored, weight_scales
 from resnets.inference.runner import DTYPES, Kernel, padded
 from resnets.machine import fastest_precision

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from resnets.architecture import Plan, Row, Unit
+from resnets.architecture import Plan, Row
 from resnets.architecture import plan as make_plan
+from resnets.architecture.rows import INPUT, readers
 from resnets.network import ResNet
 
-INPUT = "input"
 OUTPUT = "logits"
 _NONE = torch.empty(0)
 
@@ -28,9 +28,12 @@ class Step:
 
     kind      conv: convolution of `input`, plus bias, plus `addend` if there is one, then ReLU if `relu`
               affine: `input` * weight + bias, channel by channel, then ReLU if `relu`
+              add: `input` + `addend`, then ReLU if `relu`, where no convolution can take the addition along
+              relu: the ReLU of `input` alone, where no step before can
               max_pool, avg_pool, subsample, pad: as the row says (see `Row`)
               head: the mean over height and width, then the linear layer; the last step, named "logits"
     name      the role of its row, unique; "logits" for the head
+    addend    the value that is added; no later step reads it
     weight    conv (O, I / groups, K, K), affine (C,), head (classes, C); float32; empty for the other kinds
     bias      conv (O,), affine (C,), head (classes,); float32; empty for the other kinds
     """
@@ -81,54 +84,84 @@ def lower(network: ResNet, image_size: int | None = None) -> Graph:
     plan = network.plan
     if image_size is not None and image_size != plan.image_size:
         plan = make_plan(plan.spec, plan.num_classes, plan.in_channels, plan.output_stride, image_size)
-    make = _Lowering(network)
-    steps: list[Step] = list(make.line(plan.stem, INPUT))
-    for unit in (unit for stage in plan.stages for unit in stage):
-        steps += make.unit(unit, steps[-1].name)
-    steps += make.line([row for row in plan.head if row.kind in ("norm", "relu")], steps[-1].name)
-    pool, linear = plan.head[-2:]
-    module = network.get_submodule(linear.role)
-    assert isinstance(module, nn.Linear)
-    weight, bias = module.weight.detach().float().cpu().clone(), module.bias.detach().float().cpu().clone()
-    steps.append(Step(kind="head", name=OUTPUT, input=steps[-1].name, row=pool, weight=weight, bias=bias))
-    return Graph(tuple(steps), plan)
+    weights = _Weights(network)
+    return Graph(tuple(weights.put_into(step, rows) for step, rows in outline(plan)), plan)
 
 
-class _Lowering:
+def outline(plan: Plan) -> Iterator[tuple[Step, list[Row]]]:
+    """Every step without its weights, and the rows whose work it does.
+
+    A row takes along what alone reads it: a convolution its norm and then an addition; a convolution, a norm and an
+    addition a relu. Of two convolutions that could take an addition along, the branch's does; it then runs where the
+    addition stands, which is the last to read either operand. What stem, units and head give out is always a value
+    of its own: stored quantisations know the values by name.
+    """
+    rows, reading = plan.rows, readers(plan.rows)
+    by_role = {row.role: row for row in rows}
+    given_out = {part[-1].role for part in (plan.stem, *(unit.rows for stage in plan.stages for unit in stage))}
+
+    def follower(row: Row, kind: str) -> list[Row]:
+        """The row that alone reads another, if it is of a kind."""
+        found = reading[row.role] if row.role not in given_out else []
+        return found if len(found) == 1 and found[0].kind == kind else []
+
+    adding: dict[str, list[Row]] = {}  # role of an addition -> the convolution, and its norm, that take it along
+    for row in rows:
+        if row.kind == "conv":
+            work = [row, *follower(row, "norm")]
+            for addition in follower(work[-1], "add"):
+                adding.setdefault(addition.role, work)
+    waiting = {row.role for work in adding.values() for row in work}
+
+    step_of = {INPUT: INPUT}  # role -> the step that gives its value
+    for row in rows:
+        if row.role in step_of or row.role in waiting or row.kind == "global_pool":
+            continue  # another row takes it along
+        if row.kind == "linear":
+            pool = by_role[row.reads[0]]
+            yield Step(kind="head", name=OUTPUT, input=step_of[pool.reads[0]], row=pool), [pool, row]
+            continue
+        work, addend = [*adding.get(row.role, ()), row], None
+        if row.kind == "conv":
+            work += follower(row, "norm")
+        if row.kind == "add":
+            addend = next(step_of[role] for role in reversed(row.reads) if role in step_of)
+        relu = follower(work[-1], "relu") if row.kind in ("conv", "norm", "add") else []
+        main = work[0]
+        yield (
+            Step(
+                kind="affine" if main.kind == "norm" else main.kind,
+                name=main.role,
+                input=step_of[main.reads[0]],
+                row=main,
+                addend=addend,
+                relu=bool(relu),
+            ),
+            work,
+        )
+        step_of.update({done.role: main.role for done in work + relu})
+
+
+class _Weights:
+    """The numbers of a network as the steps want them."""
+
     def __init__(self, network: ResNet) -> None:
         self.network = network
 
-    def unit(self, unit: Unit, x: str) -> Iterator[Step]:
-        """branch(x) + shortcut(x): the addition and the last ReLU belong to the branch's last convolution."""
-        shared = 2 if unit.shares_preactivation else 0
-        for step in self.line(unit.branch[:shared], x):
-            yield step
-            x = step.name
-        branch = list(self.line(unit.branch[shared:], x))
-        shortcut = list(self.line(unit.shortcut, x))
-        yield from branch[:-1]
-        yield from shortcut
-        relu = any(row.kind == "relu" for row in unit.after)
-        addend = (shortcut[-1].name if shortcut else x) if unit.residual else None
-        yield replace(branch[-1], addend=addend, relu=branch[-1].relu or relu)
-
-    def line(self, rows: Sequence[Row], x: str) -> Iterator[Step]:
-        """Rows that run one after the other, from the value `x` on."""
-        i = 0
-        while i < len(rows):
-            row, norm, i = rows[i], None, i + 1
-            if row.kind == "conv" and i < len(rows) and rows[i].kind == "norm":
-                norm, i = rows[i], i + 1
-            relu = row.kind in ("conv", "norm") and i < len(rows) and rows[i].kind == "relu"
-            i += relu
-            weight = bias = _NONE
-            if row.kind == "conv":
-                weight, bias = self._folded(row, norm)
-            elif row.kind == "norm":
-                weight, bias = (t.float() for t in self._scale_and_shift(row))
-            kind = "affine" if row.kind == "norm" else row.kind
-            yield Step(kind=kind, name=row.role, input=x, row=row, relu=relu, weight=weight, bias=bias)
-            x = row.role
+    def put_into(self, step: Step, rows: Sequence[Row]) -> Step:
+        """The step with the weights of the rows whose work it does."""
+        match step.kind:
+            case "conv":
+                weight, bias = self._folded(rows[0], next((row for row in rows if row.kind == "norm"), None))
+            case "affine":
+                weight, bias = (t.float() for t in self._scale_and_shift(rows[0]))
+            case "head":
+                linear = self.network.get_submodule(rows[-1].role)
+                assert isinstance(linear, nn.Linear)
+                weight, bias = (t.detach().float().cpu().clone() for t in (linear.weight, linear.bias))
+            case _:
+                return step
+        return replace(step, weight=weight, bias=bias)
 
     def _folded(self, row: Row, norm: Row | None) -> tuple[Tensor, Tensor]:
         """Weight and bias of a convolution with the norm behind it."""

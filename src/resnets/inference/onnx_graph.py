@@ -13,9 +13,10 @@ import numpy as np
 
 from resnets import __version__
 from resnets.architecture import Row
+from resnets.architecture.rows import INPUT
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ResnetsError
-from resnets.inference.lower import INPUT, OUTPUT, Graph, Step
+from resnets.inference.lower import OUTPUT, Graph, Step
 from resnets.inference.onnx_nodes import Nodes, OnnxOps, Value
 from resnets.inference.quantize import BEFORE_ADD, POOLED, Quantisation, quantised_weight, stored, weight_scales
 from resnets.inference.resample import normalised, probabilities, resized
@@ -132,7 +133,7 @@ class _Writer:
             # Runtimes take an addition into the convolution when its result is on a grid of its own before.
             y = self.on_grid(y, step.name + BEFORE_ADD) if quantised else y
             y = self.nodes.add("Add", y, self.values[step.addend], name=f"{step.name}.add")
-        y = self.relu(step, y)
+        y = self.activated(step, y)
         return self.on_grid(y, step.name) if step.name in self.stored or (quantised and not step.addend) else y
 
     def int8(self, step: Step) -> tuple[str, str]:
@@ -169,9 +170,18 @@ class _Writer:
         whole = self.nodes.add("QuantizeLinear", y, *grid, name=f"{value}.uint8")
         return self.nodes.add("DequantizeLinear", whole, *grid, name=f"{value}.real")
 
-    def relu(self, step: Step, y: str) -> str:
+    def activated(self, step: Step, y: str) -> str:
         """The ReLU of a step that has one."""
         return self.nodes.add("Relu", y, name=f"{step.name}.relu") if step.relu else y
+
+    def relu(self, step: Step, x: str) -> str:
+        """A ReLU that no step before could take along."""
+        return self.nodes.add("Relu", x, name=step.name)
+
+    def add(self, step: Step, x: str) -> str:
+        """An addition that no convolution could take along."""
+        assert step.addend is not None
+        return self.activated(step, self.nodes.add("Add", x, self.values[step.addend], name=step.name))
 
     def affine(self, step: Step, x: str) -> str:
         """A norm that no convolution could take in."""
@@ -180,7 +190,7 @@ class _Writer:
             for t, what in ((step.weight, "weight"), (step.bias, "bias"))
         )
         y = self.nodes.add("Add", self.nodes.add("Mul", x, scale), shift, name=step.name)
-        return self.relu(step, y)
+        return self.activated(step, y)
 
     def max_pool(self, step: Step, x: str) -> str:
         """Outside counts as minus infinity, but for the rule 'zero'."""
@@ -205,10 +215,8 @@ class _Writer:
 
     def pad(self, step: Step, x: str) -> str:
         """Every stride-th pixel, and zeros for the channels that are new."""
-        row = step.row
-        new = row.out_channels - row.in_channels
-        front = new // 2 if row.padding == "both" else 0
-        widths = np.array([0, front, 0, 0, 0, new - front, 0, 0])
+        before, behind = step.row.zero_channels
+        widths = np.array([0, before, 0, 0, 0, behind, 0, 0])
         return self.nodes.add("Pad", self.subsample(step, x), self.nodes.constant(widths), name=step.name)
 
     def head(self, step: Step, x: str) -> str:

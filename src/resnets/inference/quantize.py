@@ -13,8 +13,9 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor
 
+from resnets.architecture.rows import INPUT
 from resnets.errors import ModelFileError
-from resnets.inference.lower import INPUT, OUTPUT, Graph, Step
+from resnets.inference.lower import OUTPUT, Graph, Step
 from resnets.inference.runner import Kernel, Runner
 
 LEVELS = 255  # of uint8: q = 0..255
@@ -145,9 +146,9 @@ class _Watch(Runner):
         return self.note(INPUT, super().enter(x))
 
     def kernel(self, step: Step) -> Kernel:
-        if step.addend is None:
-            run = super().kernel(step)
-            return lambda x, _: self.note(step.name, run(x, None))
+        if step.kind != "conv" or step.addend is None:
+            whole = super().kernel(step)
+            return lambda x, addend: self.note(step.name, whole(x, addend))
         run = super().kernel(replace(step, relu=False))
 
         def sum_up(x: Tensor, addend: Tensor | None) -> Tensor:

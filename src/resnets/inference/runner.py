@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnets.inference.lower import INPUT, OUTPUT, Graph, Step
+from resnets.architecture.rows import INPUT
+from resnets.inference.lower import OUTPUT, Graph, Step
 from resnets.network.layers import layer, same_padding
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -61,6 +62,10 @@ class Runner:
                 return self.convolution(step)
             case "affine":
                 return self.affine(step)
+            case "add":
+                return _addition(step)
+            case "relu":
+                return lambda x, _: x.relu()
             case "head":
                 return self.head(step)
         if step.kind == "max_pool" and step.row.padding == 1:
@@ -96,6 +101,15 @@ class Runner:
         """The mean over height and width, then the linear layer, in float32."""
         weight, bias = step.weight, step.bias
         return lambda x, _: F.linear(x.mean((2, 3), dtype=torch.float32), weight, bias)
+
+
+def _addition(step: Step) -> Kernel:
+    def run(x: Tensor, addend: Tensor | None) -> Tensor:
+        assert addend is not None
+        addend += x
+        return addend.relu_() if step.relu else addend
+
+    return run
 
 
 def padded(x: Tensor, step: Step, value: float = 0.0) -> Tensor:

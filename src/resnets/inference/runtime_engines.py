@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resnets.inference.lower import INPUT, OUTPUT, Graph
+from resnets.architecture.rows import INPUT
+from resnets.inference.lower import OUTPUT, Graph
 from resnets.inference.quantize import Quantisation
 from resnets.machine import cores, needs, openvino_core
 

@@ -136,7 +136,7 @@ def _cost(units: Sequence[Unit]) -> str:
 def _description(plan: Plan) -> str:
     """The drawing in words, for who cannot see it."""
     stages = [
-        f"stage {i + 1}: {len(units)} units, output {shape_text(units[-1].branch[-1].output)}"
+        f"stage {i + 1}: {len(units)} units, output {shape_text(units[-1].output)}"
         for i, units in enumerate(plan.stages)
     ]
     return f"{'. '.join(in_short(plan.spec))}. {'; '.join(stages)}; {plan.num_classes} classes."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from resnets.architecture import Row
 from resnets.inspection.svg import Canvas, text_width
@@ -84,7 +85,7 @@ class Layer:
         self.wider = wider
         self.main = next(row for row in rows if row.kind not in THIN)
         self.lines = _label(self.main) if look.labels else ()
-        self.pause = 0.0  # room before the main slab, where a shortcut branches off
+        self.fork, self.pause = "", 0.0  # the row behind which a shortcut branches off, and room for that
         self.tallest = max(slab_height(row.out_channels, look) for row in rows)
         if self.main.groups > 1:
             self.tallest *= 1.2
@@ -101,12 +102,12 @@ class Layer:
         return max(self.slabs, *(text_width(line, LABEL) for line in self.lines), 0)
 
     def draw(self, canvas: Canvas, x: float, frame: Frame) -> float:
-        """Draw it from x on; returns the middle of the room before the main slab."""
+        """Draw it from x on; returns the middle of the room where a shortcut branches off, else where it begins."""
         y, end = frame.mid, x + self.width
         at = x + (self.width - self.slabs) / 2
         branch = at
-        for row in self.rows:
-            if row is self.main:
+        for before, row in zip((None, *self.rows), self.rows, strict=False):
+            if before and before.role == self.fork:
                 branch, at = at + self.pause / 2, at + self.pause
             canvas.line("flow", (x, y), (at, y))
             if row.kind in THIN:
@@ -148,15 +149,16 @@ class Layer:
 
 
 def layers(rows: Sequence[Row], look: Look, wider: float = 1.0) -> list[Layer]:
-    """A run of rows as layers: norm and ReLU go with the convolution before them, or, where they lead, behind them.
+    """A run of rows as layers: norm and ReLU go with the convolution before them, but with the one behind them where
+    those of their kind stand before the first one.
 
     wider       how many times as wide as usual the convolutions inside a unit are
     """
-    leads = rows[0].kind in THIN
+    leading = {row.kind for row in takewhile(lambda row: row.kind in THIN, rows)}
     groups: list[list[Row]] = [[]]
     for row in rows:
         full = any(other.kind not in THIN for other in groups[-1])
-        if full and (leads or row.kind not in THIN):
+        if full and (row.kind in leading or row.kind not in THIN):
             groups.append([])
         groups[-1].append(row)
     return [Layer(group, look, wider) for group in groups]

@@ -61,9 +61,9 @@ def _entries(plan: Plan, folded: bool) -> list[tuple[Sign, str]]:
         (grouped, _grouped, "grouped convolution: separate paths"),
         (widening(plan.spec) > 1, _wide, "dotted: the usual width"),
         (True, _text("/2"), "stride: half the height and width"),
-        (any(unit.residual and not unit.shortcut for unit in units), _way("solid"), "shortcut: identity"),
+        (any(unit.addition and not unit.shortcut for unit in units), _way("solid"), "shortcut: identity"),
         (bool(kinds), _way("dashed"), "shortcut: " + " or ".join(filter(None, how))),
-        (any(unit.residual for unit in units), _sum, "addition"),
+        (any(unit.addition for unit in units), _sum, "addition"),
         (folded, _text("× n"), "that many of the same kind in a row"),
     ]
     return [(sign, text) for shown, sign, text in entries if shown]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from resnets.architecture import Plan, Row, Unit
+from resnets.architecture.rows import INPUT
 
-HIDDEN = ("norm", "relu", "add")  # they follow from the spec's order and change no shape
+HIDDEN = ("norm", "relu", "add")  # they change no shape
 WINDOWED = ("conv", "max_pool", "avg_pool")  # the kinds for which a kernel means something
 FOLD_FROM = 3  # identical units in a row; two of them read more easily side by side than folded
 
@@ -104,4 +105,8 @@ def _lines(rows: Iterable[Row]) -> Iterator[Line]:
 
 def signature(unit: Unit) -> list[Row]:
     """What a unit is, apart from its place: its rows with their roles inside the unit alone."""
-    return [dataclasses.replace(row, role=row.role.removeprefix(unit.role)) for row in unit.rows]
+    inside = {row.role: row.role.removeprefix(unit.role) for row in unit.rows}
+    return [
+        dataclasses.replace(row, role=inside[row.role], reads=tuple(inside.get(role, INPUT) for role in row.reads))
+        for row in unit.rows
+    ]

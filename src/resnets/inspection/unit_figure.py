@@ -22,8 +22,9 @@ class UnitFigure:
         self.edge = look.edge
         self.pad = 7.0 if look.labels else 4.0
         self.gap = look.gap
-        if unit.shares_preactivation:
-            self.layers[0].pause = 10.0 if look.labels else 5.0
+        for layer in self.layers:
+            if unit.fork in [row.role for row in layer.rows]:
+                layer.fork, layer.pause = unit.fork or "", 10.0 if look.labels else 5.0
         needed = sum(text_width(text, SMALL) + 10 for text in self.boxes) + BETWEEN * (len(self.boxes) + 1)
         needed += (look.thin + 1) * sum(row.kind in THIN for row in unit.shortcut) if self.boxes else 0
         self.gap += max(0.0, needed - self._span) / (len(self.layers) + 1) if self.boxes else 0.0
@@ -44,33 +45,37 @@ class UnitFigure:
     @property
     def residual(self) -> bool:
         """Whether it has a shortcut."""
-        return self.unit.residual
+        return self.unit.addition is not None
 
     @property
     def changes_shape(self) -> bool:
         """Whether something else flows out than in."""
-        return self.unit.branch[0].input != self.unit.branch[-1].output
+        return self.unit.rows[0].input != self.output
 
     @property
     def output(self) -> Shape:
         """Channels, height, width."""
-        return self.unit.branch[-1].output
+        return self.unit.output
 
     @property
     def width(self) -> float:
         """Width of the card."""
         chain = sum(layer.width for layer in self.layers) + self.gap * (len(self.layers) + 1)
-        ring = 2 * self.look.ring if self.unit.residual else 0
-        relu = sum(row.kind == "relu" for row in self.unit.after) * (self.look.thin + 1)
-        return 2 * self.pad + chain + ring + relu + (self.look.gap / 2 if relu and ring else 0)
+        ring = 2 * self.look.ring if self.residual else 0
+        after = len(self.unit.after) * (self.look.thin + 1)
+        return 2 * self.pad + chain + ring + after + (self.look.gap / 2 if after and ring else 0)
 
     @property
     def _span(self) -> float:
         """From where the shortcut branches off to the addition."""
         chain = sum(layer.width for layer in self.layers) + self.gap * (len(self.layers) + 0.5) + self.look.ring
-        first = self.layers[0]
-        shared = first.pause / 2 + 2 * (self.look.thin + 1) + (first.width - first.slabs) / 2 + self.gap / 2
-        return chain - (shared if self.unit.shares_preactivation else 0)
+        at = self.gap / 2
+        for layer in self.layers:
+            if layer.fork:
+                thin = [row.role for row in layer.rows].index(layer.fork) + 1
+                return chain - at - (layer.width - layer.slabs) / 2 - thin * (self.look.thin + 1) - layer.pause / 2
+            at += layer.width + self.gap
+        return chain
 
     def draw(self, canvas: Canvas, x: float, frame: Frame) -> float:
         """Draw it with its left edge at x; returns its right edge."""
@@ -88,21 +93,20 @@ class UnitFigure:
         at = x + self.pad + self.gap
         canvas.line("flow", (x, y), (at, y))
         branch = x + self.pad + self.gap / 2
-        for i, layer in enumerate(self.layers):
+        for layer in self.layers:
             inside = layer.draw(canvas, at, frame)
-            branch = inside if i == 0 and self.unit.shares_preactivation else branch
+            branch = inside if layer.fork else branch
             at += layer.width
             canvas.line("flow", (at, y), (at + self.gap, y))
             at += self.gap
-        if self.unit.residual:
+        if self.residual:
             self._shortcut(canvas, branch, at + look.ring, frame)
             at += 2 * look.ring
+        gap = look.gap / 2 if self.residual else 0
         for row in self.unit.after:
-            if row.kind == "relu":
-                start = at + (look.gap / 2 if self.unit.residual else 0)
-                canvas.line("flow", (at, y), (start, y))
-                thin_slab(canvas, row, start, y, look)
-                at = start + look.thin
+            canvas.line("flow", (at, y), (at + gap, y))
+            thin_slab(canvas, row, at + gap, y, look)
+            at, gap = at + gap + look.thin, 1
         canvas.line("flow", (at, y), (end, y))
         canvas.end()
         return end
@@ -144,8 +148,8 @@ class UnitFigure:
 def _box(row: Row) -> str:
     step = f" /{row.stride}" if row.stride > 1 else ""
     if row.kind == "pad":
-        where = " both sides" if row.padding == "both" else ""
-        return f"+{row.out_channels - row.in_channels} zeros{where}{step}"
+        where = " both sides" if row.pad_side == "both" else ""
+        return f"+{sum(row.zero_channels)} zeros{where}{step}"
     if row.kind == "subsample":
         return f"every {row.stride}nd pixel" if row.stride == 2 else f"every {row.stride}th pixel"
     if row.kind == "avg_pool":

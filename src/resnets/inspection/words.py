@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnets.architecture import Plan, ResNetSpec
+from resnets.architecture.spec import ORDERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +53,8 @@ WORDS: dict[str, Words] = {
         short={"basic": "basic units (3×3, 3×3)", "bottleneck": "bottleneck units (1×1, 3×3, 1×1)"},
     ),
     "order": Words(
-        say={
-            "post": "puts norm and ReLU | after each convolution (post-activation, v1)",
-            "pre": "puts norm and ReLU | before each convolution (pre-activation, v2)",
-        },
-        short={"post": "post-activation (v1)", "pre": "pre-activation (v2)"},
+        say={name: f"puts norm and ReLU | {order.say}" for name, order in ORDERS.items()},
+        short={name: order.short for name, order in ORDERS.items()},
     ),
     "stride_conv": Words(
         say={
@@ -117,7 +115,7 @@ WORDS: dict[str, Words] = {
     "stem_width": Words(say=lambda plan: f"gives its first stage | {plan.spec.stem_width} | channels"),
     "stem_activation": Words(
         say={True: "builds its stem | with a ReLU", False: "builds its stem | without a ReLU"},
-        means=lambda spec: spec.order == "post",
+        means=lambda spec: "relu" in ORDERS[spec.order].stem,
         short={False: "no ReLU in the stem"},
     ),
     "conv_padding": Words(

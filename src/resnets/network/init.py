@@ -13,7 +13,7 @@ def initialise(net: nn.Module, plan: Plan, seed: int | None = None) -> None:
 
     Convolutions: normal with variance 2 / (kernel^2 * output channels) ("fan out", He 2015b, as in the
     authors' and torchvision's code). Norms: scale 1, shift 0. Head: normal with deviation 0.01 and zero bias
-    (the authors' code). With `zero_init_last` the last norm (post) or convolution (pre) of every unit is zero.
+    (the authors' code). With `zero_init_last` the last weights on every branch's way into the addition are zero.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     for module in net.modules():
@@ -33,4 +33,5 @@ def initialise(net: nn.Module, plan: Plan, seed: int | None = None) -> None:
 
 
 def _last_weight(unit: Unit) -> str:
-    return f"{unit.branch[-1].role}.weight"  # a norm (post) or a convolution (pre)
+    """Of the norm or the convolution that decides alone whether the branch adds anything."""
+    return next(f"{row.role}.weight" for row in reversed(unit.branch) if row.parameters)

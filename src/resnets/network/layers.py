@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from resnets.architecture import ResNetSpec, Row
 
 
-def layer(row: Row, spec: ResNetSpec) -> nn.Module:
-    """The module of a row; input and output are (N, C, H, W)."""
+def layer(row: Row, spec: ResNetSpec, *, inplace: bool = False) -> nn.Module:
+    """The module of a row; input and output are (N, C, H, W). `inplace`: a relu may write over its input."""
     match row.kind:
         case "conv":
             return _conv(row)
         case "norm":
             return nn.BatchNorm2d(row.out_channels, eps=spec.norm_eps, momentum=spec.norm_momentum)
         case "relu":
-            return nn.ReLU(inplace=True)
+            return nn.ReLU(inplace)
         case "max_pool":
             return _max_pool(row)
         case "avg_pool":
@@ -110,9 +110,7 @@ class Resample(nn.Module):
     def __init__(self, row: Row) -> None:
         super().__init__()
         self.stride = row.stride
-        new = row.out_channels - row.in_channels
-        self.front = new // 2 if row.padding == "both" else 0
-        self.back = new - self.front
+        self.front, self.back = row.zero_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from resnets.architecture import Plan, ResNetSpec
 from resnets.architecture import plan as make_plan
 from resnets.network.init import initialise
-from resnets.network.units import Line, ResidualUnit
+from resnets.network.units import Wired
 
 
 class ResNet(nn.Module):
@@ -20,14 +20,14 @@ class ResNet(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
-        self.stem = Line(plan.stem, plan.spec)
+        self.stem = Wired(plan.stem, plan.spec)
         self.stage_names = [f"stage{i + 1}" for i in range(len(plan.stages))]
         for name, units in zip(self.stage_names, plan.stages, strict=True):
             stage = nn.Sequential()
             for unit in units:
-                stage.add_module(unit.role.rpartition(".")[2], ResidualUnit(unit, plan.spec))
+                stage.add_module(unit.role.rpartition(".")[2], Wired(unit.rows, plan.spec))
             self.add_module(name, stage)
-        self.head = Line(plan.head, plan.spec)
+        self.head = Wired(plan.head, plan.spec)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, num_classes)."""

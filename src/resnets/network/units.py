@@ -1,59 +1,84 @@
-"""Rows in a line, and the residual unit: one class for every block of the family.
+"""Rows as one module, wired as they say what they read.
 
-Basic, bottleneck, ResNeXt, wide, plain, post- and pre-activation differ in their rows, not in their class.
+There is one class for the stem, the head, a shortcut and every unit of the family. Basic, bottleneck, ResNeXt, wide,
+plain, and every order of norm and relu differ in their rows, not in their class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from resnets.architecture import ResNetSpec, Row, Unit
+from resnets.architecture import ResNetSpec, Row
+from resnets.architecture.rows import readers
 from resnets.network.layers import layer
 
-
-class Line(nn.Module):
-    """Rows that run one after the other. Each is a submodule with the last word of its role as its name."""
-
-    def __init__(self, rows: Iterable[Row], spec: ResNetSpec) -> None:
-        super().__init__()
-        for row in rows:
-            self.add_module(row.role.rpartition(".")[2], layer(row, spec))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> what the last row gives."""
-        for module in self.children():
-            x = module(x)
-        return x
+OWN = ("conv", "norm", "add")
+"""Kinds of rows whose output is memory of its own that their backward pass does not need (a relu's needs its own)."""
 
 
-class ResidualUnit(nn.Module):
-    """branch(x) + shortcut(x), (N, C, H, W) -> (N, C', H', W').
+class _Step(NamedTuple):
+    """One call: values lie in a list, the first from outside, then one for each step.
 
-    Post-activation ends with a relu. With pre-activation a shortcut that changes the shape reads the
-    branch's first norm-relu, which both then share. A plain unit has no addition.
+    name        of the submodule; an addition has none
+    addend      where the second operand of an addition lies; -1: it is none
+    inplace     an addition may write over its first operand
+    done        the values that nobody reads later
     """
 
-    def __init__(self, unit: Unit, spec: ResNetSpec) -> None:
+    name: str
+    source: int
+    addend: int
+    inplace: bool
+    done: tuple[int, ...]
+
+
+class Wired(nn.Module):
+    """Rows that read each other, and one value from outside: (N, C, H, W) -> what the last row gives.
+
+    A row is a submodule with the last word of its role as its name; rows under a further word ("shortcut.conv") are a
+    module of that name, wired in the same way; an addition is no module. Only what these rows made themselves, and
+    nobody else reads, is written over, and a value is dropped behind its last reader.
+    """
+
+    def __init__(self, rows: Sequence[Row], spec: ResNetSpec) -> None:
         super().__init__()
-        for row in unit.branch:
-            self.add_module(row.role.rpartition(".")[2], layer(row, spec))
-        self.shortcut = Line(unit.shortcut, spec) if unit.shortcut else None
-        self.branch_names = [row.role.rpartition(".")[2] for row in unit.branch]
-        self.shared = 2 if unit.shares_preactivation else 0  # modules of the branch that the shortcut shares
-        self.residual = unit.residual
-        self.last_relu = nn.ReLU(inplace=True) if spec.order == "post" else None
+        prefix = rows[0].role.rpartition(".")[0] + "."
+        kinds, reading = {row.role: row.kind for row in rows}, readers(rows)
+        parts = [
+            (name, tuple(part))
+            for name, part in groupby(rows, key=lambda row: row.role.removeprefix(prefix).partition(".")[0])
+        ]
+        last_reader = {role: i for i, (_, part) in enumerate(parts) for role in part[0].reads}
+        places = {rows[0].reads[0]: 0}
+        self._steps: list[_Step] = []
+        for i, (name, part) in enumerate(parts):
+            row = part[0]
+            source, addend = row.reads[0], places[row.reads[1]] if row.kind == "add" else -1
+            inplace = kinds.get(source) in OWN and len(reading[source]) == 1
+            if row.role != prefix + name:
+                self.add_module(name, Wired(part, spec))
+            elif row.kind != "add":
+                self.add_module(name, layer(row, spec, inplace=inplace))
+            done = tuple(places[role] for role in dict.fromkeys(row.reads) if last_reader[role] == i)
+            self._steps.append(_Step(name, places[source], addend, inplace, done))
+            places[part[-1].role] = i + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """One unit."""
-        y = x
-        for name in self.branch_names[: self.shared]:
-            y = getattr(self, name)(y)
-        if self.shared:
-            x = y
-        for name in self.branch_names[self.shared :]:
-            y = getattr(self, name)(y)
-        if self.residual:
-            y += x if self.shortcut is None else self.shortcut(x)  # y is the branch's own; nobody else reads it
-        return y if self.last_relu is None else self.last_relu(y)
+        """One value in, one value out."""
+        values: list[Any] = [x]
+        for name, source, addend, inplace, done in self._steps:
+            if addend < 0:
+                y = getattr(self, name)(values[source])
+            elif inplace:
+                y = values[source]
+                y += values[addend]
+            else:
+                y = values[source] + values[addend]
+            values.append(y)
+            for place in done:
+                values[place] = None
+        return values[-1]  # type: ignore[no-any-return]

@@ -9,47 +9,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resnets.errors import ModelFileError
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
 from resnets.text import printable
+from resnets.weights.run import LOG, RECIPE, RunRecord
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
 
 
-def read_run(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(run.json, the lines of log.jsonl) of a run's folder; empty where there is no such file.
+def read_run(run: Path) -> tuple[RunRecord | None, list[dict[str, Any]]]:
+    """(run.json, the lines of log.jsonl) of a run's folder; None and empty where there is no such file that is whole.
 
     The last line of a log may be cut short by a kill; it is left out.
     """
     lines = []
-    for line in _text(run / "log.jsonl").splitlines():
+    for line in _text(run / LOG).splitlines():
         try:
             lines.append(table(json.loads(line)))
         except ValueError:
             break
     try:
-        record = table(json.loads(_text(run / "run.json")))
-    except ValueError:
-        record = {}
-    return record, lines
+        return RunRecord.read(run), lines
+    except ModelFileError:
+        return None, lines
 
 
-def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+def facts(provenance: Mapping[str, Any], record: RunRecord | None) -> dict[str, list[tuple[str, str]]]:
     """What is known of a model's making: heading -> (what, value), without headings that have nothing.
 
     provenance      the model's own
-    record          the run's run.json, or empty
+    record          of the run, if it is known
     """
     dataset = table(provenance.get("dataset"))
     split = table(dataset.get("split"))
-    result = table(record.get("result"))
+    result = record and (record.result or record.so_far)
     training = {
         "network": provenance.get("network"),
         "started from": provenance.get("weights"),
         "epochs": provenance.get("epochs"),
         "seed": provenance.get("seed"),
-        "precision": record.get("precision"),
-        "time": duration(result["seconds"]) if "seconds" in result else None,
+        "precision": record and record.precision,
+        "time": duration(result.seconds) if result else None,
     }
     counts = ", ".join(f"{number} {name}" for name, number in table(split.get("counts")).items())
     data = {
@@ -73,29 +74,28 @@ def facts(provenance: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str,
     return {heading: rows for heading, rows in shown.items() if rows}
 
 
-def commands(model: str, data: str, split: str, record: Mapping[str, Any], run: Path | None) -> list[tuple[str, str]]:
+def commands(model: str, data: str, split: str, record: RunRecord | None, run: Path | None) -> list[tuple[str, str]]:
     """(what it does, a line for the shell or for Python), quoted so that any file name stays one word.
 
     model, data     as on a command line
     split           that was judged: "train", "val", "test", or "all" for data without splits
     """
     found = []
-    asked = table(record.get("asked"))
-    if run is not None and asked.keys() >= {"data", "network", "weights", "seed", "strict"}:
-        recipe = run / "recipe.toml"
-        if isinstance(asked["network"], dict):
-            options = f"recipe={str(recipe)!r}, weights={asked['weights']!r}, seed={asked['seed']}"
-            spec = f"ResNetSpec.from_dict({asked['network']!r})"
+    if run is not None and record is not None:
+        asked, recipe = record.asked, run / RECIPE
+        if isinstance(asked.network, Mapping):
+            options = f"recipe={str(recipe)!r}, weights={asked.weights!r}, seed={asked.seed}"
+            spec = f"ResNetSpec.from_dict({dict(asked.network)!r})"
             line = (
                 "import resnets; from resnets.architecture import ResNetSpec; "
-                f"resnets.train({asked['data']!r}, model={spec}, {options})"
+                f"resnets.train({asked.data!r}, model={spec}, {options})"
             )
             found.append(("Train it again (Python)", line))
         else:
-            words = ["resnets", "train", asked["data"], "--recipe", str(recipe), "--seed", str(asked["seed"])]
-            words += ["--model", asked["network"]] if asked["network"] else []
-            words += ["--weights", asked["weights"]] if asked["weights"] else []
-            words += ["--strict"] if asked["strict"] else []
+            words = ["resnets", "train", asked.data, "--recipe", str(recipe), "--seed", str(asked.seed)]
+            words += ["--model", asked.network] if asked.network else []
+            words += ["--weights", asked.weights] if asked.weights else []
+            words += ["--strict"] if asked.strict else []
             found.append(("Train it again", joined(words)))
     chosen = [] if split == "all" else ["--split", split]
     return [

@@ -21,6 +21,7 @@ from resnets.explanation.heat import heat, overlay
 from resnets.inference import Classifier
 from resnets.inspection.diagram import diagram
 from resnets.pages import charts, page, provenance
+from resnets.weights.run import RunRecord
 
 SURE = 0.9  # a probability that a reader takes for certainty
 MISTAKES = 12  # shown with their heat maps
@@ -37,6 +38,7 @@ def write(
     *,
     data: str,
     run: Path | None = None,
+    record: RunRecord | None = None,
     findings: Sequence[Mapping[str, Any]] = (),
     model: str | None = None,
 ) -> None:
@@ -45,13 +47,15 @@ def write(
     path        the page; see `page.check` for what it may replace
     data        what was judged, as on a command line
     run         the folder of the run: adds learning curves, the time, and how to train it again
+    record      of the run; default: what its run.json says
     findings    of the doctor, as in its document; none: nothing is said about them
     model       the model as on a command line; default: `run`, else model.safetensors
 
     Raises ModelFileError when the page cannot be written.
     """
     judgement = evaluation.judgement
-    record, log = provenance.read_run(run) if run is not None else ({}, [])
+    found, log = provenance.read_run(run) if run is not None else (None, [])
+    record = record or found
     confidence = judgement.probabilities.max(axis=1)
     confusion = np.zeros((len(judgement.classes),) * 2, np.int64)
     np.add.at(confusion, (judgement.labels, judgement.predicted), 1)

@@ -1,6 +1,19 @@
 """recipe -> trained network."""
 
+from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.training.recipe import Recipe, load_recipe
-from resnets.training.run import resume, train
+from resnets.training.run import finish, resume, train
+from resnets.weights.run import TrainResult
 
-__all__ = ["Recipe", "load_recipe", "resume", "train"]
+__all__ = [
+    "EpochRecord",
+    "Observer",
+    "Recipe",
+    "StepRecord",
+    "TrainResult",
+    "Training",
+    "finish",
+    "load_recipe",
+    "resume",
+    "train",
+]

@@ -1,4 +1,4 @@
-"""Optimiser, schedule, average: all functions of the step, so that a resumed run computes the same."""
+"""Optimiser, schedules, average: all functions of the step, so that a resumed run computes the same."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from resnets.network import ResNet
 from resnets.training.recipe import Recipe
+
+GROWN = 0.7  # share of the epochs after which a growing image has reached its full size
 
 
 def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
@@ -50,6 +52,14 @@ def rate(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -> float:
         passed = sum(step >= share * total for share in recipe.milestones)
         return recipe.learning_rate * float(recipe.decay_factor**passed)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
+
+
+def image_size(recipe: Recipe, epoch: int, epochs: int, full: int) -> int:
+    """The side of the training images in an epoch, 0 <= epoch < epochs: it grows from start_size to the full size."""
+    share = min(1.0, epoch / max(1.0, GROWN * epochs))
+    size = full * (recipe.start_size + (1 - recipe.start_size) * share)
+    step = 16 if full >= 96 else 4
+    return full if recipe.start_size == 1 else min(full, max(step, round(size / step) * step))
 
 
 class Average:

@@ -7,8 +7,7 @@ come out the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from resnets.progress import say
 from resnets.text import printable
 from resnets.training.recipe import Recipe
 from resnets.weights import Model
+from resnets.weights.run import Asked
 
 SMALL = 64  # pixels: up to here an image is used at its own size and shifted, above it is cropped
 
@@ -100,11 +100,11 @@ def decode_splits(
 
 
 def make_network(
-    asked: dict[str, Any], recipe: Recipe, parent: Model | None, classes: tuple[str, ...], image_size: int
+    asked: Asked, recipe: Recipe, parent: Model | None, classes: tuple[str, ...], image_size: int
 ) -> tuple[ResNet, str]:
     """The network to train, and its name: fresh, or with the weights of `parent` and a head for `classes`."""
-    wanted = asked["network"]
-    spec = ResNetSpec.from_dict(wanted) if isinstance(wanted, dict) else wanted and spec_of(wanted)
+    wanted = asked.network
+    spec = ResNetSpec.from_dict(wanted) if isinstance(wanted, Mapping) else spec_of(wanted) if wanted else None
     if parent is not None:
         own = parent.network.plan.spec
         if spec and not same_network(spec, own):
@@ -113,15 +113,15 @@ def make_network(
             say("The classes are those of the weights: their head is kept.")
             return parent.network, name_of(own) or "custom"
         say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
-        return with_new_head(parent.network, len(classes), asked["seed"]), name_of(own) or "custom"
+        return with_new_head(parent.network, len(classes), asked.seed), name_of(own) or "custom"
     if recipe.head_epochs:
         raise RecipeError(
             "head_epochs trains a new head on a trained body: give `weights`, or `overrides=['head_epochs=0']`."
         )
     spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
-    if recipe.zero_init_last and spec.shortcut != "none":
+    if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)
-    return create(spec, len(classes), seed=asked["seed"]), name_of(spec) or "custom"
+    return create(spec, len(classes), seed=asked.seed), name_of(spec) or "custom"
 
 
 def augmentation(recipe: Recipe, image_size: int) -> Augmentation:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnets.weights import convert, modelfile, registry
+from resnets.errors import ModelFileError
+from resnets.weights import convert, modelfile, registry, run
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
 
@@ -12,11 +13,13 @@ from resnets.weights.model import Model
 def load(what: str | Path) -> Model:
     """The model of our own file, of a run's folder, of anybody's file or folder, or of a tag.
 
-    Raises ModelFileError when there is none, it cannot be trusted, or it is no residual network; FetchError when
-    a tag's file does not arrive.
+    Raises ModelFileError when there is none (a run that was stopped has none yet), it cannot be trusted, or it is no
+    residual network; FetchError when a tag's file does not arrive.
     """
     path, tag = located(what)
     if own := own_file(path):
         return modelfile.load(own)
+    if run.is_stopped(path):
+        raise ModelFileError(f"{path} is a run that was stopped before it had a model: {run.ways_on(path)}.")
     model = convert.read(path)
     return registry.describe(model, tag) if tag else model

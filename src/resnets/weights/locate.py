@@ -9,8 +9,7 @@ from safetensors import SafetensorError, safe_open
 from resnets.architecture import names
 from resnets.errors import ModelFileError
 from resnets.weights import registry
-
-OWN = "model.safetensors"  # in the folder of a run, and in a model folder of Hugging Face or timm
+from resnets.weights.run import MODEL
 
 
 def located(what: str | Path) -> tuple[Path, str | None]:
@@ -33,7 +32,7 @@ def located(what: str | Path) -> tuple[Path, str | None]:
 
 def own_file(path: Path) -> Path | None:
     """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
-    own = path / OWN if path.is_dir() else path
+    own = path / MODEL if path.is_dir() else path
     try:
         with safe_open(own, framework="pt") as file:
             return own if "resnets" in (file.metadata() or {}) else None

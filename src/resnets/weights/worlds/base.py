@@ -59,6 +59,7 @@ class Dialect:
     containers: ClassVar[tuple[str, ...]]  # that its files come in (`Foreign.container`)
     framework: ClassVar[str] = ""  # that executes its files, as people call it; "" where none can be installed
     transposed: ClassVar[bool] = False  # kernels are (H, W, I, O) and the head is (I, O)
+    orders: ClassVar[tuple[str, ...]] = ("post",)  # of norm and relu that its networks have
 
     def claims(self, file: Foreign) -> bool:
         """Whether the file says that it is of this dialect, whatever other dialects can make of its tensors."""

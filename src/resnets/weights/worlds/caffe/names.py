@@ -62,6 +62,7 @@ class Caffe(Dialect):
     name: ClassVar = "caffe"
     containers: ClassVar = ("caffe",)
     framework: ClassVar = "OpenCV"
+    orders: ClassVar = ("post", "pre")
 
     def prepare(self, file: Foreign) -> Foreign:
         """Mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that are not there."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from resnets.architecture import Plan, Row, Unit
+from resnets.architecture.rows import INPUT, readers
 from resnets.errors import ModelFileError
 from resnets.weights.formats.prototxt import Message, Word
 
@@ -32,56 +33,54 @@ def net(plan: Plan, layer_of: LayerOf, name: str, shape: Sequence[int]) -> Messa
 
     Raises ModelFileError for what no layer of Caffe computes.
     """
-    layers = _Layers(layer_of, plan.spec.norm_eps)
+    layers = _Layers(layer_of, plan)
     layers.add("data", "Input", (), input_param=[{"shape": [{"dim": list(shape)}]}])
+    layers.blobs[INPUT] = "data"
     layers.run(plan.stem)
-    for stage in plan.stages:
-        for unit in stage:
-            _unit(layers, unit)
+    for unit in (unit for stage in plan.stages for unit in stage):
+        layers.run(_as_he_does(unit))
     layers.run(plan.head)
-    layers.add("prob", "Softmax", (layers.blob,))
+    layers.add("prob", "Softmax", (layers.blobs[plan.head[-1].role],))
     return {"name": [name], "layer": layers.layers}
 
 
-def _unit(layers: _Layers, unit: Unit) -> None:
-    convolution = next(row for row in unit.branch if row.kind == "conv")
-    name = layers.layer_of(f"{convolution.role}.weight").partition("_branch")[0]
-    rows = list(unit.branch)
-    if unit.shares_preactivation:
-        layers.run(rows[:2])
-        rows = rows[2:]
-    start = layers.blob
-    layers.run(unit.shortcut)
-    shortcut, layers.blob = layers.blob, start
-    layers.run(rows)
-    if unit.residual:
-        layers.add(name, "Eltwise", (shortcut, layers.blob))
-    if unit.after and unit.after[-1].kind == "relu":
-        layers.add(f"{name}_relu", "ReLU", (layers.blob,), layers.blob)
+def _as_he_does(unit: Unit) -> list[Row]:
+    """The rows of a unit in the order of He's files: the shortcut stands before what reads the same as it."""
+    shortcut = list(unit.shortcut)
+    others = [row for row in unit.rows if row not in shortcut]
+    at = next((i for i, row in enumerate(others) if unit.fork in row.reads), 0)
+    return others[:at] + shortcut + others[at:]
 
 
 class _Layers:
-    """Makes layers one after the other; `blob` is what the last one gives."""
+    """Makes layers one after the other; `blobs` has what each row gives."""
 
-    def __init__(self, layer_of: LayerOf, eps: float) -> None:
-        self.layer_of, self.eps = layer_of, eps
+    def __init__(self, layer_of: LayerOf, plan: Plan) -> None:
+        self.layer_of, self.eps = layer_of, plan.spec.norm_eps
+        self.ends = {unit.rows[-1].role for stage in plan.stages for unit in stage}
+        self.kinds, self.reading = {row.role: row.kind for row in plan.rows}, readers(plan.rows)
         self.layers: list[Message] = []
-        self.blob = ""
+        self.blobs: dict[str, str] = {}
 
-    def add(self, name: str, kind: str, bottoms: Sequence[str], top: str = "", **param: Any) -> None:
-        self.blob = top or name
-        self.layers.append({"name": [name], "type": [kind], "bottom": list(bottoms), "top": [self.blob], **param})
+    def add(self, name: str, kind: str, bottoms: Sequence[str], top: str = "", **param: Any) -> str:
+        """A layer; the name of the blob that it gives."""
+        self.layers.append({"name": [name], "type": [kind], "bottom": list(bottoms), "top": [top or name], **param})
+        return top or name
 
     def run(self, rows: Sequence[Row]) -> None:
-        """Layers of rows that stand one after the other."""
-        for i, row in enumerate(rows):
+        """Layers of rows, whatever each of them reads."""
+        for row in rows:
             for what in (row.kind, f"{row.kind} {row.padding}", f"{row.kind} {row.stride}"):
                 if what in _REASONS:
                     raise ModelFileError(f"No layer of Caffe is this network's {row.role}: Caffe {_REASONS[what]}.")
-            follows = i > 0 and rows[i - 1].kind == "conv"
-            getattr(self, f"_{row.kind}")(row, follows)
+            self.blobs[row.role] = getattr(self, f"_{row.kind}")(row, self.blobs[row.reads[0]])
 
-    def _conv(self, row: Row, _: bool) -> None:
+    def _alone(self, row: Row) -> bool:
+        """Whether nobody else reads what a row reads, nor is it what another unit gives out: it may work in place."""
+        (read,) = row.reads
+        return len(self.reading[read]) == 1 and read.rpartition(".")[0] == row.role.rpartition(".")[0]
+
+    def _conv(self, row: Row, x: str) -> str:
         param: Message = {
             "num_output": [row.out_channels],
             "kernel_size": [row.kernel],
@@ -93,38 +92,45 @@ class _Layers:
             param["group"] = [row.groups]
         if row.dilation > 1:
             param["dilation"] = [row.dilation]
-        self.add(self.layer_of(f"{row.role}.weight"), "Convolution", (self.blob,), convolution_param=[param])
+        return self.add(self.layer_of(f"{row.role}.weight"), "Convolution", (x,), convolution_param=[param])
 
-    def _norm(self, row: Row, follows: bool) -> None:
-        """In place behind a convolution, whose output nobody else reads."""
-        top = self.blob if follows else ""
+    def _norm(self, row: Row, x: str) -> str:
+        """In place behind a convolution."""
+        top = x if self._alone(row) and self.kinds[row.reads[0]] == "conv" else ""
         param = {"use_global_stats": [True], "eps": [self.eps]}
-        self.add(self.layer_of(f"{row.role}.running_mean"), "BatchNorm", (self.blob,), top, batch_norm_param=[param])
+        y = self.add(self.layer_of(f"{row.role}.running_mean"), "BatchNorm", (x,), top, batch_norm_param=[param])
         scale = self.layer_of(f"{row.role}.weight")
-        self.add(scale, "Scale", (self.blob,), self.blob, scale_param=[{"bias_term": [True]}])
+        return self.add(scale, "Scale", (y,), y, scale_param=[{"bias_term": [True]}])
 
-    def _relu(self, row: Row, _: bool) -> None:
-        self.add(f"{self.blob}_relu", "ReLU", (self.blob,), self.blob)
+    def _relu(self, row: Row, x: str) -> str:
+        name = self._unit(row) if row.role in self.ends else x
+        return self.add(f"{name}_relu", "ReLU", (x,), x if self._alone(row) else "")
 
-    def _max_pool(self, row: Row, _: bool) -> None:
-        start, name = self.blob, "pool1"
+    def _add(self, row: Row, x: str) -> str:
+        return self.add(self._unit(row), "Eltwise", (self.blobs[row.reads[1]], x))
+
+    def _unit(self, row: Row) -> str:
+        """The name of a row's unit: 'res2a'."""
+        return self.layer_of(f"{row.role.rpartition('.')[0]}.conv1.weight").partition("_branch")[0]
+
+    def _max_pool(self, row: Row, x: str) -> str:
+        name = "pool1"
         window = {"pool": [Word("MAX")], "kernel_size": [row.kernel], "stride": [row.stride]}
         if row.padding == "ceil":
-            self.add(name, "Pooling", (start,), pooling_param=[window])
-            return
-        self.add(f"{name}_padded", "Pooling", (start,), pooling_param=[{**window, "pad": [row.padding]}])
-        self.add(f"{name}_size", "Pooling", (start,), pooling_param=[{**window, "kernel_size": [row.stride]}])
-        self.add(name, "Crop", (f"{name}_padded", f"{name}_size"), crop_param=[{"axis": [2], "offset": [0]}])
+            return self.add(name, "Pooling", (x,), pooling_param=[window])
+        self.add(f"{name}_padded", "Pooling", (x,), pooling_param=[{**window, "pad": [row.padding]}])
+        self.add(f"{name}_size", "Pooling", (x,), pooling_param=[{**window, "kernel_size": [row.stride]}])
+        return self.add(name, "Crop", (f"{name}_padded", f"{name}_size"), crop_param=[{"axis": [2], "offset": [0]}])
 
-    def _avg_pool(self, row: Row, _: bool) -> None:
+    def _avg_pool(self, row: Row, x: str) -> str:
         window = {"pool": [Word("AVE")], "kernel_size": [row.kernel], "stride": [row.stride]}
         convolution = self.layer_of(f"{row.role.removesuffix('.pool')}.conv.weight")
-        self.add(f"{convolution}_pool", "Pooling", (self.blob,), pooling_param=[window])
+        return self.add(f"{convolution}_pool", "Pooling", (x,), pooling_param=[window])
 
-    def _global_pool(self, row: Row, _: bool) -> None:
+    def _global_pool(self, row: Row, x: str) -> str:
         window = {"pool": [Word("AVE")], "global_pooling": [True]}
-        self.add("pool5", "Pooling", (self.blob,), pooling_param=[window])
+        return self.add("pool5", "Pooling", (x,), pooling_param=[window])
 
-    def _linear(self, row: Row, _: bool) -> None:
+    def _linear(self, row: Row, x: str) -> str:
         param = {"num_output": [row.out_channels], "bias_term": [row.bias]}
-        self.add(self.layer_of(f"{row.role}.weight"), "InnerProduct", (self.blob,), inner_product_param=[param])
+        return self.add(self.layer_of(f"{row.role}.weight"), "InnerProduct", (x,), inner_product_param=[param])

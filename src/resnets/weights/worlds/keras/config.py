@@ -87,7 +87,7 @@ _Wanted = Mapping[tuple[str, tuple[str, ...]], list[Layer]]  # by class and what
 
 def layers(p: Plan) -> Iterator[Layer]:
     """The network of a plan in the order of `model.layers`: by depth, then as they were created."""
-    v2 = p.spec.order == "pre"
+    v2 = p.head[0].kind == "norm"
     strides = {row.role: row.stride for row in p.rows if row.kind == "conv"}
 
     def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> Layer:

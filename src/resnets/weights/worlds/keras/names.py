@@ -56,6 +56,7 @@ class Keras(Dialect):
     name: ClassVar = "keras"
     containers: ClassVar = ("keras",)
     framework: ClassVar = "Keras"
+    orders: ClassVar = ("post", "pre")
     transposed: ClassVar = True
 
     def prepare(self, file: Foreign) -> Foreign:
@@ -99,7 +100,7 @@ class Keras(Dialect):
         resize: dict[str, Any] = (
             {"resize_to": round(size * 256 / 224)} if published else {"resize_to": size, "resize": "stretch"}
         )
-        if spec.order == "pre":
+        if _is_v2(file):
             half = (0.5, 0.5, 0.5)
             return Preprocessing(image_size=size, mean=half, std=half, **resize)
         blue, green, red = (value / 255 for value in (103.939, 116.779, 123.68))
@@ -113,7 +114,7 @@ class Keras(Dialect):
                 "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
                 "networks of the catalog; choose another `target_dialect`."
             )
-        return _naming(V2 if plan.spec.order == "pre" else V1, "predictions")
+        return _naming(V2 if plan.head[0].kind == "norm" else V1, "predictions")
 
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """One file, for `load_weights` of the network that keras.applications builds."""
@@ -141,9 +142,8 @@ def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) 
 
 def _builds(spec: ResNetSpec) -> bool:
     """Whether keras.applications' code makes such networks, of whatever size."""
-    own = CATALOG["keras_resnet50v2" if spec.order == "pre" else "keras_resnet50"]
     sizes = {key: getattr(spec, key) for key in ("depths", "widths", "stem_width", "norm_eps")}
-    return same_network(replace(own, **sizes), spec)
+    return any(same_network(replace(CATALOG[own], **sizes), spec) for own in ("keras_resnet50", "keras_resnet50v2"))
 
 
 def _is_v2(file: Foreign) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from resnets.architecture import Plan, ResNetSpec
+from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
@@ -57,6 +57,7 @@ class TFSlim(Dialect):
 
     name: ClassVar = "tf_slim"
     containers: ClassVar = ("tensorflow",)
+    orders: ClassVar = ("post", "pre")
     transposed: ClassVar = True
 
     def prepare(self, file: Foreign) -> Foreign:
@@ -90,7 +91,7 @@ class TFSlim(Dialect):
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """TF-Slim's "vgg" for v1 (0..255 minus a mean); its "inception" for v2 (-1..1, 7/8 of both sides)."""
-        if spec.order == "pre":
+        if plan(spec).head[0].kind == "norm":
             half = (0.5, 0.5, 0.5)
             return Preprocessing(image_size=299, resize="stretch", resize_to=round(299 / 0.875), mean=half, std=half)
         red, green, blue = (value / 255 for value in file.documents.get(MEAN, VGG_MEAN))
@@ -109,7 +110,7 @@ class TFSlim(Dialect):
 
     def naming(self, plan: Plan) -> Naming:
         """Under the scope that TF-Slim's own functions have: resnet_v1_50, ..., else resnet_v1_custom."""
-        version = "2" if plan.spec.order == "pre" else "1"
+        version = "2" if plan.head[0].kind == "norm" else "1"
         return _naming(f"resnet_v{version}_{DEPTHS.get(plan.spec.depths, 'custom')}/", version)
 
     def head_shape(self, plan: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,0 +1,113 @@
+"""The end of a run: judge, calibrate, save, draw, report. All of it can be made again from the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from resnets.errors import ResnetsError
+from resnets.evaluation import Evaluation, Judgement, calibrate, judge
+from resnets.inference import Classifier
+from resnets.pages import report
+from resnets.progress import say
+from resnets.text import printable
+from resnets.training.curves import draw_curves
+from resnets.training.prepare import Prepared
+from resnets.training.state import State
+from resnets.weights import Model, Provenance
+from resnets.weights import save as save_model
+from resnets.weights.run import CURVES, MODEL, RECORD, REPORT, RunRecord, TrainResult
+
+_METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "set_size", "unsure")
+
+
+def conclude(prepared: Prepared, state: State) -> TrainResult:
+    """Make a model of a state, and everything that is said of it, in the run's folder.
+
+    Everything else is written before run.json, so that a run whose record has a result is whole, and one that was
+    killed in here is concluded again. A state that is not the last gives a result "so far": the run can still go on.
+
+    Raises ModelFileError when the network's answers are not finite, or a file cannot be written.
+    """
+    began = time.perf_counter()
+    folder, record = prepared.folder, prepared.record
+    _sweep(folder)
+    total = record.epochs * prepared.batches().steps
+    stands = {} if state.step >= total else {"step": state.step, "steps": total}
+    model, judgement, figures = _judged(prepared, state, stands)
+    save_model(folder / MODEL, model)
+    result = TrainResult(
+        run=str(folder),
+        model=str(folder / MODEL),
+        report=str(folder / REPORT),
+        top1=figures["top1"],
+        seconds=prepared.seconds + state.seconds + time.perf_counter() - began,
+        images=len(prepared.train.images),
+        epochs=record.epochs,
+        skipped_files=record.skipped_files,
+        **stands,
+    )
+    data = printable(Path(record.dataset["name"]).name)
+    draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out")
+    unusable = [(file["path"], file["why"]) for file in record.skipped_files]
+    evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds)
+    try:
+        report.write(
+            folder / REPORT,
+            Classifier(model),
+            evaluation,
+            data=record.asked.data,
+            run=folder,
+            record=record.with_result(result),
+            findings=prepared.findings.document()["findings"],
+        )
+    except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
+        say(f"warning: no report was written: {problem}")
+        result = dataclasses.replace(result, report=None)
+    record.with_result(result).write(folder)
+    return result
+
+
+def missing(record: RunRecord, folder: Path) -> list[str]:
+    """The files that a finished run should have and has not."""
+    return [name for name in (MODEL, *CURVES, REPORT) if not (folder / name).exists()] if record.result else []
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a writer that was killed in here has left."""
+    for name in (MODEL, *CURVES, REPORT, RECORD):
+        for left in folder.glob(f".{name}.*"):
+            left.unlink(missing_ok=True)
+
+
+def _judged(prepared: Prepared, state: State, stands: dict[str, int]) -> tuple[Model, Judgement, dict[str, Any]]:
+    """The calibrated model of a state, the held-out images judged by it, and the figures of that."""
+    model = Model(state.trained(), prepared.record.classes, prepared.preprocessing)
+    judgement = judge(Classifier(model), prepared.held_out)
+    calibration = calibrate(judgement.pixels, judgement.logits, judgement.labels)
+    judgement = judgement.calibrated(calibration)
+    if judgement.threshold is None:
+        say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
+    figures = judgement.figures
+    provenance = _provenance(prepared.record, figures, stands)
+    return dataclasses.replace(model, calibration=calibration, provenance=provenance), judgement, figures
+
+
+def _provenance(record: RunRecord, figures: dict[str, Any], stands: dict[str, int]) -> Provenance:
+    # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
+    dataset = {**record.dataset, "name": Path(record.dataset["name"]).name}
+    dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
+    weights = record.asked.weights
+    return Provenance(
+        network=record.network,
+        dataset=dataset,
+        recipe=record.recipe,
+        epochs=record.epochs,
+        seed=record.asked.seed,
+        weights=weights and Path(weights).name,
+        versions=record.machine,
+        metrics={key: figures[key] for key in _METRICS},
+        other={"stopped_at": stands} if stands else {},
+    )

@@ -1,0 +1,60 @@
+"""The middle of a run: from what was prepared, or from a checkpoint, to a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from resnets.errors import TrainingError
+from resnets.training import loop, setup
+from resnets.training.log import Log, TensorBoard
+from resnets.training.observer import Observer, Training
+from resnets.training.observers import Checkpoint, Finite, Glance, Progress
+from resnets.training.prepare import Prepared
+from resnets.training.state import State
+from resnets.training.step import Inputs, Step
+
+
+def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
+    """Train from where the run stands to its end; a run that is there already is left alone.
+
+    observers   see `resnets.training.Observer`
+
+    The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the loss is no
+    longer finite, a batch does not fit into memory, or the checkpoint cannot be read.
+    """
+    recipe, folder, record = prepared.recipe, prepared.folder, prepared.record
+    batches, state = prepared.batches(), prepared.reached()
+    training = Training(
+        recipe=recipe,
+        epochs=record.epochs,
+        image_size=prepared.preprocessing.image_size,
+        batches=batches,
+        state=state,
+    )
+    if state.step >= training.total:
+        return state
+    step = Step(state, recipe, total=training.total, steps=batches.steps, precision=record.precision)
+    inputs = Inputs(
+        augmentation=prepared.augmentation,
+        preprocessing=prepared.preprocessing,
+        mixup=recipe.mixup,
+        device=prepared.device,
+        layout=state.layout,
+    )
+    labels = setup.label_indices(prepared.held_out, record.classes)
+    glance = Glance(prepared.held_out.images, labels, len(record.classes), prepared.preprocessing, record.precision)
+    log = Log(folder, state.log)
+    board = TensorBoard.beside(folder, state.step)
+    watching = [Finite(folder), glance, *observers, log, *board, Progress(), Checkpoint(folder, log)]
+    epoch, begun = divmod(state.step, batches.steps)
+    try:
+        loop.run(training, inputs, step, watching, log.losses(epoch + 1) if begun else ())
+    except torch.OutOfMemoryError as problem:
+        size = batches.batch_size
+        raise TrainingError(
+            f"A batch of {size} does not fit into memory: try --set batch_size={max(2, size // 2)}, "
+            "or a smaller --image-size."
+        ) from problem
+    return state

@@ -1,0 +1,163 @@
+"""The observers of every training, beside its log.
+
+Is the loss a number, how good is the network by now, how far is it, and the checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnets.data.preprocess import Preprocessing
+from resnets.errors import TrainingError
+from resnets.evaluation.answers import answers, top1
+from resnets.progress import Tracker, say, track
+from resnets.text import printable
+from resnets.training.log import Log
+from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
+from resnets.weights.run import CHECKPOINT
+from resnets.whole import write_text
+
+LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
+
+
+class Finite(Observer):
+    """Stops at a loss that is no number, with TrainingError: which step, which files, and what to try."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stepped(self, training: Training, step: StepRecord) -> None:
+        """Raise TrainingError unless the loss is finite."""
+        if np.isfinite(step.loss):
+            return
+        names = training.batches.names(step.epoch - 1, step.step % training.batches.steps)
+        files = [printable(name) for name in names]
+        listing = self.folder / "not-finite.txt"
+        write_text(listing, "\n".join(files) + "\n")
+        raise TrainingError(
+            f"The loss is {step.loss} at step {step.step} (epoch {step.epoch}), on a batch of {len(files)} files from "
+            f"{files[0]} to {files[-1]}, all listed in {listing}. Usually the learning rate is too high: try "
+            f"--set learning_rate={training.recipe.learning_rate / 4:g}, or --set precision=float32."
+        )
+
+
+class Glance(Observer):
+    """A quick look at the held-out images between epochs, in the training's precision: "top1" and "held_out_loss".
+
+    images (N, S, S, 3) uint8, labels (N,) int64 of so many classes.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, classes: int, preprocessing: Preprocessing, precision: str
+    ) -> None:
+        self.images, self.labels, self.classes = images, labels, classes
+        self.preprocessing, self.precision = preprocessing, precision
+
+    def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """Judge every so many epochs, and after the last."""
+        if epoch.epoch % training.recipe.evaluate_every == 0 or epoch.epoch == training.epochs:
+            epoch.figures.update(self.look(training))
+
+    @torch.no_grad()
+    def look(self, training: Training) -> dict[str, float]:
+        """Fractions and nats, each image once."""
+        network, device = training.state.trained(), training.state.device
+
+        def run(images: np.ndarray) -> Tensor:
+            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                pixels = torch.from_numpy(np.array(images)).to(device)
+                return network(self.preprocessing.normalise(pixels))  # type: ignore[no-any-return]
+
+        logits = answers(run, self.images, self.classes, what="")
+        return {"top1": top1(logits, self.labels), "held_out_loss": loss(logits, self.labels)}
+
+
+def loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean cross entropy of (N, classes) float32 with (N,) classes, in nats."""
+    total = 0.0
+    for first in range(0, len(logits), LOSS_ROWS):
+        rows = slice(first, first + LOSS_ROWS)
+        total += float(F.cross_entropy(torch.from_numpy(logits[rows]), torch.from_numpy(labels[rows]), reduction="sum"))
+    return total / len(logits)
+
+
+class Progress(Observer):
+    """How far it is, and how long it will take, on standard error; a line that stays for every epoch."""
+
+    def started(self, training: Training) -> None:
+        """Show where it begins."""
+        size = training.batches.batch_size
+        self._ending = ExitStack()
+        done = training.state.step * size
+        self._tracker: Tracker = self._ending.enter_context(track("training", training.total * size, done=done))
+        self._epoch, self._steps, self._seconds, self._waited = 0, 0, 0.0, 0.0
+
+    def stepped(self, training: Training, step: StepRecord) -> None:
+        """One batch more."""
+        if step.epoch != self._epoch:
+            self._epoch, self._steps, self._seconds, self._waited = step.epoch, 0, 0.0, 0.0
+        self._steps += 1
+        self._seconds += step.seconds
+        self._waited += step.waited
+        size = training.batches.batch_size
+        pace = f"{self._steps * size / self._seconds:.0f} images/s"
+        waiting = f"{self._waited / self._seconds:.0%} waiting for data"
+        self._tracker(size, f"epoch {step.epoch}/{training.epochs}, {pace}, {waiting}")
+
+    def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """The epoch in one line."""
+        line = f"epoch {epoch.epoch}/{training.epochs}: loss {epoch.loss:.3f}"
+        if "top1" in epoch.figures:
+            line += f", held-out top-1 {epoch.figures['top1']:.2%}"
+        self._tracker.say(f"{line}, {epoch.images_per_second:.0f} images/s, {epoch.waiting:.0%} waiting for data")
+
+    def ended(self, training: Training) -> None:
+        """Take the bar away."""
+        self._ending.close()
+
+
+class Checkpoint(Observer):
+    """Saves the state at the start, after every epoch, and every `checkpoint_seconds` in between.
+
+    It has to come after the log, whose position is part of the state.
+    """
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        self.folder, self.log = folder, log
+
+    def started(self, training: Training) -> None:
+        """Save a state that has none yet, after what a writer that was killed may have left is swept up."""
+        self._counted = self._saved = time.perf_counter()
+        for left in self.folder.glob(f".{CHECKPOINT}.*"):
+            left.unlink(missing_ok=True)
+        if not (self.folder / CHECKPOINT).exists():
+            self.save(training)
+
+    def stepped(self, training: Training, step: StepRecord) -> None:
+        """Save if it is time; only when the steps told are all that were made, and the epoch's end does not do it."""
+        due = time.perf_counter() - self._saved >= training.recipe.checkpoint_seconds
+        if due and step.step + 1 == training.state.step and training.state.step % training.batches.steps:
+            self.save(training)
+
+    def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """Save."""
+        self.save(training)
+
+    def save(self, training: Training) -> None:
+        """Save, or say why not."""
+        state, now = training.state, time.perf_counter()
+        state.seconds += now - self._counted
+        self._counted = self._saved = now
+        try:
+            state.log = self.log.position()
+            state.save(self.folder)
+        except OSError as problem:
+            # The work goes on: the checkpoint before this one is whole, and space may come back.
+            say(f"warning: no checkpoint at step {state.step}: {problem}; the last one stays.")

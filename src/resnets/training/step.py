@@ -1,0 +1,78 @@
+"""One step of gradient descent, and what it is given: the same for `resnets train` and `resnets bench --task train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnets.data.augment import Augmentation, mix
+from resnets.data.batches import Batch
+from resnets.data.preprocess import Preprocessing
+from resnets.training.optim import rate
+from resnets.training.recipe import Recipe
+from resnets.training.state import State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """From a batch to what a step is given: moved to the device, augmented there, and blended if the recipe says so."""
+
+    augmentation: Augmentation
+    preprocessing: Preprocessing
+    mixup: float
+    device: str
+    layout: torch.memory_format
+
+    def __call__(self, batch: Batch, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(images (B, 3, size, size) float32, classes (B,), share of an image's own class (B,) or None: all of it)."""
+        images, dice, labels = (t.to(self.device, non_blocking=True) for t in (batch.images, batch.dice, batch.labels))
+        x = self.augmentation(images, dice, size, self.preprocessing).contiguous(memory_format=self.layout)
+        share = None
+        if self.mixup:
+            x, share = mix(x, dice, self.mixup)
+        return x, labels, share
+
+
+class Step:
+    """Forward, loss, backward, optimiser, average: moves a state by one step.
+
+    state           what it moves
+    recipe          loss, rate, average
+    total, steps    of the whole training, and of an epoch: the rate is a function of both
+    precision       "float32", or "bfloat16" for autocast
+    """
+
+    def __init__(self, state: State, recipe: Recipe, *, total: int, steps: int, precision: str) -> None:
+        self.state, self.recipe, self.total, self.steps, self.precision = state, recipe, total, steps, precision
+
+    def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+        """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
+
+        x (B, 3, S, S) float32, normalised; labels (B,) int64; share (B,) of an image's own class, the rest being that
+        of the image before it in the batch.
+        """
+        state = self.state
+        with torch.autocast(state.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits = state.network(x)
+        loss = self._loss(logits.float(), labels, share)
+        loss.backward()  # type: ignore[no-untyped-call]
+        now = rate(self.recipe, state.step, self.total, self.steps)
+        for group in state.optimiser.param_groups:
+            group["lr"] = now * group["scale"]
+        state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+        if state.average is not None:
+            state.average.update(state.step)
+        state.step += 1
+        return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor, share: Tensor | None) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        if share is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        own = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        other = F.cross_entropy(logits, labels.roll(1), label_smoothing=smoothing, reduction="none")
+        return torch.lerp(other, own, share).mean()

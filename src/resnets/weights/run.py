@@ -1,0 +1,257 @@
+"""The folder of a run: what its files are called, and what stands in run.json.
+
+`Asked` is what somebody wanted, `RunRecord` what the training found it to mean, `TrainResult` what came of it. Each has
+one form in JSON, which training, `resnets.load`, the report and its commands read alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from resnets.errors import ModelFileError, ResnetsError
+from resnets.text import printable
+from resnets.whole import write_json
+
+MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
+RECORD = "run.json"
+RECIPE = "recipe.toml"
+LOG = "log.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+REPORT = "report.html"
+CURVES = ("curves.png", "curves.svg")
+
+_WORDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "a list",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a run was asked for, beside its recipe.
+
+    data        a path, made absolute, or the name of a set
+    network     a name of the catalog, a spec as `ResNetSpec.to_dict` says it, or None: what suits the data
+    weights     a file, made absolute, or a tag to start from; None: fresh ones
+    seed        0 to 2**32 - 1
+    device      "auto", "cpu", "cuda" or "mps"
+    strict      whether unusable files stop the run
+
+    Raises ResnetsError for an empty name of the data and a seed out of range.
+    """
+
+    data: str
+    network: str | Mapping[str, Any] | None = None
+    weights: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ResnetsError("The data has an empty name: name a folder, an archive or a set.")
+        if not 0 <= self.seed < 2**32:
+            raise ResnetsError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fit for JSON."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """The reverse of `to_dict`. Raises ModelFileError, which names the field, for what it cannot be."""
+        return cls(
+            data=_field(table, "data", str, where="asked."),
+            network=_field(table, "network", str, dict, type(None), where="asked."),
+            weights=_field(table, "weights", str, type(None), where="asked."),
+            seed=_field(table, "seed", int, where="asked."),
+            device=_field(table, "device", str, where="asked."),
+            strict=_field(table, "strict", bool, where="asked."),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What came of a run.
+
+    run, model, report  paths of its folder, its model file and its page; report is None where it could not be written
+    top1            on the held-out images, in float32, each image once; a fraction
+    seconds         of the whole run: opening, decoding, training, judging
+    images, epochs  training images; how often each is seen
+    skipped_files   {"path", "why"} of every file that is no usable image
+    step, steps     where a run that was not trained to its end stands, and of how many; None: it was
+    """
+
+    run: str
+    model: str
+    report: str | None
+    top1: float
+    seconds: float
+    images: int
+    epochs: int
+    skipped_files: tuple[Mapping[str, str], ...] = ()
+    step: int | None = None
+    steps: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found["skipped_files"] = [dict(file) for file in self.skipped_files]
+        return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
+        """The reverse of `document`. Raises ModelFileError, which names the field, for what it cannot be."""
+        return cls(
+            run=_field(table, "run", str, where=where),
+            model=_field(table, "model", str, where=where),
+            report=_field({"report": None, **table}, "report", str, type(None), where=where),
+            top1=_field(table, "top1", float, where=where),
+            seconds=_field(table, "seconds", float, where=where),
+            images=_field(table, "images", int, where=where),
+            epochs=_field(table, "epochs", int, where=where),
+            skipped_files=tuple(_field(table, "skipped_files", list, where=where)),
+            step=_field({"step": None, **table}, "step", int, type(None), where=where),
+            steps=_field({"steps": None, **table}, "steps", int, type(None), where=where),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What run.json holds; all of it is fit for JSON.
+
+    network             its name in the catalog, or "custom"
+    classes             in the order of the logits
+    dataset             "name", "fingerprint", and "split" as `resnets.data.split.Splits.record` says it
+    recipe              every value
+    epochs, precision   as they came out for this data on this machine
+    preprocessing       as `resnets.data.preprocess.Preprocessing.to_dict` says it
+    machine             as `resnets.machine.describe` says it
+    skipped_files       {"path", "why"} of every file that is no usable image
+    opening_seconds     for listing the data, and reading the weights to start from
+    decoding            {"images", "seconds", "reused"} of the training and the held-out images
+    result              what came of it, once it was trained to the end
+    so_far              what `finish` made of it before that; the run can still go on
+    """
+
+    asked: Asked
+    network: str
+    classes: tuple[str, ...]
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    epochs: int
+    precision: str
+    preprocessing: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    skipped_files: tuple[Mapping[str, str], ...] = ()
+    opening_seconds: float = 0.0
+    decoding: tuple[Mapping[str, Any], ...] = ()
+    result: TrainResult | None = None
+    so_far: TrainResult | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of run.json."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found |= {"asked": self.asked.to_dict(), "classes": list(self.classes)}
+        found |= {"skipped_files": list(self.skipped_files), "decoding": list(self.decoding)}
+        for name in ("result", "so_far"):
+            result = found.pop(name)
+            found |= {name: result.document()} if result is not None else {}
+        return found
+
+    @classmethod
+    def from_dict(cls, table: object) -> Self:
+        """The reverse of `to_dict`; what it does not know, a later version's, is left aside.
+
+        Raises ModelFileError, which names the field, for what it cannot be.
+        """
+        if not isinstance(table, dict):
+            raise ModelFileError("run.json is not a table.")
+        dataset = _field(table, "dataset", dict)
+        for key, kind in (("name", str), ("fingerprint", str), ("split", dict)):
+            _field(dataset, key, kind, where="dataset.")
+        results = {
+            name: TrainResult.from_dict(_field(table, name, dict), f"{name}.")
+            for name in ("result", "so_far")
+            if table.get(name) is not None
+        }
+        return cls(
+            asked=Asked.from_dict(_field(table, "asked", dict)),
+            network=_field(table, "network", str),
+            classes=tuple(_field(table, "classes", list)),
+            dataset=dataset,
+            recipe=_field(table, "recipe", dict),
+            epochs=_field(table, "epochs", int),
+            precision=_field(table, "precision", str),
+            preprocessing=_field(table, "preprocessing", dict),
+            machine=_field(table, "machine", dict),
+            skipped_files=tuple(_field(table, "skipped_files", list)),
+            opening_seconds=_field({"opening_seconds": 0.0, **table}, "opening_seconds", float),
+            decoding=tuple(_field({"decoding": [], **table}, "decoding", list)),
+            **results,
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The record of a run's folder. Raises ModelFileError, in one sentence, when there is none or it is damaged."""
+        try:
+            return cls.from_dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as problem:
+            raise ModelFileError(
+                f"{_shown(folder)} is no run that can be resumed or finished: it has no readable {RECORD}."
+            ) from problem
+        except ResnetsError as problem:
+            raise ModelFileError(
+                f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
+            ) from problem
+
+    def with_result(self, result: TrainResult) -> Self:
+        """The same run, with what came of it so far, or in the end."""
+        whole = result.step is None
+        return dataclasses.replace(self, result=result if whole else None, so_far=None if whole else result)
+
+    def write(self, folder: Path) -> None:
+        """Write it to the run's folder, whole; see `resnets.whole`."""
+        write_json(folder / RECORD, self.to_dict())
+
+
+def is_stopped(folder: Path) -> bool:
+    """Whether this is the folder of a run that has no model yet."""
+    return (folder / RECORD).is_file() and not (folder / MODEL).exists()
+
+
+def ways_on(folder: Path) -> str:
+    """How a stopped run becomes a model, in words that can be typed."""
+    name = shlex.quote(_shown(folder))
+    return (
+        f"`resnets train --resume {name}` goes on with it, `resnets train --finish {name}` makes a model of it as "
+        "it stands"
+    )
+
+
+def _shown(folder: Path) -> str:
+    return printable(str(folder))
+
+
+def _field(table: Mapping[str, Any], key: str, *kinds: type, where: str = "") -> Any:
+    """A value of one of these kinds. Raises ModelFileError, which names it and what it should be."""
+    if key not in table:
+        raise ModelFileError(f"{RECORD} has no {where}{key}: put it back, or start a new run.")
+    value = table[key]
+    if type(value) in kinds or (type(value) is int and float in kinds):
+        return value
+    wanted = " or ".join(_WORDS[kind] for kind in kinds)
+    raise ModelFileError(
+        f"{where}{key} in {RECORD} is {wanted}, not {str(value)[:60]!r}: put it back, or start a new run."
+    )

@@ -1,0 +1,269 @@
+"""Each stage of a run can be made again from its folder, and a run that was stopped can be finished as it stands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+import resnets
+from resnets.architecture import ResNetSpec
+from resnets.cli.main import main
+from resnets.errors import ModelFileError, ResnetsError
+from resnets.training import Observer, TrainResult, finish, load_recipe, resume, run, train
+from resnets.training.conclude import conclude
+from resnets.training.fit import fit
+from resnets.training.prepare import SAME, prepare, reopen
+from resnets.weights import load as load_model
+from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, Asked, RunRecord
+
+SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
+RECIPE = "epochs = 2\nbatch_size = 12\nema = 0.8\nprecision = 'float32'\ncheckpoint_seconds = 0\n"
+STEPS = 8  # 48 training images of 60, in batches of 12, twice
+
+
+class Stop(Observer):
+    """Ctrl-C at a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def stepped(self, training, step) -> None:
+        if step.step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with photos/ and the recipe."""
+    root, noise = tmp_path_factory.mktemp("finish"), np.random.default_rng(0)
+    (root / "recipe.toml").write_text(RECIPE)
+    for index, label in enumerate(("cat", "dog", "eel")):
+        (root / "photos" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = noise.integers(0, 120, (16, 16, 3))
+            pixels[..., index] += 25
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "photos" / label / f"{number}.png")
+    return root
+
+
+def go(place: Path, out: Path, *observers: Observer) -> TrainResult:
+    recipe = place / "recipe.toml"
+    return train(place / "photos", model=SPEC, recipe=recipe, image_size=16, out=out, observers=observers)
+
+
+@pytest.fixture(scope="module")
+def alone(place) -> Path:
+    """The run that nobody stopped. Only to be read."""
+    return Path(go(place, place / "alone").run)
+
+
+@pytest.fixture(scope="module")
+def trained_only(place) -> Path:
+    """A run that was stopped between its last step and its model. Only to be read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "conclude", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            go(place, place / "trained only")
+    return place / "trained only"
+
+
+@pytest.fixture
+def copy(tmp_path) -> Callable[[Path], Path]:
+    return lambda folder: Path(shutil.copytree(folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def half(place, tmp_path) -> Path:
+    """A run that was stopped in the middle of its second epoch, five steps after which are safe."""
+    with pytest.raises(KeyboardInterrupt):
+        go(place, tmp_path / "half", Stop(5))
+    return tmp_path / "half"
+
+
+def tensors(path: Path, part: str = "") -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(part)]  # noqa: SIM118
+        return {name.removeprefix(part): file.get_tensor(name) for name in names}
+
+
+# Each stage again ------------------------------------------------------------------------------------------
+
+
+def test_a_run_in_three_stages_each_from_the_folder_is_the_run_in_one(place, alone, tmp_path):
+    asked = Asked(data=str(place / "photos"), network=SPEC.to_dict())
+    prepare(asked, load_recipe(place / "recipe.toml", ["image_size=16"]), tmp_path / "run")
+    state = fit(reopen(tmp_path / "run"))
+    assert state.step == STEPS
+    again = reopen(tmp_path / "run")
+    conclude(again, again.reached())
+    assert (tmp_path / "run" / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(p.name for p in alone.iterdir())
+
+
+def test_each_stage_again_changes_nothing(alone, copy):
+    folder = copy(alone)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    record = RunRecord.read(folder)
+    again = reopen(folder)
+    for name in (*SAME, "asked", "dataset", "machine"):
+        assert getattr(again.record, name) == getattr(record, name), name
+    assert fit(again).step == STEPS
+    conclude(again, again.reached())
+    for name in (MODEL, CHECKPOINT, "log.jsonl", "recipe.toml"):
+        assert (folder / name).read_bytes() == before[name], name
+    assert RunRecord.read(folder).result.top1 == record.result.top1
+
+
+@pytest.mark.parametrize("lost", [MODEL, REPORT, *CURVES])
+def test_what_a_finished_run_lost_is_made_again(alone, copy, lost):
+    folder = copy(alone)
+    (folder / lost).unlink()
+    checkpoint = (folder / CHECKPOINT).read_bytes()
+    result = resume(folder)
+    assert (folder / lost).exists()
+    assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert (folder / CHECKPOINT).read_bytes() == checkpoint
+    assert result.step is None
+
+
+def test_what_cannot_be_made_again_is_said(alone, copy):
+    folder = copy(alone)
+    (folder / CHECKPOINT).unlink()
+    assert resume(folder).top1 == finish(folder).top1  # whole, and only reported
+    (folder / MODEL).unlink()
+    with pytest.raises(ResnetsError, match=r"has lost model\.safetensors, and the checkpoint to make them of"):
+        resume(folder)
+
+
+# Killed while it finishes ----------------------------------------------------------------------------------
+
+KILL = """
+import os, signal, sys
+from resnets import training
+calls, at = 0, int(sys.argv[2])
+def dying(call):
+    def counted(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+    return counted
+os.replace, os.fsync = dying(os.replace), dying(os.fsync)
+training.resume(sys.argv[1])
+print(calls)
+"""
+# Five files come to stand, each by a sync, a rename and a sync of the folder: model, two curves, report, record.
+MOMENTS = {1, 2, 3, 5, 6, 8, 9, 11, 12, 14}
+SAMPLE = {2, 9, 14}
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(n, marks=[] if n in SAMPLE else pytest.mark.slow) for n in sorted(MOMENTS)]
+)
+def test_a_kill_while_it_finishes_costs_only_that(alone, trained_only, copy, moment):
+    folder = copy(trained_only)
+    checkpoint = (folder / CHECKPOINT).read_bytes()
+    command = [sys.executable, "-c", KILL, str(folder), str(moment)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "result" not in json.loads((folder / RECORD).read_text())
+    assert (folder / MODEL).exists() == (moment > 2)
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert (folder / CHECKPOINT).read_bytes() == checkpoint
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in alone.iterdir())
+    assert RunRecord.read(folder).result.top1 == RunRecord.read(alone).result.top1
+    assert (folder / REPORT).read_text().startswith("<!doctype html>")
+    with Image.open(folder / "curves.png") as curves:
+        curves.load()
+
+
+@pytest.mark.slow
+def test_these_are_all_moments(trained_only, copy):
+    command = [sys.executable, "-c", KILL, str(copy(trained_only)), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "15\n"
+
+
+# As it stands ----------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_becomes_a_model_as_it_stands(place, half):
+    result = finish(half)
+    assert (result.step, result.steps) == (5, STEPS)
+    wanted = {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files", "step", "steps"}
+    assert set(result.document()) == wanted
+    document = json.loads((half / RECORD).read_text())
+    assert "result" not in document
+    assert document["so_far"] == result.document()
+    model = load_model(half)
+    assert model.provenance["stopped_at"] == {"step": 5, "steps": STEPS}
+    state, average = model.network.state_dict(), tensors(half / CHECKPOINT, "average.")
+    assert all(torch.equal(state[name], average[name]) for name in state)
+    assert resnets.evaluate(resnets.load(half), place / "photos")["top1"] == result.top1
+    assert all((half / name).exists() for name in (REPORT, *CURVES))
+    assert finish(half).top1 == result.top1
+
+
+def test_after_that_it_goes_on_to_the_same_bits(alone, half):
+    checkpoint = (half / CHECKPOINT).read_bytes()
+    finish(half)
+    assert (half / CHECKPOINT).read_bytes() == checkpoint
+    result = resume(half)
+    assert result.step is None
+    assert (half / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    mine, theirs = tensors(half / CHECKPOINT), tensors(alone / CHECKPOINT)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    document = json.loads((half / RECORD).read_text())
+    assert document["result"] == result.document()
+    assert "so_far" not in document
+    assert finish(half) == result
+
+
+def test_a_run_that_lacks_only_its_model_is_finished_by_both(alone, trained_only, copy):
+    folder = copy(trained_only)
+    assert finish(folder).step is None
+    assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert resume(folder) == RunRecord.read(folder).result
+
+
+def test_on_the_command_line(half, capsys):
+    assert main(["train", "--finish", str(half)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"as it stands at step 5 of {STEPS}; `resnets train --resume {half}` goes on with it\n")
+    assert main(["train", "--finish", str(half), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 5
+
+
+@pytest.mark.parametrize("flags", [["photos"], ["--seed", "3"], ["--resume", "x"], ["--set", "ema=0.9"]], ids=str)
+def test_finish_takes_no_other_flags(flags, capsys):
+    assert main(["train", "--finish", "runs/x", *flags]) == 2
+    assert "alone" in capsys.readouterr().err
+
+
+def test_a_stopped_run_is_no_model_and_both_ways_on_are_named(half, capsys):
+    with pytest.raises(ModelFileError, match="is a run that was stopped before it had a model") as caught:
+        resnets.load(half)
+    for way in ("--resume", "--finish"):
+        assert f"`resnets train {way} {half}`" in str(caught.value)
+    assert main(["predict", str(half), "new.jpg"]) == 2
+    assert "--finish" in capsys.readouterr().err
+
+
+def test_a_run_without_a_checkpoint_has_nothing_to_finish(half):
+    (half / CHECKPOINT).unlink()
+    with pytest.raises(ResnetsError, match="has no checkpoint yet"):
+        finish(half)
