@@ -23,7 +23,16 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
-    """A network resolved to rows, for one image size. Made by `plan`."""
+    """A network resolved to rows, for one image size. Made by `plan`.
+
+    spec            the choices that it follows from
+    num_classes     outputs of the head
+    in_channels     channels of the image
+    output_stride   8, 16 or 32
+    image_size      side of the square image in pixels
+    stem, head      rows before the stages and behind them
+    stages          units, stage by stage
+    """
 
     spec: ResNetSpec
     num_classes: int

@@ -11,7 +11,7 @@ from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
 from resnets.inference import Classifier
 from resnets.pages import report
-from resnets.progress import say
+from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training.curves import draw_curves
 from resnets.training.prepare import Prepared
@@ -64,7 +64,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             findings=prepared.findings.document()["findings"],
         )
     except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
-        say(f"warning: no report was written: {problem}")
+        warn(f"no report was written: {problem}")
         result = dataclasses.replace(result, report=None)
     record.with_result(result).write(folder)
     return result

@@ -54,7 +54,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     except torch.OutOfMemoryError as problem:
         size = batches.batch_size
         raise TrainingError(
-            f"A batch of {size} does not fit into memory: try --set batch_size={max(2, size // 2)}, "
-            "or a smaller --image-size."
+            f"A batch of {size} does not fit into memory: try `overrides=['batch_size={max(2, size // 2)}']`, "
+            "or a smaller `image_size`."
         ) from problem
     return state

@@ -17,7 +17,7 @@ from torch import Tensor
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import TrainingError
 from resnets.evaluation.answers import answers, top1
-from resnets.progress import Tracker, say, track
+from resnets.progress import Tracker, track, warn
 from resnets.text import printable
 from resnets.training.log import Log
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
@@ -44,7 +44,7 @@ class Finite(Observer):
         raise TrainingError(
             f"The loss is {step.loss} at step {step.step} (epoch {step.epoch}), on a batch of {len(files)} files from "
             f"{files[0]} to {files[-1]}, all listed in {listing}. Usually the learning rate is too high: try "
-            f"--set learning_rate={training.recipe.learning_rate / 4:g}, or --set precision=float32."
+            f"`overrides=['learning_rate={training.recipe.learning_rate / 4:g}']` or `overrides=['precision=float32']`."
         )
 
 
@@ -160,4 +160,4 @@ class Checkpoint(Observer):
             state.save(self.folder)
         except OSError as problem:
             # The work goes on: the checkpoint before this one is whole, and space may come back.
-            say(f"warning: no checkpoint at step {state.step}: {problem}; the last one stays.")
+            warn(f"no checkpoint at step {state.step}: {problem}; the last one stays.")

@@ -20,7 +20,7 @@ from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.split import split
 from resnets.diagnosis import Diagnosis
-from resnets.errors import ResnetsError, TrainingError
+from resnets.errors import ParameterError, TrainingError
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.training import setup
@@ -79,7 +79,7 @@ def prepare(asked: Asked, recipe: Recipe, out: Path | None = None) -> Prepared:
     Raises ResnetsError: for data, weights and a recipe that cannot be used, and for a folder that cannot be made.
     """
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ResnetsError(f"{out} is there and not empty: give another --out, or --resume {out}.")
+        raise ParameterError(f"{out} is there and not empty: give another `out`, or `resume={out}`.")
     found = _open(asked, recipe, Path())
     prepared = dataclasses.replace(found, folder=_make_folder(out, asked.data, found.record.network))
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
@@ -183,5 +183,5 @@ def _make_folder(folder: Path | None, data: str, network: str) -> Path:
             return made
         except OSError as problem:
             if folder is not None or not made.exists():
-                raise ResnetsError(f"{made} cannot be made ({problem.strerror}): give another --out.") from problem
+                raise ParameterError(f"{made} cannot be made ({problem.strerror}): give another `out`.") from problem
             number += 1

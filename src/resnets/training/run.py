@@ -51,6 +51,7 @@ def train(
     epochs, image_size   override the recipe's
     out         the run's folder; default: a new one under runs/
     seed        decides the weights, the order, the augmentation and a split that the data does not bring
+    device      "cpu", "cuda", "mps", or "auto" for the fastest that there is
     overrides   "key=value" of the recipe
     strict      refuse data with unusable files instead of leaving them out
     observers   told of every step and epoch; see `resnets.training.Observer`

@@ -96,7 +96,7 @@ def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:
     target = dialect_of(dialect)
     p = model.network.plan
     if p.spec.order not in target.orders:
-        raise ModelFileError(f"{dialect} has no network with order={p.spec.order!r}: choose another --to.")
+        raise ModelFileError(f"{dialect} has no network with order={p.spec.order!r}: choose another `target_dialect`.")
     naming = target.naming(p)
     tensors = {}
     for ours, tensor in model.network.state_dict().items():

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from resnets.errors import ModelFileError, ResnetsError
+from resnets.errors import ModelFileError, ParameterError, ResnetsError
 from resnets.text import printable
 from resnets.whole import write_json
 
@@ -48,7 +48,7 @@ class Asked:
     device      "auto", "cpu", "cuda" or "mps"
     strict      whether unusable files stop the run
 
-    Raises ResnetsError for an empty name of the data and a seed out of range.
+    Raises ParameterError for an empty name of the data and a seed out of range.
     """
 
     data: str
@@ -60,9 +60,9 @@ class Asked:
 
     def __post_init__(self) -> None:
         if not self.data:
-            raise ResnetsError("The data has an empty name: name a folder, an archive or a set.")
+            raise ParameterError("The data has an empty name: name a folder, an archive or a set.")
         if not 0 <= self.seed < 2**32:
-            raise ResnetsError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
+            raise ParameterError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
@@ -207,13 +207,13 @@ class RunRecord:
         """The record of a run's folder. Raises ModelFileError, in one sentence, when there is none or it is damaged."""
         try:
             return cls.from_dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        except ResnetsError as problem:  # which may be a ValueError too
+            raise ModelFileError(
+                f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
+            ) from problem
         except (OSError, ValueError, RecursionError) as problem:
             raise ModelFileError(
                 f"{_shown(folder)} is no run that can be resumed or finished: it has no readable {RECORD}."
-            ) from problem
-        except ResnetsError as problem:
-            raise ModelFileError(
-                f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
             ) from problem
 
     def with_result(self, result: TrainResult) -> Self:
