@@ -1,8 +1,8 @@
 """What earlier versions wrote still loads, says the same, and goes on.
 
 `data_before/` was written by version 0.1.0 before its rooms were rearranged: a finished run (an average, a mean image,
-calibrated), one that was killed at step 15 of 44, a model that `save` wrote, one that `convert` read from a foreign file,
-and what that version's own code said of all of them (`expected.json`). Nothing of it is ever written anew.
+calibrated), one that was killed at step 15 of 44, a model that `save` wrote, one that `convert` read from a foreign
+file, and what that version's own code said of all of them (`expected.json`). Nothing of it is ever written anew.
 """
 
 import json
