@@ -17,7 +17,7 @@ from resnets.inference.readback import runtimes
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
     """Speeds are measured, but not well."""
-    monkeypatch.setattr(export, "SECONDS", 0.02)
+    monkeypatch.setattr(exported, "SECONDS", 0.02)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from resnets.weights.dialects import DIALECTS
 
 from resnets.architecture import CATALOG, ResNetSpec, plan, profile
 from resnets.architecture.spec import CHOICES, ORDERS
@@ -14,13 +13,14 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError, SpecError
 from resnets.inference import Classifier, engines
 from resnets.inference.export import write as export
-from resnets.inference.fused import TorchEngine
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Rounded, calibrate
+from resnets.inference.torch_engines import TorchEngine
 from resnets.inspection import compare, layer_table
 from resnets.network import create
+from resnets.weights import Model
 from resnets.weights.convert import exported
-from resnets.weights.modelfile import Model
+from resnets.weights.worlds import DIALECTS
 
 NEW = ("norm_after_add", "relu_before_add", "relu_pre")
 BLOCKS = CHOICES["block"]

@@ -150,51 +150,58 @@ def test_what_cannot_be_made_again_is_said(alone, copy):
 
 KILL = """
 import os, signal, sys
+import matplotlib.backends.backend_agg, torch._dynamo  # once for all children, which begin before anything is computed
 from resnets import training
-calls, at = 0, int(sys.argv[2])
-def dying(call):
+
+def dying(call, at, calls=[0]):
     def counted(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == at:
+        calls[0] += 1
+        if calls[0] == at:
             os.kill(os.getpid(), signal.SIGKILL)
         return call(*arguments, **options)
     return counted
-os.replace, os.fsync = dying(os.replace), dying(os.fsync)
-training.resume(sys.argv[1])
-print(calls)
+
+for folder, moment in zip(sys.argv[1::2], sys.argv[2::2]):
+    child = os.fork()
+    if not child:
+        os.replace, os.fsync = dying(os.replace, int(moment)), dying(os.fsync, int(moment))
+        training.resume(folder)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 # Five files come to stand, each by a sync, a rename and a sync of the folder: model, two curves, report, record.
-MOMENTS = {1, 2, 3, 5, 6, 8, 9, 11, 12, 14}
-SAMPLE = {2, 9, 14}
+ALL = 15
+TEN = (1, 2, 3, 5, 6, 8, 9, 11, 12, 14)
+SAMPLE = (2, 9, 14)
 
 
-@pytest.mark.parametrize(
-    "moment", [pytest.param(n, marks=[] if n in SAMPLE else pytest.mark.slow) for n in sorted(MOMENTS)]
-)
-def test_a_kill_while_it_finishes_costs_only_that(alone, trained_only, copy, moment):
-    folder = copy(trained_only)
-    checkpoint = (folder / CHECKPOINT).read_bytes()
-    command = [sys.executable, "-c", KILL, str(folder), str(moment)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert "result" not in json.loads((folder / RECORD).read_text())
-    assert (folder / MODEL).exists() == (moment > 2)
-    assert main(["train", "--resume", str(folder)]) == 0
-    assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
-    assert (folder / CHECKPOINT).read_bytes() == checkpoint
-    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in alone.iterdir())
-    assert RunRecord.read(folder).result.top1 == RunRecord.read(alone).result.top1
-    assert (folder / REPORT).read_text().startswith("<!doctype html>")
-    with Image.open(folder / "curves.png") as curves:
-        curves.load()
+@pytest.mark.parametrize("moments", [SAMPLE, pytest.param(TEN, marks=pytest.mark.slow)], ids=["three", "ten"])
+def test_a_kill_while_it_finishes_costs_only_that(alone, trained_only, tmp_path, moments):
+    folders = [Path(shutil.copytree(trained_only, tmp_path / f"{moment}")) for moment in moments]
+    checkpoint = (trained_only / CHECKPOINT).read_bytes()
+    pairs = [str(word) for pair in zip(folders, moments, strict=True) for word in pair]
+    done = subprocess.run([sys.executable, "-c", KILL, *pairs], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(moments), done.stderr
+    for folder, moment in zip(folders, moments, strict=True):
+        assert "result" not in json.loads((folder / RECORD).read_text())
+        assert (folder / MODEL).exists() == (moment > 2)
+        assert main(["train", "--resume", str(folder)]) == 0
+        assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+        assert (folder / CHECKPOINT).read_bytes() == checkpoint
+        assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in alone.iterdir())
+        assert RunRecord.read(folder).result.top1 == RunRecord.read(alone).result.top1
+        assert (folder / REPORT).read_text().startswith("<!doctype html>")
+        with Image.open(folder / "curves.png") as curves:
+            curves.load()
 
 
 @pytest.mark.slow
-def test_these_are_all_moments(trained_only, copy):
-    command = [sys.executable, "-c", KILL, str(copy(trained_only)), "0"]
+def test_these_are_the_moments(trained_only, tmp_path):
+    """At the last operation it dies, and there is none after that."""
+    folders = [Path(shutil.copytree(trained_only, tmp_path / name)) for name in ("last", "after")]
+    command = [sys.executable, "-c", KILL, str(folders[0]), str(ALL), str(folders[1]), str(ALL + 1)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "15\n"
+    assert done.stdout.split() == [str(-signal.SIGKILL), "0"]
 
 
 # As it stands ----------------------------------------------------------------------------------------------

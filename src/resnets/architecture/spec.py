@@ -154,7 +154,7 @@ class ResNetSpec:
 
     def __post_init__(self) -> None:
         self._check_values()
-        for contradiction, why in self._contradictions():
+        for contradiction, why in (*self._impossible_sizes(), *self._contradictions()):
             if contradiction:
                 raise SpecError(why)
 
@@ -217,8 +217,8 @@ class ResNetSpec:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
                 raise SpecError(f"{name} is a number above 0 and at most 1, not {value!r}.")
 
-    def _contradictions(self) -> list[tuple[bool, str]]:
-        """(does it hold, why it is refused). One choice has one spelling, so that equal networks compare equal."""
+    def _impossible_sizes(self) -> list[tuple[bool, str]]:
+        """(does it hold, why it is refused): numbers that no network of this block and shortcut can have."""
         inner = [self.inner_width(width) for width in self.widths]
         outer = [width * self.expansion for width in self.widths]
         return [
@@ -252,6 +252,11 @@ class ResNetSpec:
                 and any((b - a) % 2 for a, b in zip([self.stem_width, *outer], outer, strict=False)),
                 "pad_side='both' needs an even number of new channels in every stage.",
             ),
+        ]
+
+    def _contradictions(self) -> list[tuple[bool, str]]:
+        """(does it hold, why it is refused). One choice has one spelling, so that equal networks compare equal."""
+        return [
             (
                 self.pad_side != "end" and self.shortcut != "pad",
                 "pad_side says where shortcut='pad' puts its zeros; the other shortcuts have none.",
