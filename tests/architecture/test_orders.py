@@ -279,5 +279,7 @@ def test_the_order_is_said_in_words(order, words):
 def test_a_world_that_cannot_say_an_order_refuses_it(order, world, tmp_path):
     network = create(spec(order, depths=(1, 1)), 3, seed=0).eval()
     model = Model(network, tuple("abc"), Preprocessing.evaluation(32))
-    with pytest.raises(ModelFileError, match=f"^{world} has no network with order='{order}': choose another --to\\.$"):
+    with pytest.raises(
+        ModelFileError, match=f"^{world} has no network with order='{order}': choose another `target_dialect`\\.$"
+    ):
         exported(model, tmp_path / "net", world)

@@ -9,35 +9,42 @@ import typer
 
 from resnets.cli.output import console, emit, note
 
+# What each argument and option is.
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
+]
+Against = Annotated[
+    str, typer.Option(metavar="PEER,...", help="Who to compare with; empty for nobody but the baseline.")
+]
+Engines = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Our engines [default: those installed, without compiled]."),
+]
+Precisions = Annotated[str, typer.Option("--precision", metavar="P,...", help="Precisions to measure.")]
+Batches = Annotated[
+    str | None, typer.Option("--batch", metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="JPEG files: the whole job from files to labels, too.", show_default=False),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write bench.json, bench.md and a picture there.", show_default=False),
+]
+
 
 def bench(
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
-    ] = None,
+    models: Models = None,
     task: Annotated[str, typer.Option(metavar="TASK", help="infer, train or input.")] = "infer",
-    against: Annotated[
-        str, typer.Option(metavar="PEER,...", help="Who to compare with; empty for nobody but the baseline.")
-    ] = "torchvision,timm,onnxruntime,openvino",
-    engines: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,...", help="Our engines [default: those installed, without compiled]."),
-    ] = None,
-    precisions: Annotated[
-        str, typer.Option("--precision", metavar="P,...", help="Precisions to measure.")
-    ] = "float32,bfloat16,int8",
-    batches: Annotated[
-        str | None, typer.Option("--batch", metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
-    ] = None,
+    against: Against = "torchvision,timm,onnxruntime,openvino",
+    engines: Engines = None,
+    precisions: Precisions = "float32,bfloat16,int8",
+    batches: Batches = None,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="JPEG files: the whole job from files to labels, too.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write bench.json, bench.md and a picture there.", show_default=False),
-    ] = None,
+    images: Images = None,
+    out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure our engines beside torchvision, timm and the raw runtimes.

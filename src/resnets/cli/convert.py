@@ -14,37 +14,43 @@ if TYPE_CHECKING:
 LISTED = 10  # candidates of a probe that are shown
 
 
+# What each argument and option is.
+Source = Annotated[str, typer.Argument(metavar="SRC", help="Anybody's checkpoint or folder, our model file, or a tag.")]
+Target = Annotated[
+    str | None,
+    typer.Argument(metavar="DST", help="The file or folder to write; optional with --probe.", show_default=False),
+]
+SourceDialect = Annotated[str | None, typer.Option("--from", metavar="DIALECT", help="What SRC is. Default: detected.")]
+TargetDialect = Annotated[
+    str | None,
+    typer.Option("--to", metavar="DIALECT", help="What DST shall be. Default: resnets, our own model file."),
+]
+Network = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Which network SRC holds. Default: detected.")
+]
+NumClasses = Annotated[
+    int | None, typer.Option("--classes", metavar="N", help="Replace the head by a fresh one for N classes.")
+]
+Certificate = Annotated[
+    str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
+]
+Probe = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help="Labelled images that tell which preprocessing and strides SRC wants."),
+]
+Images = Annotated[int | None, typer.Option(metavar="N", help="How many images --probe takes. Default: 200.", min=1)]
+
+
 def convert(
-    source: Annotated[
-        str, typer.Argument(metavar="SRC", help="Anybody's checkpoint or folder, our model file, or a tag.")
-    ],
-    target: Annotated[
-        str | None,
-        typer.Argument(metavar="DST", help="The file or folder to write; optional with --probe.", show_default=False),
-    ] = None,
-    source_dialect: Annotated[
-        str | None, typer.Option("--from", metavar="DIALECT", help="What SRC is. Default: detected.")
-    ] = None,
-    target_dialect: Annotated[
-        str | None,
-        typer.Option("--to", metavar="DIALECT", help="What DST shall be. Default: resnets, our own model file."),
-    ] = None,
-    network: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Which network SRC holds. Default: detected.")
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option("--classes", metavar="N", help="Replace the head by a fresh one for N classes.")
-    ] = None,
-    certificate: Annotated[
-        str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
-    ] = None,
-    probe: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Labelled images that tell which preprocessing and strides SRC wants."),
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(metavar="N", help="How many images --probe takes. Default: 200.", min=1)
-    ] = None,
+    source: Source,
+    target: Target = None,
+    source_dialect: SourceDialect = None,
+    target_dialect: TargetDialect = None,
+    network: Network = None,
+    num_classes: NumClasses = None,
+    certificate: Certificate = None,
+    probe: Probe = None,
+    images: Images = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Turn weights of one world into those of another, and prove that they are equal.

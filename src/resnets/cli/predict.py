@@ -22,28 +22,36 @@ NAMED = 10  # bad files that are named; the others are counted
 DEFAULT = ("torch", "float32")
 
 
+# What each argument and option is.
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),
+]
+Engine = Annotated[
+    str, typer.Option(metavar="NAME", help="torch, compiled, onnxruntime, openvino, auto (the fastest), or ray.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help="Labelled images that judge int8.", show_default=False),
+]
+FastDecode = Annotated[
+    bool, typer.Option("--fast-decode", help="Read JPEG files faster, and not quite to the same pixels.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A table: .parquet, .csv or .jsonl.", show_default=False),
+]
+
+
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),
-    ],
+    paths: Paths,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 5,
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="torch, compiled, onnxruntime, openvino, auto (the fastest), or ray.")
-    ] = DEFAULT[0],
+    engine: Engine = DEFAULT[0],
     precision: Annotated[str, typer.Option(metavar="P", help="float32, bfloat16, or int8.")] = DEFAULT[1],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Labelled images that judge int8.", show_default=False),
-    ] = None,
-    fast_decode: Annotated[
-        bool, typer.Option("--fast-decode", help="Read JPEG files faster, and not quite to the same pixels.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A table: .parquet, .csv or .jsonl.", show_default=False),
-    ] = None,
+    data: Data = None,
+    fast_decode: FastDecode = False,
+    out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say what pictures show.

@@ -17,27 +17,32 @@ if TYPE_CHECKING:
     from resnets.inspection import Comparison, Line, Part
 
 
+# What each argument and option is.
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A network that `resnets list` shows.", show_default=False)]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Side of the square image in pixels [default: the network's own]."),
+]
+Classes = Annotated[int | None, typer.Option(metavar="N", help="Outputs of the head [default: the network's own].")]
+Against = Annotated[
+    str | None, typer.Option(metavar="NAME2", help="Compare with this network, in words and part by part.")
+]
+Diagram = Annotated[
+    Path | None,
+    typer.Option(metavar="F.svg", help="Draw the network (with --against: both, side by side) into this file."),
+]
+Unfold = Annotated[
+    bool, typer.Option("--unfold", help="Draw every unit, instead of one and a number where they repeat.")
+]
+
+
 def show(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A network that `resnets list` shows.", show_default=False)
-    ],
-    image_size: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Side of the square image in pixels [default: the network's own]."),
-    ] = None,
-    classes: Annotated[
-        int | None, typer.Option(metavar="N", help="Outputs of the head [default: the network's own].")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="NAME2", help="Compare with this network, in words and part by part.")
-    ] = None,
-    diagram: Annotated[
-        Path | None,
-        typer.Option(metavar="F.svg", help="Draw the network (with --against: both, side by side) into this file."),
-    ] = None,
-    unfold: Annotated[
-        bool, typer.Option("--unfold", help="Draw every unit, instead of one and a number where they repeat.")
-    ] = False,
+    name: Name,
+    image_size: ImageSize = None,
+    classes: Classes = None,
+    against: Against = None,
+    diagram: Diagram = None,
+    unfold: Unfold = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show a network layer by layer.

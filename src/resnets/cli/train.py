@@ -12,44 +12,52 @@ if TYPE_CHECKING:
     from resnets.training import TrainResult
 
 
+# What each argument and option is.
+Data = Annotated[
+    str | None,
+    typer.Argument(metavar="[DATA]", help="A folder, .zip or .tar with a folder for each class, or a set's name."),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The network; `resnets list` shows them. Default: by image size.")
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
+]
+Weights = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A model file, anybody's weights, or a tag, to start from.")
+]
+Out = Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")]
+Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")]
+Finish = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Make a model of the stopped run in this folder, as it stands.")
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", help="Decides weights, order, augmentation and split. Default: 0.")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. Default: the fastest there is.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe; may be repeated.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at unusable files instead of leaving them out.")]
+
+
 def train(
-    data: Annotated[
-        str | None,
-        typer.Argument(metavar="[DATA]", help="A folder, .zip or .tar with a folder for each class, or a set's name."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The network; `resnets list` shows them. Default: by image size.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A model file, anybody's weights, or a tag, to start from.")
-    ] = None,
+    data: Data = None,
+    model: Model = None,
+    recipe: Recipe = None,
+    weights: Weights = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")] = None,
     image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
-    out: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")
-    ] = None,
-    finish: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Make a model of the stopped run in this folder, as it stands.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Decides weights, order, augmentation and split. Default: 0.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or mps. Default: the fastest there is.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe; may be repeated.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at unusable files instead of leaving them out.")
-    ] = False,
+    out: Out = None,
+    resume: Resume = None,
+    finish: Finish = None,
+    seed: Seed = None,
+    device: Device = None,
+    overrides: Overrides = None,
+    strict: Strict = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a network on labelled images and write a run folder with the model, the report and the log.
