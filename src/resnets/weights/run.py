@@ -207,13 +207,13 @@ class RunRecord:
         """The record of a run's folder. Raises ModelFileError, in one sentence, when there is none or it is damaged."""
         try:
             return cls.from_dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as problem:
-            raise ModelFileError(
-                f"{_shown(folder)} is no run that can be resumed or finished: it has no readable {RECORD}."
-            ) from problem
         except ResnetsError as problem:
             raise ModelFileError(
                 f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
+            ) from problem
+        except (OSError, ValueError, RecursionError) as problem:
+            raise ModelFileError(
+                f"{_shown(folder)} is no run that can be resumed or finished: it has no readable {RECORD}."
             ) from problem
 
     def with_result(self, result: TrainResult) -> Self:
