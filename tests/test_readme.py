@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnets.acceptance import export
+from resnets.acceptance import exported
 from resnets.cli.main import main
 from resnets.inference import choice
 from resnets.training import recipe
@@ -62,7 +62,7 @@ def here(place, monkeypatch, tmp_path_factory):
     shipped = tmp_path_factory.mktemp("recipes")
     (shipped / "quick.toml").write_text(SHORT)
     monkeypatch.setattr(recipe, "SHIPPED", shipped)
-    for measures in (choice, export):  # which engine is the fastest is not asked here
+    for measures in (choice, exported):  # which engine is the fastest is not asked here
         monkeypatch.setattr(measures, "SECONDS", 0.02)
     monkeypatch.chdir(place)
 
@@ -84,6 +84,7 @@ def test_the_example_in_python_works(here):
     found = {}
     exec(example, found)
     assert found["features"].keys() == {"stem", "stage1", "stage2", "stage3", "stage4"}
+    assert found["result"].document()["top1"] == found["result"].top1
     assert len(found["classifier"].classes) == 3
 
 
