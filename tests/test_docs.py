@@ -113,14 +113,15 @@ def test_the_reader_of_docstrings_knows_every_form():
 
 def test_the_python_of_the_readme_works_as_printed(photo_folder, tmp_path, monkeypatch):
     """On a folder of photos, in the order in which it stands there."""
-    photo_folder()
-    (tmp_path / "photos" / "cat" / "0.jpg").rename(tmp_path / "new.jpg")
+    photo_folder(images=20, size=(48, 32))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "photos" / "cat" / "0.jpg").rename(tmp_path / "new" / "1.jpg")
     monkeypatch.chdir(tmp_path)
     snippet = re.search(r"^```python\n(.*?)^```$", read("README.md"), re.MULTILINE | re.DOTALL)[1]
     names = {}
     exec(compile(snippet, "README.md", "exec"), names)
     assert set(names["features"]) == {"stem", "stage1", "stage2", "stage3", "stage4"}
-    assert {name for name, _ in names["classifier"].predict(["new.jpg"])[0].top} == {"cat", "dog"}
+    assert {name for name, _ in names["classifier"].predict(["new/1.jpg"])[0].top} == {"cat", "dog"}
 
 
 def bash_blocks(page):
