@@ -216,10 +216,10 @@ def test_a_stopped_run_becomes_a_model_as_it_stands(place, half):
     assert "result" not in document
     assert document["so_far"] == result.document()
     model = load_model(half)
-    assert model.provenance["stopped_at"] == {"step": 5, "steps": STEPS}
+    assert model.provenance.other["stopped_at"] == {"step": 5, "steps": STEPS}
     state, average = model.network.state_dict(), tensors(half / CHECKPOINT, "average.")
     assert all(torch.equal(state[name], average[name]) for name in state)
-    assert resnets.evaluate(resnets.load(half), place / "photos")["top1"] == result.top1
+    assert resnets.evaluate(half, place / "photos").top1 == result.top1
     assert all((half / name).exists() for name in (REPORT, *CURVES))
     assert finish(half).top1 == result.top1
 
