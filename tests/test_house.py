@@ -11,7 +11,8 @@ from resnets.cli.reference import commands
 
 SOURCE = Path(__file__).parents[1] / "src" / "resnets"
 FILES = sorted(SOURCE.rglob("*.py"))
-MOST_LINES = 320
+MOST_LINES = 300
+MOST_LINES_OF_A_FUNCTION = 60  # from `def` (decorators aside) to its last, docstring included
 
 # From the top of the house to its ground. A room may import from the floors below its own, and from itself.
 FLOORS = [
@@ -114,6 +115,110 @@ def test_the_reader_of_imports_sees_every_form(module, source, wrong):
 def test_rooms_stay_small(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MOST_LINES, f"{path.name} has {lines} lines: it has two ideas in it"
+
+
+def long_functions(source, most=MOST_LINES_OF_A_FUNCTION):
+    """[(name, lines)] of the functions that are longer, those inside others and methods included."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    lines = [(node.name, node.end_lineno - node.lineno + 1) for node in functions]
+    return [(name, count) for name, count in lines if count > most]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_functions_stay_short(path):
+    assert long_functions(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_long_function_is_seen_wherever_it_stands():
+    short = "class A:\n    def short(self):\n        x = 1\n        x = 1\n        x = 1\n"
+    source = short + "    async def long(self):\n        def inside():\n" + "            x = 1\n" * 4
+    assert long_functions(source, most=4) == [("long", 6), ("inside", 5)]
+
+
+# Files that need each other are one file that was cut in two ----------------------------------------------------------
+
+
+def edges(sources):
+    """module -> the modules of this project that its file imports: lazily, for the types alone, or at the top.
+
+    sources   module -> (its source, whether it is the `__init__` of a package)
+
+    `from package import name` leads to the module `package.name` where there is one, and else to the package.
+    """
+    found = {}
+    for module, (source, is_package) in sources.items():
+        package = module if is_package else module.rpartition(".")[0]
+        found[module] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                start = ".".join([*base, *([node.module] if node.module else [])])
+                names = [f"{start}.{alias.name}" for alias in node.names]
+                names = [name if name in sources else start for name in names]
+            else:
+                continue
+            found[module] |= {name for name in names if name in sources and name != module}
+    return found
+
+
+def circles(graph):
+    """The sets of files each of which reaches all others of its set (Tarjan's strongly connected components)."""
+    found, order, low, stack = [], {}, {}, []
+
+    def visit(node):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in order:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], order[other])
+        if low[node] == order[node]:
+            at = stack.index(node)
+            component = stack[at:]
+            del stack[at:]
+            if len(component) > 1:
+                found.append(sorted(component))
+
+    for node in graph:
+        if node not in order:
+            visit(node)
+    return sorted(found)
+
+
+def test_no_two_files_import_each_other_in_a_circle():
+    """The package's own `__init__` and `__main__` stand outside: they point into the house."""
+    sources = {
+        name_of(path): (path.read_text(encoding="utf-8"), path.name == "__init__.py")
+        for path in FILES
+        if path.parent != SOURCE or path.name not in ("__init__.py", "__main__.py")
+    }
+    assert circles(edges(sources)) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "circle"),
+    [
+        ("", []),
+        ("from resnets.a.two import y", [["resnets.a.one", "resnets.a.two"]]),
+        ("def f():\n    from resnets.a import two", [["resnets.a.one", "resnets.a.two"]]),
+        ("if TYPE_CHECKING:\n    from .two import y", [["resnets.a.one", "resnets.a.two"]]),
+        ("import resnets.b", [["resnets.a.one", "resnets.a.two", "resnets.b"]]),
+        ("from resnets.a import f", [["resnets.a", "resnets.a.one"]]),  # the package's own file takes f from one
+    ],
+)
+def test_what_a_circle_is(changed, circle):
+    sources = {
+        "resnets.a": ("from resnets.a.one import f", True),
+        "resnets.a.one": (changed, False),
+        "resnets.a.two": ("from .one import x", False),
+        "resnets.b": ("import resnets.a.two", True),
+    }
+    assert circles(edges(sources)) == circle
 
 
 def python(code):
