@@ -11,7 +11,7 @@ from resnets.acceptance import gate
 from resnets.errors import DataError, ExportError, ResnetsError
 from resnets.inference import choice, engines
 from resnets.inference.lower import lower
-from resnets.inference.quantize import Quantisation, calibrate, fallbacks
+from resnets.inference.quantize import Quantisation, fallbacks, measure_ranges
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def judge(classifier, digits):
 def ranges(classifier, digits):
     graph = lower(classifier.network, classifier.preprocessing.image_size)
     x = classifier.preprocessing.normalise(torch.from_numpy(digits.calibration[:64]))
-    return graph, calibrate(graph, [x]), x
+    return graph, measure_ranges(graph, [x]), x
 
 
 def test_a_good_calibration_passes(classifier, digits):

@@ -14,7 +14,7 @@ from resnets.errors import ModelFileError, SpecError
 from resnets.inference import Classifier, engines
 from resnets.inference.export import write as export
 from resnets.inference.lower import lower
-from resnets.inference.quantize import Rounded, calibrate
+from resnets.inference.quantize import Rounded, measure_ranges
 from resnets.inference.torch_engines import TorchEngine
 from resnets.inspection import compare, layer_table
 from resnets.network import create
@@ -190,7 +190,7 @@ def test_every_engine_follows(order, block):
     assert off(TorchEngine(graph)(x)) < 1e-5
     assert off(engines.make("onnxruntime", network)(x)) < 1e-5
     assert off(TorchEngine(graph, "bfloat16")(x)) < 0.05
-    quantisation = calibrate(graph, [x])
+    quantisation = measure_ranges(graph, [x])
     rounding = off(Rounded(graph, quantisation)(x))
     for name in ("torch", "onnxruntime"):
         assert off(engines.make(name, network, "int8", quantisation=quantisation)(x)) < max(2 * rounding, 0.06), name

@@ -46,9 +46,9 @@ def off(logits, reference):
 def engine_of(name, network, precision, batch=8):
     if name not in engines.installed():
         pytest.skip(f"the engine {name} is not installed")
-    from resnets.inference.quantize import calibrate
+    from resnets.inference.quantize import measure_ranges
 
-    quantisation = calibrate(lower(network, SIZE), [images(16)]) if precision == "int8" else None
+    quantisation = measure_ranges(lower(network, SIZE), [images(16)]) if precision == "int8" else None
     return engines.make(name, network, precision, image_size=SIZE, batch=batch, quantisation=quantisation)
 
 

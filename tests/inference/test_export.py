@@ -20,7 +20,7 @@ from resnets.inference import Classifier, export, readback
 from resnets.inference.export import write
 from resnets.inference.lower import Graph, Step, lower
 from resnets.inference.onnx_graph import model
-from resnets.inference.quantize import Rounded, calibrate
+from resnets.inference.quantize import Rounded, measure_ranges
 from resnets.inference.readback import runtimes
 from resnets.machine import openvino_core
 from resnets.network import ResNet, create
@@ -116,7 +116,7 @@ QUANTISED = {
 def test_int8_runs_in_int8(name, tmp_path):
     network = lively(QUANTISED[name])
     graph, x = lower(network, 33), noise(8, 33, 33)
-    quantisation = calibrate(graph, [x])
+    quantisation = measure_ranges(graph, [x])
     wanted = Rounded(graph, quantisation)(x)
 
     made = model(graph, precision="int8", quantisation=quantisation)
@@ -141,7 +141,7 @@ def test_int8_runs_in_int8(name, tmp_path):
 def test_convolutions_that_stay_float_are_float():
     graph, x = lower(lively(QUANTISED["resnet18"]), 33), noise(8, 33, 33)
     first, last = graph.convolutions[0].name, graph.convolutions[-1].name
-    quantisation = calibrate(graph, [x]).keeping([first, last])
+    quantisation = measure_ranges(graph, [x]).keeping([first, last])
     made = model(graph, precision="int8", quantisation=quantisation)
     kinds = {i.name: i.data_type for i in made.graph.initializer}
     assert kinds[f"{first}.weight"] == kinds[f"{last}.weight"] == onnx.TensorProto.FLOAT
@@ -160,7 +160,7 @@ def test_a_channel_without_weights_keeps_its_bias_in_int8(weight):
         network.get_buffer("stem.norm.running_mean")[3] = 0
         network.get_parameter("stem.norm.bias")[3] = 5
     graph, x = lower(network, 16), noise(4, 16, 16)
-    made = model(graph, precision="int8", quantisation=calibrate(graph, [x]))
+    made = model(graph, precision="int8", quantisation=measure_ranges(graph, [x]))
     with torch.inference_mode():
         assert relative(in_onnxruntime(made, x), network(x)) < 0.1
         assert relative(in_openvino(made, x), network(x)) < 0.1
@@ -191,7 +191,7 @@ def trained() -> Classifier:
 
 @pytest.fixture(scope="module")
 def quantisation(trained):
-    return calibrate(lower(trained.network, 32), [noise(16, 32, 32)])
+    return measure_ranges(lower(trained.network, 32), [noise(16, 32, 32)])
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.quantize import (
     BEFORE_ADD,
     Quantisation,
-    calibrate,
     fallbacks,
+    measure_ranges,
     quantised_weight,
     sensitivity,
     stored,
@@ -38,14 +38,14 @@ def test_a_range_is_the_mean_of_the_images_extremes():
     x[0, 0, 0, 0], x[1, 0, 0, 0] = 2.0, 5.0
     graph = graph_of(POST)
     for batches in ([x], [x[:1], x[1:]]):
-        found = calibrate(graph, batches)
+        found = measure_ranges(graph, batches)
         assert found.ranges[INPUT] == (pytest.approx(-1.5), pytest.approx(3.5))
         assert found.images == 2
 
 
 def test_every_value_has_a_range_and_zero_is_in_it():
     graph = graph_of(POST)
-    found = calibrate(graph, [images()])
+    found = measure_ranges(graph, [images()])
     assert {step.name for step in graph.steps} <= found.ranges.keys() | {"logits"}
     assert {step.name + BEFORE_ADD for step in graph.steps if step.addend} <= found.ranges.keys()
     assert all(low <= 0 <= high for low, high in found.ranges.values())
@@ -56,7 +56,7 @@ def test_every_value_has_a_range_and_zero_is_in_it():
 def test_calibration_sees_what_the_network_computes():
     network = create(POST, num_classes=4, seed=0).eval()
     x = images()
-    found = calibrate(lower(network, 16), [x])
+    found = measure_ranges(lower(network, 16), [x])
     with torch.inference_mode():
         maps = network.features(x)
     for value, name in (("stem.conv", "stem"), ("stage2.unit2.conv2", "stage2")):
@@ -66,7 +66,7 @@ def test_calibration_sees_what_the_network_computes():
 
 def test_calibration_without_images():
     with pytest.raises(ValueError, match="needs images"):
-        calibrate(graph_of(POST), [])
+        measure_ranges(graph_of(POST), [])
 
 
 @pytest.mark.parametrize("pair", [(0.0, 2.55), (-1.0, 1.55), (-2.55, 0.0), (0.0, 0.0)])
@@ -94,7 +94,7 @@ def test_weights_keep_their_largest_exactly():
 
 def test_what_is_stored():
     graph = graph_of(POST)
-    quantisation = calibrate(graph, [images()])
+    quantisation = measure_ranges(graph, [images()])
     last = graph.convolutions[-1].name
     everything = {INPUT} | {step.name for step in graph.convolutions}
     assert stored(graph, quantisation) == everything - {last}  # the head reads float
@@ -108,7 +108,7 @@ def test_what_is_stored():
 
 def test_the_sums_of_pre_activation_stay_float():
     graph = graph_of(PRE)
-    kept = stored(graph, calibrate(graph, [images()]))
+    kept = stored(graph, measure_ranges(graph, [images()]))
     sums = {step.name for step in graph.steps if step.addend}
     assert not kept & sums
     assert {step.input for step in graph.convolutions} <= kept
@@ -116,7 +116,7 @@ def test_the_sums_of_pre_activation_stay_float():
 
 def test_sensitivity_finds_the_spoilt_layer():
     graph = graph_of(POST)
-    quantisation = calibrate(graph, [images()])
+    quantisation = measure_ranges(graph, [images()])
     victim = graph.convolutions[3]
     low, high = quantisation.ranges[victim.input]
     spoilt = Quantisation(ranges={**quantisation.ranges, victim.input: (low / 50, high / 50)})
@@ -129,7 +129,7 @@ def test_sensitivity_finds_the_spoilt_layer():
 
 def test_the_order_of_falling_back():
     graph = graph_of(POST)
-    quantisation = calibrate(graph, [images()])
+    quantisation = measure_ranges(graph, [images()])
     tries = list(fallbacks(graph, quantisation, images()))
     first, last = graph.convolutions[0].name, graph.convolutions[-1].name
     assert [set(one.floats) for one in tries[:3]] == [set(), {first}, {first, last, OUTPUT}]
@@ -144,7 +144,7 @@ def test_the_order_of_falling_back():
 
 def test_to_and_from_a_document():
     graph = graph_of(POST)
-    quantisation = calibrate(graph, [images()]).keeping(["stem.conv"])
+    quantisation = measure_ranges(graph, [images()]).keeping(["stem.conv"])
     assert Quantisation.from_dict(quantisation.to_dict(), graph) == quantisation
 
 
@@ -162,7 +162,7 @@ def test_to_and_from_a_document():
 )
 def test_a_document_that_cannot_be(spoil):
     graph = graph_of(POST)
-    document = calibrate(graph, [images()]).to_dict()
+    document = measure_ranges(graph, [images()]).to_dict()
     spoil(document)
-    with pytest.raises(ModelFileError, match="calibrate again"):
+    with pytest.raises(ModelFileError, match="measure_ranges again"):
         Quantisation.from_dict(document, graph)

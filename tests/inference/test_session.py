@@ -12,7 +12,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ResnetsError
 from resnets.inference import Classifier, Session, engines, open_session, predict
 from resnets.inference.lower import lower
-from resnets.inference.quantize import calibrate
+from resnets.inference.quantize import measure_ranges
 from resnets.network import create
 from resnets.weights import Model
 
@@ -40,7 +40,7 @@ def batches(count=40):
 def test_eight_threads_share_one_engine(model, name, precision):
     quantisations = None
     if precision == "int8":
-        quantisations = {name: calibrate(lower(model.network, SIDE), batches(4))}
+        quantisations = {name: measure_ranges(lower(model.network, SIDE), batches(4))}
     session = open_session(model, name, precision, batch=4, threads=1, quantisations=quantisations)
     assert (session.name, session.precision) == (name, precision)
     asked = batches()

@@ -13,7 +13,7 @@ from resnets.inference import fused, torch_engines
 from resnets.inference.fused import Fused
 from resnets.inference.int8 import Quantised
 from resnets.inference.lower import OUTPUT, lower
-from resnets.inference.quantize import calibrate, stored
+from resnets.inference.quantize import measure_ranges, stored
 from resnets.inference.runner import Runner, max_pool
 from resnets.inference.torch_engines import TorchEngine
 
@@ -56,7 +56,7 @@ def calibrated(name):
     network, x = made_once(name)
     graph = lower(network, x.shape[-1])
     with torch.inference_mode():
-        return graph, calibrate(graph, [x]), x, network(x)
+        return graph, measure_ranges(graph, [x]), x, network(x)
 
 
 def off(logits, network, x):

@@ -25,7 +25,7 @@ from resnets.evaluation.answers import BATCH, Run, answers, top1
 from resnets.evaluation.held_out import choose, class_indices
 from resnets.inference import Classifier, as_classifier, choice, engines
 from resnets.inference.lower import lower
-from resnets.inference.quantize import Quantisation, calibrate, fallbacks
+from resnets.inference.quantize import Quantisation, fallbacks, measure_ranges
 from resnets.inference.session import Session, open_session
 from resnets.machine import home
 from resnets.progress import say, track
@@ -124,7 +124,7 @@ class AccuracyError(ExportError):
 def attempts(classifier: Classifier, photos: Examples) -> Iterator[Quantisation]:
     """Calibrated on the images set aside for it: all in int8 first, then with more and more left in float."""
     graph = lower(classifier.network, classifier.preprocessing.image_size)
-    quantisation = calibrate(graph, _batches(classifier, photos.calibration))
+    quantisation = measure_ranges(graph, _batches(classifier, photos.calibration))
     yield from fallbacks(graph, quantisation, _input(classifier, photos.calibration[:SENSITIVITY]))
 
 

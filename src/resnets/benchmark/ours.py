@@ -12,7 +12,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.inference import Classifier, engines
 from resnets.inference.engine import Engine
 from resnets.inference.lower import lower
-from resnets.inference.quantize import calibrate
+from resnets.inference.quantize import measure_ranges
 from resnets.machine import keep_memory
 from resnets.weights import Model
 
@@ -42,7 +42,7 @@ def _infer(job: Job) -> Maker:
 def _engine(job: Job, model: Model, batch: int) -> Engine:
     quantisation = None
     if job.precision == "int8":
-        quantisation = calibrate(lower(model.network, job.image_size), [noise(CALIBRATION, job.image_size)])
+        quantisation = measure_ranges(lower(model.network, job.image_size), [noise(CALIBRATION, job.image_size)])
     name = job.who.removeprefix("resnets ")
     return engines.make(
         name, model.network, job.precision, image_size=job.image_size, batch=batch, quantisation=quantisation

@@ -73,7 +73,7 @@ class Quantisation:
         return found
 
 
-def calibrate(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
+def measure_ranges(graph: Graph, batches: Iterable[Tensor]) -> Quantisation:
     """Watch the float32 network at work.
 
     batches     (N, C, H, W) float32, normalised. A few hundred images of all classes are enough

@@ -76,7 +76,7 @@ def slab_height(channels: int, look: Look = PORTRAIT) -> float:
     return look.tall * max(1.2, math.log2(channels) - 2)
 
 
-class Layer:
+class LayerFigure:
     """One layer and the norm and ReLU that belong to it, its label below."""
 
     def __init__(self, rows: Sequence[Row], look: Look, wider: float = 1.0) -> None:
@@ -148,7 +148,7 @@ class Layer:
         return end + self.look.fan
 
 
-def layers(rows: Sequence[Row], look: Look, wider: float = 1.0) -> list[Layer]:
+def layers(rows: Sequence[Row], look: Look, wider: float = 1.0) -> list[LayerFigure]:
     """A run of rows as layers: norm and ReLU go with the convolution before them, but with the one behind them where
     those of their kind stand before the first one.
 
@@ -161,7 +161,7 @@ def layers(rows: Sequence[Row], look: Look, wider: float = 1.0) -> list[Layer]:
         if full and (row.kind in leading or row.kind not in THIN):
             groups.append([])
         groups[-1].append(row)
-    return [Layer(group, look, wider) for group in groups]
+    return [LayerFigure(group, look, wider) for group in groups]
 
 
 def thin_slab(canvas: Canvas, row: Row, x: float, y: float, look: Look) -> None:

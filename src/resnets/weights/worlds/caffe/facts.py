@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from resnets.weights.worlds.caffe.layer import Layer
+from resnets.weights.worlds.caffe.layer import CaffeLayer
 
 Facts = dict[str, dict[str, str]]  # layer -> what about it -> how it is
 
@@ -18,7 +18,7 @@ WHOLE = "all of the picture"  # the window of a global pool
 _COUNTED = {"Eltwise": "sum", "Pooling": "pool", "Crop": "crop"}
 
 
-def facts(graph: Iterable[Layer]) -> Facts:
+def facts(graph: Iterable[CaffeLayer]) -> Facts:
     """What is worth comparing of a graph. A layer of an unknown type counts by its name."""
     known: Facts = {}
     count: Counter[str] = Counter()
@@ -63,7 +63,7 @@ def differences(file: Facts, network: Facts) -> Iterator[tuple[str, str, str]]:
                     yield name, f"{what} {there}", f"{what} {here}"
 
 
-def _settings(layer: Layer) -> Mapping[str, str]:
+def _settings(layer: CaffeLayer) -> Mapping[str, str]:
     settings = dict(layer.settings)
     if layer.type == "Scale":
         settings.pop("bias")  # without one it is zero

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from resnets.weights.formats.prototxt import Message, Word
-from resnets.weights.worlds.caffe.layer import Layer
+from resnets.weights.worlds.caffe.layer import CaffeLayer
 from resnets.weights.worlds.caffe.schema import MAX_TEXT, PHASE
 
 Pair = tuple[int, int]  # height, width
@@ -24,7 +24,7 @@ _SPELLED = {"Relu": "ReLU"}  # types whose older name does not show how the newe
 _MEASURES = ("Accuracy", "Silence")  # and all that ends in "Loss"
 
 
-def graph(net: Message) -> list[Layer]:
+def graph(net: Message) -> list[CaffeLayer]:
     """The layers of a network in the order in which they run. Raises ValueError, with the reason."""
     if bool(net.get("layer")) == bool(net.get("layers")):
         mixed = "mixes layers of two versions of Caffe" if net.get("layer") else "describes no layers"
@@ -87,7 +87,7 @@ def _in_test_phase(message: Message) -> bool:
     return ("TEST" in included or not included) and "TEST" not in excluded
 
 
-def _layer(message: Message, kind: str) -> Layer:
+def _layer(message: Message, kind: str) -> CaffeLayer:
     name = name_of(message)
     bottoms, tops = tuple(message.get("bottom", ())), tuple(message.get("top", ()))
     if not all(type(blob) is str for blob in bottoms + tops):
@@ -96,7 +96,7 @@ def _layer(message: Message, kind: str) -> Layer:
         settings = _SETTINGS[kind](message) if kind in _SETTINGS else {}
     except ValueError as problem:
         raise ValueError(f"in the layer {name!r} {problem}") from None
-    return Layer(name, kind, bottoms, tops, settings)
+    return CaffeLayer(name, kind, bottoms, tops, settings)
 
 
 def _convolution(message: Message) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from resnets.weights.formats.stored import Stored
 
 
 @dataclass(frozen=True)
-class Layer:
+class CaffeLayer:
     """One layer of a graph.
 
     settings, by type (sizes are pairs of height and width):

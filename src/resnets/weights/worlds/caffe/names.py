@@ -30,7 +30,7 @@ from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming, Part
 from resnets.weights.worlds.caffe.facts import WHOLE, differences, facts
 from resnets.weights.worlds.caffe.graph import graph
-from resnets.weights.worlds.caffe.layer import Layer
+from resnets.weights.worlds.caffe.layer import CaffeLayer
 from resnets.weights.worlds.caffe.net import net
 from resnets.weights.worlds.caffe.reader import MEAN
 from resnets.weights.worlds.caffe.writer import write_blob, write_caffe
@@ -197,7 +197,7 @@ class Caffe(Dialect):
         return written
 
 
-def _graph(file: Foreign) -> Sequence[Layer]:
+def _graph(file: Foreign) -> Sequence[CaffeLayer]:
     return file.documents["graph"]  # type: ignore[no-any-return]
 
 

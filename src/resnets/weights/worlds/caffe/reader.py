@@ -28,7 +28,7 @@ from resnets.weights.formats.stored import (
     unusable,
 )
 from resnets.weights.worlds.caffe import graph as caffe_graph
-from resnets.weights.worlds.caffe.layer import Layer
+from resnets.weights.worlds.caffe.layer import CaffeLayer
 from resnets.weights.worlds.caffe.schema import BLOB, NET, decoded
 
 MEAN = "_mean.binaryproto"  # what a mean image's name ends in; before it, the model's stem, if there are several
@@ -43,7 +43,7 @@ def open_caffe(path: Path) -> Foreign:
     """Open a .caffemodel or .prototxt with its partner.
 
     tensors     "LAYER/INDEX", in the shapes of today's Caffe even where the file is older
-    documents   "graph": list of `Layer`, with the same tensors; "input": the declared shape of the input, a tuple;
+    documents   "graph": list of `CaffeLayer`, with the same tensors; "input": the declared shape of the input, a tuple;
                 "notes": the comments at the top of the .prototxt, if there is one; "mean_image": a `Stored` of
                 (channels, height, width), if a *_mean.binaryproto lies beside the model
 
@@ -115,7 +115,7 @@ def _text(path: Path) -> tuple[Message, list[str]]:
     return parse(text), notes
 
 
-def _with_blobs(layers: list[Layer], weights: Message) -> list[Layer]:
+def _with_blobs(layers: list[CaffeLayer], weights: Message) -> list[CaffeLayer]:
     """The layers with the tensors that the model has under their names."""
     blobs = {caffe_graph.name_of(message): message.get("blobs", []) for message in caffe_graph.messages(weights)}
     if sum(map(len, blobs.values())) > MAX_TENSORS:

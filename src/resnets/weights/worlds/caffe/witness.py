@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.weights.formats.stored import Foreign, unusable
-from resnets.weights.worlds.caffe.layer import Layer
+from resnets.weights.worlds.caffe.layer import CaffeLayer
 
 _UNIT = re.compile(r"(?:res|bn|scale)(\d{1,4})([a-z]\d*)(?=_|$)")  # stages are counted from 2, units by letters
 _OUTSIDE = torch.finfo(torch.float32).min  # what a maximum starts from
@@ -27,7 +27,7 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
     "stem" is what the first unit reads, "stageS.unitU" what a unit gives, "logits" what the last fully connected
     layer gives. Raises ModelFileError for layers that no residual network has, and for blobs that do not fit.
     """
-    graph: list[Layer] = file.documents["graph"]
+    graph: list[CaffeLayer] = file.documents["graph"]
     last_use = {name: i for i, layer in enumerate(graph) for name in layer.bottoms}
     blobs = dict.fromkeys(graph[0].bottoms, x) if graph else {}
     found: dict[str, Tensor] = {}
@@ -59,17 +59,17 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _blob(layer: Layer, index: int) -> Tensor:
+def _blob(layer: CaffeLayer, index: int) -> Tensor:
     return layer.blobs[index].read().double()
 
 
-def _convolution(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _convolution(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     s = layer.settings
     bias = _blob(layer, 1) if s["bias"] else None
     return F.conv2d(bottoms[0], _blob(layer, 0), bias, s["stride"], s["pad"], s["dilation"], s["groups"])
 
 
-def _batch_norm(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _batch_norm(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     """Mean and variance are sums, divided by the third blob; where that is 0, nothing was summed yet."""
     count = _blob(layer, 2)
     scale = torch.where(count == 0, 0.0, 1 / count)
@@ -77,7 +77,7 @@ def _batch_norm(layer: Layer, bottoms: list[Tensor]) -> Tensor:
     return (bottoms[0] - _channels(mean)) / _channels(variance + layer.settings["eps"]).sqrt()
 
 
-def _scale(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _scale(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     scaled = bottoms[0] * _channels(_blob(layer, 0))
     return scaled + _channels(_blob(layer, 1)) if layer.settings["bias"] else scaled
 
@@ -86,7 +86,7 @@ def _channels(values: Tensor) -> Tensor:
     return values.reshape(1, -1, 1, 1)
 
 
-def _pooling(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _pooling(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     """Caffe's windows: their number is rounded up, and what of one lies beyond the padding counts for nothing.
 
     A window larger than the map, which Caffe refuses to run, is taken to be the whole map: the last pool of a
@@ -141,7 +141,7 @@ class _Axis:
         return torch.tensor([end - start for start, end in zip(starts, ends, strict=True)], dtype=torch.float64)
 
 
-def _eltwise(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _eltwise(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     operation, coefficients = layer.settings["operation"], layer.settings["coefficients"]
     if operation == "SUM":
         terms = zip(coefficients or [1.0] * len(bottoms), bottoms, strict=True)
@@ -150,11 +150,11 @@ def _eltwise(layer: Layer, bottoms: list[Tensor]) -> Tensor:
     return stacked.prod(0) if operation == "PROD" else stacked.amax(0)
 
 
-def _inner_product(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _inner_product(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     return F.linear(bottoms[0].flatten(1), _blob(layer, 0), _blob(layer, 1) if layer.settings["bias"] else None)
 
 
-def _crop(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _crop(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     """The first bottom cut to the size of the second, from an axis on."""
     x, like = bottoms
     axis, offset = layer.settings["axis"], layer.settings["offset"] or (0,)
@@ -163,11 +163,11 @@ def _crop(layer: Layer, bottoms: list[Tensor]) -> Tensor:
     return x
 
 
-def _same(layer: Layer, bottoms: list[Tensor]) -> Tensor:
+def _same(layer: CaffeLayer, bottoms: list[Tensor]) -> Tensor:
     return bottoms[0]
 
 
-_LAYERS: dict[str, Callable[[Layer, list[Tensor]], Tensor]] = {
+_LAYERS: dict[str, Callable[[CaffeLayer, list[Tensor]], Tensor]] = {
     "Convolution": _convolution,
     "BatchNorm": _batch_norm,
     "Scale": _scale,

@@ -53,7 +53,7 @@ NAMED = ("Conv2D", "BatchNormalization")  # by their weights
 
 
 @dataclass(frozen=True)
-class Layer:
+class KerasLayer:
     """A layer of keras.applications' graph: what it reads, and its settings where they are not Keras's defaults."""
 
     kind: str
@@ -67,40 +67,40 @@ class Layer:
         return {**DEFAULTS[self.kind], **self.settings}
 
 
-def pad(name: str, x: str, pixels: int) -> Layer:
+def pad(name: str, x: str, pixels: int) -> KerasLayer:
     """Zeros around a map."""
-    return Layer("ZeroPadding2D", name, (x,), {"padding": pixels})
+    return KerasLayer("ZeroPadding2D", name, (x,), {"padding": pixels})
 
 
-def norm(name: str, x: str) -> Layer:
+def norm(name: str, x: str) -> KerasLayer:
     """A norm, whose epsilon is compared elsewhere."""
-    return Layer("BatchNormalization", name, (x,))
+    return KerasLayer("BatchNormalization", name, (x,))
 
 
-def relu(name: str, x: str) -> Layer:
+def relu(name: str, x: str) -> KerasLayer:
     """A ReLU as keras.applications writes it."""
-    return Layer("Activation", name, (x,), {"activation": "relu"})
+    return KerasLayer("Activation", name, (x,), {"activation": "relu"})
 
 
-_Wanted = Mapping[tuple[str, tuple[str, ...]], list[Layer]]  # by class and what is read, sorted
+_Wanted = Mapping[tuple[str, tuple[str, ...]], list[KerasLayer]]  # by class and what is read, sorted
 
 
-def layers(p: Plan) -> Iterator[Layer]:
+def layers(p: Plan) -> Iterator[KerasLayer]:
     """The network of a plan in the order of `model.layers`: by depth, then as they were created."""
     v2 = p.head[0].kind == "norm"
     strides = {row.role: row.stride for row in p.rows if row.kind == "conv"}
 
-    def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> Layer:
+    def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> KerasLayer:
         settings = {"kernel_size": kernel, "strides": strides[role], "padding": padding}
-        return Layer("Conv2D", name, (x,), settings)
+        return KerasLayer("Conv2D", name, (x,), settings)
 
-    yield Layer("InputLayer", "input_layer")
+    yield KerasLayer("InputLayer", "input_layer")
     yield pad("conv1_pad", "input_layer", 3)
     yield conv("conv1_conv", "conv1_pad", "stem.conv", 7)
     if not v2:
         yield from (norm("conv1_bn", "conv1_conv"), relu("conv1_relu", "conv1_bn"))
     yield pad("pool1_pad", "conv1_conv" if v2 else "conv1_relu", 1)
-    yield Layer("MaxPooling2D", "pool1_pool", ("pool1_pad",), {"pool_size": 3, "strides": 2})
+    yield KerasLayer("MaxPooling2D", "pool1_pool", ("pool1_pad",), {"pool_size": 3, "strides": 2})
     x, pools = "pool1_pool", 0
     for s, stage in enumerate(p.stages, start=1):
         for u, unit in enumerate(stage, start=1):
@@ -123,28 +123,28 @@ def layers(p: Plan) -> Iterator[Layer]:
                 yield conv(shortcut, before, f"{role}.shortcut.conv")
             elif "subsample" in kinds:  # the one layer without a name of its own
                 shortcut = f"max_pooling2d_{pools}" if pools else "max_pooling2d"
-                yield Layer("MaxPooling2D", shortcut, (x,), {"pool_size": 1, "strides": 2})
+                yield KerasLayer("MaxPooling2D", shortcut, (x,), {"pool_size": 1, "strides": 2})
                 pools += 1
             yield conv(f"{b}_3_conv", f"{b}_2_relu", f"{role}.conv3")
             x = f"{b}_out"
             if v2:
-                yield Layer("Add", x, (shortcut, f"{b}_3_conv"))
+                yield KerasLayer("Add", x, (shortcut, f"{b}_3_conv"))
                 continue
             if "conv" in kinds:
                 shortcut = f"{b}_0_bn"
                 yield norm(shortcut, f"{b}_0_conv")
             yield norm(f"{b}_3_bn", f"{b}_3_conv")
-            yield from (Layer("Add", f"{b}_add", (shortcut, f"{b}_3_bn")), relu(x, f"{b}_add"))
+            yield from (KerasLayer("Add", f"{b}_add", (shortcut, f"{b}_3_bn")), relu(x, f"{b}_add"))
     if v2:
         yield from (norm("post_bn", x), relu("post_relu", "post_bn"))
         x = "post_relu"
-    yield Layer("GlobalAveragePooling2D", "avg_pool", (x,))
-    yield Layer("Dense", "predictions", ("avg_pool",))
+    yield KerasLayer("GlobalAveragePooling2D", "avg_pool", (x,))
+    yield KerasLayer("Dense", "predictions", ("avg_pool",))
 
 
 def compare(path: Path, config: Any, p: Plan) -> None:
     """Raises ModelFileError where the configuration in the file at `path` is not of the network that `p` plans."""
-    wanted: dict[tuple[str, tuple[str, ...]], list[Layer]] = {}
+    wanted: dict[tuple[str, tuple[str, ...]], list[KerasLayer]] = {}
     for layer in _variants(p):
         wanted.setdefault((layer.kind, tuple(sorted(layer.reads))), []).append(layer)
     try:
@@ -169,16 +169,16 @@ class _Differs(Exception):
     """What a configuration has that the graph has not."""
 
 
-def _variants(p: Plan) -> Iterator[Layer]:
+def _variants(p: Plan) -> Iterator[KerasLayer]:
     """The layers that a configuration may hold: a relu may be of either class, and probabilities may be the output."""
     for layer in layers(p):
         yield layer
         if layer.kind == "Activation":
-            yield Layer("ReLU", layer.name, layer.reads)
+            yield KerasLayer("ReLU", layer.name, layer.reads)
     softmax = {"activation": "softmax"}
-    yield Layer("Dense", "probabilities", ("avg_pool",), softmax)
-    yield Layer("Activation", "probabilities", ("predictions",), softmax)
-    yield Layer("Softmax", "probabilities", ("predictions",))
+    yield KerasLayer("Dense", "probabilities", ("avg_pool",), softmax)
+    yield KerasLayer("Activation", "probabilities", ("predictions",), softmax)
+    yield KerasLayer("Softmax", "probabilities", ("predictions",))
 
 
 def _traced(model: Mapping[str, Any], given: str, wanted: _Wanted, depth: int = 0) -> str:
