@@ -108,6 +108,19 @@ def test_the_network_may_change_afterwards():
         assert torch.equal(engine(x), before), name
 
 
+@pytest.mark.parametrize(
+    ("there", "precision", "wanted"),
+    [
+        (["torch", "openvino"], "int8", "openvino"),
+        (["torch", "onnxruntime"], "int8", "torch"),
+        (["torch", "openvino"], "bfloat16", "torch"),
+    ],
+)
+def test_the_usual_engine(monkeypatch, there, precision, wanted):
+    monkeypatch.setattr(engines, "installed", lambda: there)
+    assert engines.usual(precision) == wanted
+
+
 def test_what_there_is():
     assert engines.installed()[0] == "torch"
     assert [name for name in engines.KINDS if name in engines.installed()] == engines.installed()

@@ -164,5 +164,5 @@ def test_a_document_that_cannot_be(spoil):
     graph = graph_of(POST)
     document = measure_ranges(graph, [images()]).to_dict()
     spoil(document)
-    with pytest.raises(ModelFileError, match="measure_ranges again"):
+    with pytest.raises(ModelFileError, match="calibrate again"):
         Quantisation.from_dict(document, graph)

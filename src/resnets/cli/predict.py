@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MANY = 32  # pictures from which on progress is shown
 NAMED = 10  # bad files that are named; the others are counted
-DEFAULT = ("torch", "float32")
+DEFAULT = ("torch", "float32")  # what a classifier does by itself
 
 
 # What each argument and option is.
@@ -28,7 +28,13 @@ Paths = Annotated[
     typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),
 ]
 Engine = Annotated[
-    str, typer.Option(metavar="NAME", help="torch, compiled, onnxruntime, openvino, auto (the fastest), or ray.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="torch, compiled, onnxruntime, openvino, auto (the fastest), or ray. Default: torch; for int8 openvino, "
+        "where it is installed.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -47,7 +53,7 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
     paths: Paths,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 5,
-    engine: Engine = DEFAULT[0],
+    engine: Engine = None,
     precision: Annotated[str, typer.Option(metavar="P", help="float32, bfloat16, or int8.")] = DEFAULT[1],
     data: Data = None,
     fast_decode: FastDecode = False,
@@ -77,9 +83,10 @@ def predict(
     # Threads of the network that wait for one another must not keep the decoders from a core: measured, up to three
     # times as slow. It counts before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    _check(engine, precision, out)
-    from resnets.inference import load
+    from resnets.inference import engines, load
 
+    engine = engine or engines.usual(precision)
+    _check(engine, precision, out)
     classifier = load(model)
     pictures, failed = _wanted(paths, out)
     outcomes, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
