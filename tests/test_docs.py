@@ -143,6 +143,15 @@ def test_the_map_of_the_house_has_every_room(room):
     assert f"| `{room}/` |" in read("CONTRIBUTING.md")
 
 
+def test_the_tree_of_the_readme_is_the_house():
+    tree = read("README.md").partition("src/resnets/\n")[2].partition("```")[0]
+    places = [
+        word for line in tree.splitlines() for word in re.findall(r"(?:^|\s)(\w+/\w*(?:\.py)?)(?=\s|$)", line[:29])
+    ]
+    assert [place for place in places if not (ROOT / "src/resnets" / place).exists()] == []
+    assert sorted({place.partition("/")[0] for place in places}) == ROOMS
+
+
 def test_the_licence_is_the_one_that_the_project_declares():
     assert "Apache License" in read("LICENSE")
     assert 'license = "Apache-2.0"' in read("pyproject.toml")
