@@ -65,7 +65,7 @@ def test_a_spoilt_calibration_writes_nothing(classifier, tmp_path, monkeypatch, 
         good = calibrate(graph, batches)
         return Quantisation(ranges={name: (a * factor, b * factor) for name, (a, b) in good.ranges.items()})
 
-    monkeypatch.setattr(gate, "calibrate", spoilt)
+    monkeypatch.setattr(gate, "measure_ranges", spoilt)
     (tmp_path / "m.onnx").write_bytes(b"what stood there")
     with pytest.raises(ExportError):
         exported.export(classifier, tmp_path / "m.onnx", precision="int8", data="digits")

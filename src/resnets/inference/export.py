@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from resnets.inference.readback import Opened, check, runtimes
 from resnets.inference.resample import TorchOps, normalised, probabilities, resized
 from resnets.inference.runner import DTYPES
 from resnets.machine import needs, openvino_core
+from resnets.whole import staged
 
 SUFFIXES = (".onnx", ".xml", ".pt2")
 METADATA = "resnets.json"  # where a .pt2 keeps it
@@ -63,23 +62,16 @@ def write(
     """
     out = Path(out)
     check_place(out, precision)
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as staging:
-            staged = Path(staging) / out.name
-            if out.suffix == ".pt2":
-                _write_pt2(staged, classifier, precision, raw)
-            else:
-                _write_onnx(staged, classifier, precision, quantisation, raw)
-            parts = sorted(staged.parent.iterdir())  # the .bin before the .xml that asks for it
-            opened = runtimes(staged, classifier.preprocessing, precision)
-            table = check(opened, classifier, precision, quantisation)
-            if accept is not None:
-                accept(opened, sum(part.stat().st_size for part in parts))
-            for part in parts:
-                os.replace(part, out.parent / part.name)
-    except OSError as problem:
-        why = problem.strerror or str(problem)
-        raise DataError(f"{out} cannot be written ({why}): choose another place or make room.") from problem
+    with staged(out) as stage:
+        if out.suffix == ".pt2":
+            _write_pt2(stage.path, classifier, precision, raw)
+        else:
+            _write_onnx(stage.path, classifier, precision, quantisation, raw)
+        stage.parts = tuple(sorted(stage.path.parent.iterdir(), reverse=True))  # the .xml, then the .bin it asks for
+        opened = runtimes(stage.path, classifier.preprocessing, precision)
+        table = check(opened, classifier, precision, quantisation)
+        if accept is not None:
+            accept(opened, sum(part.stat().st_size for part in stage.parts))
     return table
 
 
