@@ -59,10 +59,10 @@ def test_a_file_says_what_the_classifier_says_of_photos_of_odd_shapes(classifier
 @pytest.mark.parametrize("factor", [0.02, 500])
 def test_a_spoilt_calibration_writes_nothing(classifier, tmp_path, monkeypatch, factor):
     """As from pictures that are all but black, or that were never normalised."""
-    calibrate = gate.calibrate
+    measure_ranges = gate.measure_ranges
 
     def spoilt(graph, batches):
-        good = calibrate(graph, batches)
+        good = measure_ranges(graph, batches)
         return Quantisation(ranges={name: (a * factor, b * factor) for name, (a, b) in good.ranges.items()})
 
     monkeypatch.setattr(gate, "measure_ranges", spoilt)
