@@ -142,7 +142,7 @@ def test_what_cannot_be_made_again_is_said(alone, copy):
     (folder / CHECKPOINT).unlink()
     assert resume(folder).top1 == finish(folder).top1  # whole, and only reported
     (folder / MODEL).unlink()
-    with pytest.raises(ResnetsError, match=r"has lost model\.safetensors, and the checkpoint to make them of"):
+    with pytest.raises(ResnetsError, match="has lost its model, and the checkpoint to make it of"):
         resume(folder)
 
 
@@ -250,7 +250,7 @@ def test_a_run_that_lacks_only_its_model_is_finished_by_both(alone, trained_only
 def test_on_the_command_line(half, capsys):
     assert main(["train", "--finish", str(half)]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"as it stands at step 5 of {STEPS}; `resnets train --resume {half}` goes on with it\n")
+    assert said.startswith(f"as it stands at step 5 of {STEPS}; `resnets train --resume {half}` goes on with it, ")
     assert main(["train", "--finish", str(half), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["step"] == 5
 
@@ -268,6 +268,57 @@ def test_a_stopped_run_is_no_model_and_both_ways_on_are_named(half, capsys):
         assert f"`resnets train {way} {half}`" in str(caught.value)
     assert main(["predict", str(half), "new.jpg"]) == 2
     assert "--finish" in capsys.readouterr().err
+
+
+def test_a_finished_run_whose_pages_are_lost_and_whose_data_is_gone_has_its_result(half, place, capsys):
+    wanted = resume(half)
+    (half / REPORT).unlink()
+    record = json.loads((half / RECORD).read_text())
+    record["asked"]["data"] = str(half / "nowhere")
+    (half / RECORD).write_text(json.dumps(record))
+    found = resume(half)
+    assert (found.top1, found.model, found.report) == (wanted.top1, wanted.model, None)
+    assert "cannot be made again" in capsys.readouterr().err
+
+
+def test_a_moved_run_is_where_it_is(half):
+    resume(half)
+    moved = half.rename(half.with_name("moved"))
+    assert resume(moved).model == str(moved / "model.safetensors")
+
+
+def test_what_finish_does_elsewhere_does_not_change_where_the_run_began(half):
+    record = json.loads((half / RECORD).read_text())
+    record["machine"] = {"made": "elsewhere"}
+    record["precision"] = "bfloat16" if record["precision"] == "float32" else "float32"
+    (half / RECORD).write_text(json.dumps(record))
+    finish(half)
+    assert json.loads((half / RECORD).read_text())["machine"] == {"made": "elsewhere"}
+
+
+def test_somebody_elses_run_json_does_not_hide_a_model(tmp_path):
+    (tmp_path / RECORD).write_text('{"wandb": 1}')
+    with pytest.raises(ModelFileError, match=r"has no model\.safetensors in it"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["[1]", "{}", '{"kind": "epoch"}', "\udcff", None])
+def test_a_damaged_log_costs_the_curves_at_most(half, line):
+    log = half / "log.jsonl"
+    if line is None:
+        log.unlink()
+    else:
+        log.write_bytes(log.read_bytes() + line.encode("utf-8", "surrogateescape") + b"\n")
+    assert finish(half).step == 5
+
+
+@pytest.mark.parametrize("value", [1e400, float("nan"), 10**400])
+def test_numbers_of_run_json_that_make_no_sense_are_named(half, value):
+    record = json.loads((half / RECORD).read_text())
+    record["opening_seconds"] = value
+    (half / RECORD).write_text(json.dumps(record))
+    with pytest.raises(ResnetsError, match="opening_seconds"):
+        resume(half)
 
 
 def test_a_run_without_a_checkpoint_has_nothing_to_finish(half):

@@ -10,8 +10,8 @@ import torch
 
 from resnets.architecture import ResNetSpec
 from resnets.training import Observer, Recipe, Training, loop, resume, train
-from resnets.training.log import read_log
 from resnets.training.observers import LOSS_ROWS, loss
+from resnets.weights.run import read_log
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 RECIPE = "epochs = 2\nbatch_size = 8\nprecision = 'float32'\n"
@@ -53,7 +53,7 @@ def go(photo_folder, tmp_path):
 def test_a_users_observer_sees_every_step_and_epoch(go, tmp_path):
     notes = Notes()
     go(notes)
-    lines = read_log(tmp_path / "run" / "log.jsonl")
+    lines = read_log(tmp_path / "run")
     logged = [("step", x["step"], x["epoch"], x["loss"]) for x in lines if x["kind"] == "step"]
     epochs = [("epoch", x["step"], x["epoch"], x["top1"]) for x in lines if x["kind"] == "epoch"]
     assert notes.told == [("started", 0), *logged[:2], epochs[0], *logged[2:], epochs[1], ("ended", 4)]

@@ -21,15 +21,17 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+import resnets
 from processes import Started
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
 from resnets.network import ResNet
 from resnets.training import TrainResult, loop, resume, train
-from resnets.training.log import Log, read_log
+from resnets.training.log import Log
 from resnets.training.observers import Glance
 from resnets.training.optim import Average
 from resnets.training.state import State
+from resnets.weights.run import read_log
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))  # of the steps at which runs are killed
 EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12
@@ -123,7 +125,7 @@ def assert_equal_runs(found: Path, wanted: Path) -> None:
         mine, theirs = tensors(found / name), tensors(wanted / name)
         assert mine.keys() == theirs.keys()
         assert [key for key in mine if mine[key] != theirs[key]] == [], name
-    mine, theirs = (read_log(folder / "log.jsonl") for folder in (found, wanted))
+    mine, theirs = (read_log(folder) for folder in (found, wanted))
     order = [("step", step) for step in range(EPOCHS * STEPS)]
     for epoch in range(EPOCHS, 0, -1):
         order.insert(epoch * STEPS, ("epoch", epoch * STEPS))
@@ -233,24 +235,24 @@ def test_ctrl_c_at_any_place_of_a_step_is_exact(place, alone, tmp_path, monkeypa
     resume(tmp_path / "run")
     for file in ("model.safetensors", "checkpoint.safetensors"):
         assert tensors(tmp_path / "run" / file) == tensors(alone / file), file
-    mine, theirs = (read_log(folder / "log.jsonl") for folder in (tmp_path / "run", alone))
+    mine, theirs = (read_log(folder) for folder in (tmp_path / "run", alone))
     assert [(line["kind"], line["step"]) for line in mine] == [(line["kind"], line["step"]) for line in theirs]
 
 
 def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
     log = Log(tmp_path)
-    log.write("step", step=0, loss=1.0)
+    log.write("step", step=0, epoch=1, loss=1.0)
     position = log.position()
-    log.write("step", step=1, loss=2.0)
+    log.write("step", step=1, epoch=1, loss=2.0)
     log.close()
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"kind": "step", "st')  # what a kill leaves
-    assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [0, 1]
+    assert [line["step"] for line in read_log(tmp_path)] == [0, 1]
     log = Log(tmp_path, position)
-    log.write("step", step=1, loss=3.0)
+    log.write("step", step=1, epoch=1, loss=3.0)
     assert log.position() > position
     log.close()
-    assert [(line["step"], line["loss"]) for line in read_log(tmp_path / "log.jsonl")] == [(0, 1.0), (1, 3.0)]
+    assert [(line["step"], line["loss"]) for line in read_log(tmp_path)] == [(0, 1.0), (1, 3.0)]
 
 
 # What cannot go on ---------------------------------------------------------------------------------------
@@ -351,10 +353,16 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
         resume(tmp_path)
 
 
-def test_a_run_that_had_no_checkpoint_yet_is_refused(stopped):
-    (stopped / "checkpoint.safetensors").unlink()
-    with pytest.raises(ResnetsError, match="has no checkpoint yet"):
-        resume(stopped)
+def test_a_run_that_had_no_checkpoint_yet_begins_again(stopped):
+    """As after a kill between run.json and the first checkpoint: to the same weights, from the folder alone."""
+    whole = resume(shutil.copytree(stopped, stopped.with_name("another")))
+    for name in ("checkpoint.safetensors", "log.jsonl", "recipe.toml"):
+        (stopped / name).unlink()
+    again = resume(stopped)
+    assert again.top1 == whole.top1
+    assert Path(again.model).read_bytes()[:8] == Path(whole.model).read_bytes()[:8]
+    states = [resnets.load(result.run).network.state_dict() for result in (whole, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_what_a_killed_writer_left_is_swept_up(stopped):

@@ -24,13 +24,13 @@ from resnets.errors import DataError, RecipeError, ResnetsError, SpecError, Trai
 from resnets.inference import Prediction, load
 from resnets.network import create
 from resnets.training import TrainResult, train
-from resnets.training.log import read_log
 from resnets.training.setup import data_size
 from resnets.training.state import State
 from resnets.training.step import Inputs, Step
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
+from resnets.weights.run import read_log
 
 TINY = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 CLASSES = ("cat", "dog", "eel")
@@ -141,7 +141,7 @@ def test_top1_is_what_evaluate_says_of_the_model_file(done):
 
 def test_the_log_has_every_step_and_every_epoch(done):
     _, folder, _ = done
-    lines = read_log(folder / "log.jsonl")
+    lines = read_log(folder)
     assert [(line["kind"], line["step"]) for line in lines] == [
         *(("step", 0), ("step", 1), ("step", 2), ("step", 3), ("epoch", 4)),
         *(("step", 4), ("step", 5), ("step", 6), ("step", 7), ("epoch", 8)),
@@ -281,7 +281,7 @@ def test_the_images_grow_with_the_training(go, photo_folder, monkeypatch):
 
     monkeypatch.setattr(Inputs, "__call__", spy)
     result = go(photo_folder(images=10), overrides=("start_size=0.5", "epochs=10"), image_size=32)
-    sizes = [line["image_size"] for line in read_log(Path(result.run) / "log.jsonl") if line["kind"] == "epoch"]
+    sizes = [line["image_size"] for line in read_log(Path(result.run)) if line["kind"] == "epoch"]
     assert sizes == seen[::2] == seen[1::2]
     # From a half to the whole over seven tenths of ten epochs, in steps of four pixels.
     assert sizes == [16, 20, 20, 24, 24, 28, 28, 32, 32, 32]
@@ -297,7 +297,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_files_and_advice(go, photo_fo
         go(photos, overrides=("learning_rate=1000", "weight_decay=1", "epochs=200", "warmup_epochs=0"))
     said = str(caught.value)
     files = (tmp_path / "run" / "not-finite.txt").read_text().splitlines()
-    lines = [line for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "step"]
+    lines = [line for line in read_log(tmp_path / "run") if line["kind"] == "step"]
     step = lines[-1]["step"] + 1
     assert f"at step {step} (epoch {step // 2 + 1})" in said
     assert f"a batch of 8 files from {files[0]} to {files[-1]}" in said

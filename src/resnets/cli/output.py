@@ -7,6 +7,7 @@ names parameters in backquotes; here they become the flags of the verb that runs
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import logging
 import math
@@ -94,11 +95,10 @@ def _usage(param: Any, value: str) -> str:
 
 def _values(text: str | None) -> list[str]:
     """What stands behind the name, as Python writes it: a list is one value for each use of the flag."""
-    try:
-        value = ast.literal_eval(text or "''")
-    except (ValueError, SyntaxError):
-        value = text
-    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if text and text.startswith("["):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return [str(one) for one in ast.literal_eval(text)]
+    return [text or ""]
 
 
 def _json_able(value: object) -> object:

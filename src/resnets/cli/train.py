@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,9 +107,11 @@ def train(
 
 
 def _show(result: TrainResult) -> None:
+    from resnets.weights.run import ways_on
+
     if result.step is not None:
         where = f"as it stands at step {result.step} of {result.steps}"
-        print(f"{where}; `resnets train --resume {result.run}` goes on with it")
+        print(f"{where}; {ways_on(Path(result.run))}")
     print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
     print(f"model  {result.model}")
     if result.report:

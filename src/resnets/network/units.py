@@ -41,7 +41,7 @@ class Wired(nn.Module):
 
     A row is a submodule with the last word of its role as its name; rows under a further word ("shortcut.conv") are a
     module of that name, wired in the same way; an addition is no module. Only what these rows made themselves, and
-    nobody else reads, is written over, and a value is dropped behind its last reader.
+    nobody else reads, is written over, and what they made is dropped behind its last reader.
     """
 
     def __init__(self, rows: Sequence[Row], spec: ResNetSpec) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from resnets.errors import ModelFileError
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
 from resnets.text import printable
-from resnets.weights.run import LOG, RECIPE, RunRecord
+from resnets.weights.run import RECIPE, RunRecord, read_log
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
 
@@ -23,12 +22,10 @@ def read_run(run: Path) -> tuple[RunRecord | None, list[dict[str, Any]]]:
 
     The last line of a log may be cut short by a kill; it is left out.
     """
-    lines = []
-    for line in _text(run / LOG).splitlines():
-        try:
-            lines.append(table(json.loads(line)))
-        except ValueError:
-            break
+    try:
+        lines = read_log(run)
+    except ModelFileError:
+        lines = []
     try:
         return RunRecord.read(run), lines
     except ModelFileError:
@@ -135,7 +132,3 @@ def _words(value: Any) -> str:
             else ", ".join(map(_words, value))
         )
     return "yes" if value is True else "no" if value is False else str(value)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

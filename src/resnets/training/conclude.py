@@ -26,8 +26,9 @@ _METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "se
 def conclude(prepared: Prepared, state: State) -> TrainResult:
     """Make a model of a state, and everything that is said of it, in the run's folder.
 
-    Everything else is written before run.json, so that a run whose record has a result is whole, and one that was
-    killed in here is concluded again. A state that is not the last gives a result "so far": the run can still go on.
+    Everything else is written before run.json, so that a run whose record has a result has its model, and one that was
+    killed in here is concluded again. Curves and report may fail: a warning says so. A state that is not the last gives
+    a result "so far", unless the run has ended meanwhile: it can still go on.
 
     Raises ModelFileError when the network's answers are not finite, or a file cannot be written.
     """
@@ -37,6 +38,8 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     total = record.epochs * prepared.batches().steps
     stands = {} if state.step >= total else {"step": state.step, "steps": total}
     model, judgement, figures = _judged(prepared, state, stands)
+    if stands and (ended := RunRecord.read(folder).result):  # by another process, while this one was judging
+        return ended.at(folder)
     save_model(folder / MODEL, model)
     result = TrainResult(
         run=str(folder),
@@ -50,7 +53,10 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         **stands,
     )
     data = printable(Path(record.dataset["name"]).name)
-    draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out")
+    try:
+        draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out")
+    except (OSError, ResnetsError) as problem:
+        warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
     evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds)
     try:
@@ -70,9 +76,10 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     return result
 
 
-def missing(record: RunRecord, folder: Path) -> list[str]:
-    """The files that a finished run should have and has not."""
-    return [name for name in (MODEL, *CURVES, REPORT) if not (folder / name).exists()] if record.result else []
+def missing(result: TrainResult, folder: Path) -> list[str]:
+    """The pages that a finished run had, and has not any more."""
+    pages = (*CURVES, REPORT) if result.report else CURVES
+    return [name for name in pages if not (folder / name).exists()]
 
 
 def _sweep(folder: Path) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnets.training.log import read_log
-from resnets.weights.run import CURVES, LOG
+from resnets.weights.run import CURVES, read_log
 from resnets.whole import whole
 
 
@@ -15,7 +14,7 @@ def draw_curves(folder: Path, title: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    lines = read_log(folder / LOG)
+    lines = read_log(folder)
     steps = [line for line in lines if line["kind"] == "step"]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     judged = [line for line in epochs if line.get("top1") is not None]

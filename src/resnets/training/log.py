@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from resnets.errors import TrainingError
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
-from resnets.weights.run import LOG
+from resnets.weights.run import LOG, read_log
 
 
 class Log(Observer):
@@ -40,13 +40,15 @@ class Log(Observer):
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
         """A line, with everything that was measured."""
-        self.write("epoch", **_values(epoch))
+        values = _values(epoch)
+        values.pop("kind", None)  # is the line's own
+        self.write("epoch", **values)
 
     def ended(self, training: Training) -> None:
         """Write out what is left."""
         self.close()
 
-    def write(self, kind: str, **values: Any) -> None:
+    def write(self, kind: str, /, **values: Any) -> None:
         """One line."""
         self._file.write(json.dumps({"kind": kind, **values}) + "\n")
 
@@ -58,7 +60,7 @@ class Log(Observer):
 
     def losses(self, epoch: int) -> list[float]:
         """Of the steps of an epoch, 1 the first, that the log has."""
-        lines = read_log(self.path)
+        lines = read_log(self.path.parent)
         return [line["loss"] for line in lines if line["kind"] == "step" and line["epoch"] == epoch]
 
     def close(self) -> None:
@@ -102,15 +104,8 @@ class TensorBoard(Observer):
 def _values(epoch: EpochRecord) -> dict[str, Any]:
     values = dataclasses.asdict(epoch)
     figures = values.pop("figures")
+    try:
+        figures = {str(name): float(value) for name, value in figures.items()}
+    except (TypeError, ValueError) as problem:
+        raise TrainingError(f"An observer's figure is no number: {figures}. Put numbers into `figures`.") from problem
     return {**values, **figures, **values}  # a figure does not take the place of what the loop says
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Every line of a log; a last line that a kill cut short is left out."""
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines

@@ -4,7 +4,7 @@ An observer of your own does whatever a training should do beside training:
 
     class Best(Observer):
         def epoch_ended(self, training, epoch):
-            self.top1 = max(getattr(self, "top1", 0.0), epoch.figures["top1"])
+            self.top1 = max(getattr(self, "top1", 0.0), epoch.figures.get("top1", 0.0))
 
     resnets.train("photos/", observers=[Best()])
 """

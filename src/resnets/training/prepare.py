@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from resnets.training import setup
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.state import State
 from resnets.weights import load as load_model
-from resnets.weights.run import CHECKPOINT, RECIPE, Asked, RunRecord
+from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
 
 SAME = ("network", "epochs", "precision", "classes", "preprocessing", "recipe", "skipped_files")
@@ -78,25 +79,30 @@ def prepare(asked: Asked, recipe: Recipe, out: Path | None = None) -> Prepared:
 
     Raises ResnetsError: for data, weights and a recipe that cannot be used, and for a folder that cannot be made.
     """
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out is not None and out.exists() and not _is_free(out):
         raise ParameterError(f"{out} is there and not empty: give another `out`, or `resume={out}`.")
     found = _open(asked, recipe, Path())
     prepared = dataclasses.replace(found, folder=_make_folder(out, asked.data, found.record.network))
+    prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
-    prepared.record.write(prepared.folder)
     _introduce(prepared)
     return prepared
 
 
-def reopen(folder: Path) -> Prepared:
-    """Prepare a run again, from its folder alone.
+def reopen(folder: Path, *, trains: bool = True) -> Prepared:
+    """Prepare a run again, from its folder alone; what its record says of its beginning stays.
+
+    trains      whether it will go on, which needs what its steps depend on to be as it was
 
     Raises ModelFileError for a folder without a readable run.json, TrainingError when the data or the recipe has
     changed, and what `prepare` raises.
     """
     before = RunRecord.read(folder)
-    prepared = _open(before.asked, load_recipe(folder / RECIPE), folder)
-    _check_same(before, prepared.record)
+    kept = (folder / RECIPE).exists()
+    recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
+    prepared = _open(before.asked if trains else dataclasses.replace(before.asked, device="auto"), recipe, folder)
+    _check_same(before, prepared.record, [name for name in SAME if trains or name != "precision"])
+    prepared = dataclasses.replace(prepared, record=before)
     _introduce(prepared)
     return prepared
 
@@ -159,17 +165,22 @@ def _introduce(prepared: Prepared) -> None:
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
 
 
-def _check_same(before: RunRecord, now: RunRecord) -> None:
+def _check_same(before: RunRecord, now: RunRecord, names: Iterable[str]) -> None:
     if before.dataset["fingerprint"] != now.dataset["fingerprint"]:
         raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
     if before.machine != now.machine:
         say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
-    for name in SAME:
+    for name in names:
         if getattr(before, name) != getattr(now, name):
             raise TrainingError(
                 f"{name} would be {getattr(now, name)!r} where the run began with {getattr(before, name)!r}: "
                 "put it back, or start a new run."
             )
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a run may begin here: nothing lies in it but what a writer that was killed has left."""
+    return folder.is_dir() and all(path.name.startswith(f".{RECORD}.") for path in folder.iterdir())
 
 
 def _make_folder(folder: Path | None, data: str, network: str) -> Path:

@@ -10,19 +10,20 @@ checkpoint.safetensors   where a stopped run goes on (`resume`), or of which a m
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 from resnets.architecture import ResNetSpec
 from resnets.data.named import NAMES
 from resnets.errors import ResnetsError
-from resnets.progress import say
+from resnets.progress import say, warn
 from resnets.training.conclude import conclude, missing
 from resnets.training.fit import fit
 from resnets.training.observer import Observer
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.recipe import load_recipe
-from resnets.weights.run import CHECKPOINT, Asked, RunRecord, TrainResult, ways_on
+from resnets.weights.run import CHECKPOINT, MODEL, REPORT, Asked, RunRecord, TrainResult, ways_on
 
 
 def train(
@@ -77,24 +78,31 @@ def train(
 def resume(folder: str | Path, observers: Iterable[Observer] = ()) -> TrainResult:
     """Go on with a run that was stopped, to the bit as if it had not been (on the same machine).
 
-    A run that was stopped while its model was judged, saved or reported, or that lost these files, gets them made
-    anew; a finished one is only reported. Raises ResnetsError when the data has changed, or the folder is no run.
+    A run that was stopped while its model was judged, saved or reported, or that lost its model, gets them made anew; a
+    finished one is only reported, and lost pages of it are drawn again where that is possible. Raises ResnetsError when
+    the data has changed, or the folder is no run.
     """
     folder = Path(folder)
-    return _whole(folder) or _go_on(reopen(folder), observers)
+    return _finished(folder) or _go_on(reopen(folder), observers)
 
 
 def finish(folder: str | Path) -> TrainResult:
     """Make a model of a run that was stopped, as it stands at its last checkpoint: of the average where there is one.
 
     The result says at which of how many steps that is. The run can still be resumed afterwards, and ends with the same
-    bits as if this had never been called. A finished run is only reported. Raises ResnetsError like `resume`.
+    bits as if this had never been called. A finished run is only reported. Raises ResnetsError like `resume`, and for a
+    run that has no checkpoint yet.
     """
     folder = Path(folder)
-    if (result := _whole(folder)) is not None:
+    if (result := _finished(folder)) is not None:
         return result
-    prepared = reopen(folder)
-    return conclude(prepared, prepared.reached())
+    if not (folder / CHECKPOINT).exists():
+        raise ResnetsError(f"{folder} has no checkpoint yet, so nothing was learnt: {ways_on(folder)}.")
+    prepared = reopen(folder, trains=False)
+    state = prepared.reached()
+    if state.step == 0:
+        warn("The run has made no step yet: its model knows nothing.")
+    return conclude(prepared, state)
 
 
 def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
@@ -106,17 +114,24 @@ def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
         raise
 
 
-def _whole(folder: Path) -> TrainResult | None:
-    """The result of a finished run; None when there is something to do, for which there is a checkpoint."""
+def _finished(folder: Path) -> TrainResult | None:
+    """The result of a finished run, whose lost pages are drawn again if that can be; None when there is more to do."""
     record = RunRecord.read(folder)
-    lost = missing(record, folder)
-    if record.result is not None and not lost:
-        return record.result
-    if not (folder / CHECKPOINT).exists():
-        if record.result is None:
-            raise ResnetsError(f"{folder} has no checkpoint yet: delete it and start the run again.")
-        raise ResnetsError(f"{folder} has lost {', '.join(lost)}, and the checkpoint to make them of: start a new run.")
-    return None
+    if record.result is None:
+        return None
+    result = record.result.at(folder)
+    if not (folder / MODEL).exists():
+        if not (folder / CHECKPOINT).exists():
+            raise ResnetsError(f"{folder} has lost its model, and the checkpoint to make it of: start a new run.")
+        return None
+    if lost := missing(result, folder):
+        try:
+            prepared = reopen(folder, trains=False)
+            return conclude(prepared, prepared.reached())
+        except ResnetsError as problem:  # the model is there, and that is what counts
+            warn(f"{folder} has lost {', '.join(lost)}, and they cannot be made again: {problem}")
+            return dataclasses.replace(result, report=result.report if (folder / REPORT).exists() else None)
+    return result
 
 
 def _absolute(data: str | Path) -> str:

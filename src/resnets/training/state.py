@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,13 @@ class State:
             with safe_open(path, framework="pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["state"])
                 step, seconds, log = int(state["step"]), float(state["seconds"]), int(state["log"])
+                if min(step, log) < 0 or not 0 <= seconds < math.inf:
+                    raise ValueError("its numbers make no sense")
                 parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
                 for key in file.keys():  # noqa: SIM118  (a file handle, not a dictionary)
                     part, _, name = key.partition(".")
                     parts[part][name] = file.get_tensor(key)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as problem:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError) as problem:
             raise TrainingError(
                 f"{path} cannot be read ({problem}): start the run anew in another folder."
             ) from problem

@@ -19,7 +19,7 @@ def load(what: str | Path) -> Model:
     path, tag = located(what)
     if own := own_file(path):
         return modelfile.load(own)
-    if run.is_stopped(path):
-        raise ModelFileError(f"{path} is a run that was stopped before it had a model: {run.ways_on(path)}.")
+    if why := run.without_model(path):
+        raise ModelFileError(why)
     model = convert.read(path)
     return registry.describe(model, tag) if tag else model

@@ -20,6 +20,7 @@ from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
 RECORD = "run.json"
+LARGEST = 1e15  # of a number in it: what lies beyond is no time, no count and no share
 RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
@@ -109,6 +110,11 @@ class TrainResult:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         found["skipped_files"] = [dict(file) for file in self.skipped_files]
         return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
+
+    def at(self, folder: Path) -> Self:
+        """The same of a run that has moved: its paths are in the folder where it is now."""
+        report = self.report and str(folder / REPORT)
+        return dataclasses.replace(self, run=str(folder), model=str(folder / MODEL), report=report)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
@@ -226,18 +232,45 @@ class RunRecord:
         write_json(folder / RECORD, self.to_dict())
 
 
-def is_stopped(folder: Path) -> bool:
-    """Whether this is the folder of a run that has no model yet."""
-    return (folder / RECORD).is_file() and not (folder / MODEL).exists()
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, "kind" step or epoch, without a last one that a kill cut short and what is no line.
+
+    Raises ModelFileError where there is no log.
+    """
+    try:
+        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+    except OSError as problem:
+        raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
+    lines = []
+    for line in text.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:
+            break
+        if isinstance(found, dict) and {"kind", "step", "epoch", "loss"} <= found.keys():
+            lines.append(found)
+    return lines
+
+
+def without_model(folder: Path) -> str:
+    """Why the folder of a run has no model, in a sentence that names the ways to one; "" for any other folder."""
+    if (folder / MODEL).exists():
+        return ""
+    try:
+        record = RunRecord.read(folder)
+    except ModelFileError:  # somebody else's run.json, or none
+        return ""
+    why = "lost its model" if record.result else "was stopped before it had a model"
+    return f"{_shown(folder)} is a run that {why}: {ways_on(folder)}."
 
 
 def ways_on(folder: Path) -> str:
-    """How a stopped run becomes a model, in words that can be typed."""
-    name = shlex.quote(_shown(folder))
-    return (
-        f"`resnets train --resume {name}` goes on with it, `resnets train --finish {name}` makes a model of it as "
-        "it stands"
-    )
+    """How a run without a model comes to one, in words that can be typed."""
+    name = shlex.quote(f"./{_shown(folder)}" if _shown(folder).startswith("-") else _shown(folder))
+    on = f"`resnets train --resume {name}` goes on with it"
+    if not (folder / CHECKPOINT).exists():
+        return on
+    return f"{on}, `resnets train --finish {name}` makes a model of it as it stands"
 
 
 def _shown(folder: Path) -> str:
@@ -249,7 +282,8 @@ def _field(table: Mapping[str, Any], key: str, *kinds: type, where: str = "") ->
     if key not in table:
         raise ModelFileError(f"{RECORD} has no {where}{key}: put it back, or start a new run.")
     value = table[key]
-    if type(value) in kinds or (type(value) is int and float in kinds):
+    sensible = not isinstance(value, int | float) or abs(value) < LARGEST  # neither is NaN
+    if sensible and (type(value) in kinds or (type(value) is int and float in kinds)):
         return value
     wanted = " or ".join(_WORDS[kind] for kind in kinds)
     raise ModelFileError(
