@@ -176,6 +176,22 @@ def test_another_value_of_a_setting_is_refused_by_name(name):
     assert f"its configuration has the {key} {value!r} in '{name}', which keras.appl" in str(refused.value)
 
 
+@pytest.mark.parametrize("base", [V1, V2], ids=["v1", "v2"])
+def test_a_stage_that_is_dilated_in_the_plan_must_be_so_in_the_configuration(base):
+    """Behind a reduction by 32 our stages are dilated instead of strided."""
+    spec = replace(base, depths=(1,) * 5, widths=(4, 8, 16, 32, 64))
+    config = built(spec)
+    first = "conv6_block1_1_conv" if base is V1 else "conv5_block1_2_conv"
+    for name in (first, f"{first[:12]}_0_conv"):
+        layer_of(config, name)["config"]["strides"] = [1, 1]
+    with pytest.raises(ModelFileError, match=r"(dilation_rate|padding) .*'conv6_block1_2_(conv|pad)'"):
+        recognised(config, spec)
+    layer_of(config, "conv6_block1_2_conv")["config"]["dilation_rate"] = [2, 2]
+    if base is V2:
+        layer_of(config, "conv6_block1_2_pad")["config"]["padding"] = [[2, 2], [2, 2]]
+    recognised(config, spec)
+
+
 @pytest.mark.parametrize(("key", "value"), [("max_value", 6), ("negative_slope", 0.3), ("threshold", 0.1)])
 def test_a_relu_of_another_shape_is_refused(key, value):
     config = built()

@@ -49,6 +49,11 @@ class Part:
         return self.part.rpartition(".")[2].rstrip("0123456789")
 
 
+def norm_first(plan: Plan) -> bool:
+    """Whether norm and relu stand before each convolution (He 2016), so that what the last unit gives lacks a norm."""
+    return plan.head[0].kind == "norm"
+
+
 class Dialect:
     """One world's way with residual networks. Subclasses say what differs from torch's ways.
 

@@ -8,12 +8,13 @@ that read it. What the output stands for has thereby been compared down to the p
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resnets.architecture import Plan
+from resnets.architecture import Plan, Row
+from resnets.architecture.rows import INPUT
 from resnets.weights.formats.stored import unusable
 
 MAX_DEPTH = 16  # of models within models
@@ -50,6 +51,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Softmax": {"axis": -1},
 }
 NAMED = ("Conv2D", "BatchNormalization")  # by their weights
+KINDS = {  # the classes of rows' layers
+    "conv": "Conv2D",
+    "norm": "BatchNormalization",
+    "relu": "Activation",
+    "max_pool": "MaxPooling2D",
+    "subsample": "MaxPooling2D",  # of one pixel
+    "add": "Add",
+    "global_pool": "GlobalAveragePooling2D",
+    "linear": "Dense",
+}
+
+LayerOf = Callable[[str], str]  # role -> the name of its layer; ROLE.pad: of that of zeros before it, "" for none
 
 
 @dataclass(frozen=True)
@@ -67,85 +80,58 @@ class KerasLayer:
         return {**DEFAULTS[self.kind], **self.settings}
 
 
-def pad(name: str, x: str, pixels: int) -> KerasLayer:
-    """Zeros around a map."""
-    return KerasLayer("ZeroPadding2D", name, (x,), {"padding": pixels})
-
-
-def norm(name: str, x: str) -> KerasLayer:
-    """A norm, whose epsilon is compared elsewhere."""
-    return KerasLayer("BatchNormalization", name, (x,))
-
-
-def relu(name: str, x: str) -> KerasLayer:
-    """A ReLU as keras.applications writes it."""
-    return KerasLayer("Activation", name, (x,), {"activation": "relu"})
-
-
 _Wanted = Mapping[tuple[str, tuple[str, ...]], list[KerasLayer]]  # by class and what is read, sorted
 
 
-def layers(p: Plan) -> Iterator[KerasLayer]:
-    """The network of a plan in the order of `model.layers`: by depth, then as they were created."""
-    v2 = p.head[0].kind == "norm"
-    strides = {row.role: row.stride for row in p.rows if row.kind == "conv"}
+def layers(p: Plan, layer_of: LayerOf) -> list[KerasLayer]:
+    """The network of a plan in the order of `model.layers`: by their way to the output, the longest first."""
+    # Reversed, as rows have a unit's shortcut behind its branch, and Keras has it first where their ways are equal.
+    made = list(_made(p, layer_of))[::-1]
+    below: dict[str, int] = {}  # how many layers follow on the longest way to the output
+    for layer in made:
+        for read in layer.reads:
+            below[read] = max(below.get(read, 0), below.get(layer.name, 0) + 1)
+    return sorted(made, key=lambda layer: -below.get(layer.name, 0))
 
-    def conv(name: str, x: str, role: str, kernel: int = 1, padding: str = "valid") -> KerasLayer:
-        settings = {"kernel_size": kernel, "strides": strides[role], "padding": padding}
-        return KerasLayer("Conv2D", name, (x,), settings)
 
+def _made(p: Plan, layer_of: LayerOf) -> Iterator[KerasLayer]:
+    """What the rows become, each behind what it reads: a layer, and another before it where zeros have their own."""
     yield KerasLayer("InputLayer", "input_layer")
-    yield pad("conv1_pad", "input_layer", 3)
-    yield conv("conv1_conv", "conv1_pad", "stem.conv", 7)
-    if not v2:
-        yield from (norm("conv1_bn", "conv1_conv"), relu("conv1_relu", "conv1_bn"))
-    yield pad("pool1_pad", "conv1_conv" if v2 else "conv1_relu", 1)
-    yield KerasLayer("MaxPooling2D", "pool1_pool", ("pool1_pad",), {"pool_size": 3, "strides": 2})
-    x, pools = "pool1_pool", 0
-    for s, stage in enumerate(p.stages, start=1):
-        for u, unit in enumerate(stage, start=1):
-            b, role = f"conv{s + 1}_block{u}", f"stage{s}.unit{u}"
-            kinds = [row.kind for row in unit.shortcut]
-            before, shortcut = x, x
-            if v2:
-                before = f"{b}_preact_relu"
-                yield from (norm(f"{b}_preact_bn", x), relu(before, f"{b}_preact_bn"))
-            yield conv(f"{b}_1_conv", before, f"{role}.conv1")
-            yield from (norm(f"{b}_1_bn", f"{b}_1_conv"), relu(f"{b}_1_relu", f"{b}_1_bn"))
-            if v2:
-                yield pad(f"{b}_2_pad", f"{b}_1_relu", 1)
-                yield conv(f"{b}_2_conv", f"{b}_2_pad", f"{role}.conv2", 3)
-            else:
-                yield conv(f"{b}_2_conv", f"{b}_1_relu", f"{role}.conv2", 3, "same")
-            yield from (norm(f"{b}_2_bn", f"{b}_2_conv"), relu(f"{b}_2_relu", f"{b}_2_bn"))
-            if "conv" in kinds:
-                shortcut = f"{b}_0_conv"
-                yield conv(shortcut, before, f"{role}.shortcut.conv")
-            elif "subsample" in kinds:  # the one layer without a name of its own
-                shortcut = f"max_pooling2d_{pools}" if pools else "max_pooling2d"
-                yield KerasLayer("MaxPooling2D", shortcut, (x,), {"pool_size": 1, "strides": 2})
-                pools += 1
-            yield conv(f"{b}_3_conv", f"{b}_2_relu", f"{role}.conv3")
-            x = f"{b}_out"
-            if v2:
-                yield KerasLayer("Add", x, (shortcut, f"{b}_3_conv"))
-                continue
-            if "conv" in kinds:
-                shortcut = f"{b}_0_bn"
-                yield norm(shortcut, f"{b}_0_conv")
-            yield norm(f"{b}_3_bn", f"{b}_3_conv")
-            yield from (KerasLayer("Add", f"{b}_add", (shortcut, f"{b}_3_bn")), relu(x, f"{b}_add"))
-    if v2:
-        yield from (norm("post_bn", x), relu("post_relu", "post_bn"))
-        x = "post_relu"
-    yield KerasLayer("GlobalAveragePooling2D", "avg_pool", (x,))
-    yield KerasLayer("Dense", "predictions", ("avg_pool",))
+    gives = {INPUT: "input_layer"}  # the layer that gives what a role stands for
+    unnamed = 0
+    for row in p.rows:
+        reads = tuple(gives[role] for role in reversed(row.reads))  # an addition reads the shortcut first
+        around = layer_of(f"{row.role}.pad")
+        if around:
+            yield KerasLayer("ZeroPadding2D", around, reads, {"padding": 1 if row.padding == "zero" else row.padding})
+            reads = (around,)
+        if row.kind == "subsample":  # the one layer without a name of its own
+            name = f"max_pooling2d_{unnamed}" if unnamed else "max_pooling2d"
+            unnamed += 1
+        else:
+            name = layer_of(row.role)
+        yield KerasLayer(KINDS[row.kind], name, reads, _settings(row, bool(around)))
+        gives[row.role] = name
 
 
-def compare(path: Path, config: Any, p: Plan) -> None:
-    """Raises ModelFileError where the configuration in the file at `path` is not of the network that `p` plans."""
+def _settings(row: Row, padded: bool) -> dict[str, Any]:
+    """The settings of a row's layer, before which there is a layer of zeros or not."""
+    match row.kind:
+        case "conv":
+            padding = "same" if row.padding and not padded else "valid"
+            spread = {"dilation_rate": row.dilation} if row.dilation > 1 else {}
+            return {"kernel_size": row.kernel, "strides": row.stride, "padding": padding, **spread}
+        case "max_pool" | "subsample":
+            return {"pool_size": row.kernel, "strides": row.stride}
+        case "relu":
+            return {"activation": "relu"}
+    return {}  # a norm's epsilon is compared elsewhere
+
+
+def compare(path: Path, config: Any, graph: Iterable[KerasLayer]) -> None:
+    """Raises ModelFileError where the configuration in the file at `path` is not of the network of these layers."""
     wanted: dict[tuple[str, tuple[str, ...]], list[KerasLayer]] = {}
-    for layer in _variants(p):
+    for layer in _variants(graph):
         wanted.setdefault((layer.kind, tuple(sorted(layer.reads))), []).append(layer)
     try:
         output = _traced(config, "input_layer", wanted)
@@ -169,9 +155,9 @@ class _Differs(Exception):
     """What a configuration has that the graph has not."""
 
 
-def _variants(p: Plan) -> Iterator[KerasLayer]:
+def _variants(graph: Iterable[KerasLayer]) -> Iterator[KerasLayer]:
     """The layers that a configuration may hold: a relu may be of either class, and probabilities may be the output."""
-    for layer in layers(p):
+    for layer in graph:
         yield layer
         if layer.kind == "Activation":
             yield KerasLayer("ReLU", layer.name, layer.reads)

@@ -13,26 +13,43 @@ from resnets.architecture.catalog import names as catalog_names
 from resnets.data.preprocess import MAX_SIZE, Preprocessing
 from resnets.errors import ModelFileError
 from resnets.weights.formats.stored import Foreign, Stored, unusable
-from resnets.weights.worlds.base import Dialect, Naming, Part
-from resnets.weights.worlds.keras.config import compare, layers
+from resnets.weights.worlds.base import Dialect, Naming, Part, norm_first
+from resnets.weights.worlds.keras.config import KerasLayer, compare, layers
 from resnets.weights.worlds.keras.writer import VARIABLES, numbered, write_keras
 
-V1 = {
+# The layer of each part, and that of zeros (.pad) before some. What stands in both versions:
+BOTH = {
+    "stem.conv.pad": "conv1_pad",
     "stem.conv": "conv1_conv",
-    "stem.norm": "conv1_bn",
+    "stem.pool.pad": "pool1_pad",
+    "stem.pool": "pool1_pool",
     **{f"conv{n}": f"{n}_conv" for n in (1, 2, 3)},
-    **{f"norm{n}": f"{n}_bn" for n in (1, 2, 3)},
     "shortcut.conv": "0_conv",
+    "head.pool": "avg_pool",
+    "head.linear": "predictions",
+}
+V1 = {
+    **BOTH,
+    "stem.norm": "conv1_bn",
+    "stem.relu": "conv1_relu",
+    **{f"norm{n}": f"{n}_bn" for n in (1, 2, 3)},
+    **{f"relu{n}": f"{n}_relu" for n in (1, 2)},
     "shortcut.norm": "0_bn",
+    "add": "add",
+    "relu3": "out",
 }
 V2 = {  # a norm belongs to the convolution before it, as in v1
-    "stem.conv": "conv1_conv",
-    **{f"conv{n}": f"{n}_conv" for n in (1, 2, 3)},
+    **BOTH,
     "norm1": "preact_bn",
     "norm2": "1_bn",
     "norm3": "2_bn",
-    "shortcut.conv": "0_conv",
+    "relu1": "preact_relu",
+    "relu2": "1_relu",
+    "relu3": "2_relu",
+    "conv2.pad": "2_pad",
+    "add": "out",
     "head.norm": "post_bn",
+    "head.relu": "post_relu",
 }
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 LAYER = {"weight": "kernel", "bias": "bias"}
@@ -68,7 +85,8 @@ class Keras(Dialect):
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """That of v1 or of v2, and the head under whatever name it has."""
         dense = (name for name, t in file.tensors.items() if len(t.shape) == 2 and name.endswith("/kernel"))
-        return [_naming(V2 if _is_v2(file) else V1, next(dense, "predictions/kernel").removesuffix("/kernel"))]
+        head = next(dense, "predictions/kernel").removesuffix("/kernel")
+        return [_naming({**(V2 if _is_v2(file) else V1), "head.linear": head})]
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """The rules of keras.applications, and the norms' numbers where a configuration states them."""
@@ -87,7 +105,7 @@ class Keras(Dialect):
                 raise unusable(
                     file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
                 )
-            compare(file.path, file.documents["keras"], plan)
+            compare(file.path, file.documents["keras"], _graph(plan))
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
@@ -114,7 +132,7 @@ class Keras(Dialect):
                 "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
                 "networks of the catalog; choose another `target_dialect`."
             )
-        return _naming(V2 if plan.head[0].kind == "norm" else V1, "predictions")
+        return _naming(_parts(plan))
 
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """One file, for `load_weights` of the network that keras.applications builds."""
@@ -150,20 +168,35 @@ def _is_v2(file: Foreign) -> bool:
     return "post_bn/gamma" in file.tensors
 
 
-def _naming(parts: Mapping[str, str], head: str) -> Naming:
+def _parts(p: Plan) -> Mapping[str, str]:
+    return V2 if norm_first(p) else V1
+
+
+def _layer(parts: Mapping[str, str], p: Part) -> str:
+    """The name of the layer that has a part; "" where none has."""
+    layer = parts.get(p.part, "")
+    return f"conv{p.stage + 1}_block{p.unit}_{layer}" if layer and p.stage else layer
+
+
+def _naming(parts: Mapping[str, str]) -> Naming:
     def name(state_name: str) -> str:
         p = Part.of(state_name)
         leaf = (NORM if p.kind == "norm" else LAYER).get(p.leaf)
-        layer = head if p.part == "head.linear" else parts.get(p.part)
-        unit = f"conv{p.stage + 1}_block{p.unit}_" if p.stage else ""
-        return f"{unit}{layer}/{leaf}" if layer and leaf else ""
+        layer = _layer(parts, p)
+        return f"{layer}/{leaf}" if layer and leaf else ""
 
     return name
 
 
+def _graph(p: Plan) -> list[KerasLayer]:
+    """The layers of a network in the order of `model.layers`."""
+    parts = _parts(p)
+    return layers(p, lambda role: _layer(parts, Part.of(f"{role}.output")))
+
+
 def _layers(p: Plan) -> Iterator[tuple[str, str]]:
     """(class as Keras names files' groups, name) of the layers in the order of `model.layers`."""
-    return ((GROUPS[layer.kind], layer.name) for layer in layers(p))
+    return ((GROUPS[layer.kind], layer.name) for layer in _graph(p))
 
 
 def _settings(file: Foreign) -> Iterator[tuple[str, Mapping[str, Any]]]:

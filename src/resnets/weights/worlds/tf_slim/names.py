@@ -13,7 +13,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.formats.tensorflow_write import write_bundle
-from resnets.weights.worlds.base import Dialect, Naming, Part
+from resnets.weights.worlds.base import Dialect, Naming, Part, norm_first
 
 V1 = {
     "stem.conv": "conv1",
@@ -91,7 +91,7 @@ class TFSlim(Dialect):
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """TF-Slim's "vgg" for v1 (0..255 minus a mean); its "inception" for v2 (-1..1, 7/8 of both sides)."""
-        if plan(spec).head[0].kind == "norm":
+        if norm_first(plan(spec)):
             half = (0.5, 0.5, 0.5)
             return Preprocessing(image_size=299, resize="stretch", resize_to=round(299 / 0.875), mean=half, std=half)
         red, green, blue = (value / 255 for value in file.documents.get(MEAN, VGG_MEAN))
@@ -110,7 +110,7 @@ class TFSlim(Dialect):
 
     def naming(self, plan: Plan) -> Naming:
         """Under the scope that TF-Slim's own functions have: resnet_v1_50, ..., else resnet_v1_custom."""
-        version = "2" if plan.head[0].kind == "norm" else "1"
+        version = "2" if norm_first(plan) else "1"
         return _naming(f"resnet_v{version}_{DEPTHS.get(plan.spec.depths, 'custom')}/", version)
 
     def head_shape(self, plan: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:

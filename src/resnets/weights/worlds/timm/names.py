@@ -14,7 +14,7 @@ from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.model import Model
-from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.base import Dialect, Naming, norm_first
 from resnets.weights.worlds.torch.folder import write_folder
 from resnets.weights.worlds.torch.names import torch_naming, unwrapped
 from resnets.weights.worlds.torchvision import names as torchvision
@@ -94,7 +94,7 @@ class Timm(Dialect):
         if not isinstance(arguments, dict) or not isinstance(pretrained, dict):
             raise unusable(file.path, "model_args and pretrained_cfg of its config.json are tables, and here are not")
         pools = [("global_pool", place.get("global_pool")) for place in (config, pretrained)]
-        shown = SHOWN if _is_v2(plan) else SHOWN | SHOWN_V1
+        shown = SHOWN if norm_first(plan) else SHOWN | SHOWN_V1
         for key, value in [*arguments.items(), *pools]:
             if value is not None and key not in shown and value != USUAL.get(key):
                 raise unusable(
@@ -130,14 +130,14 @@ class Timm(Dialect):
     def naming(self, plan: Plan) -> Naming:
         """As its own code would name this network."""
         spec = plan.spec
-        if _is_v2(plan):
+        if norm_first(plan):
             return torch_naming(V2, V2_UNIT)
         changes = (DEEP if spec.stem == "deep" else {}) | (AVERAGED if spec.shortcut == "avgpool" else {})
         return torch_naming({**torchvision.PARTS, **changes}, torchvision.UNIT)
 
     def head_shape(self, plan: Plan, shape: tuple[int, ...]) -> tuple[int, ...]:
         """resnetv2's head is a 1x1 convolution."""
-        return (*shape, 1, 1) if _is_v2(plan) else shape
+        return (*shape, 1, 1) if norm_first(plan) else shape
 
     def documents(self, model: Model) -> dict[str, Any]:
         """config.json as timm's hub has it. Raises ModelFileError for a network that timm has not."""
@@ -147,7 +147,7 @@ class Timm(Dialect):
             raise ModelFileError(
                 f"timm has no network that is {architecture or 'this custom one'}: choose another `target_dialect`."
             )
-        v2 = _is_v2(p)
+        v2 = norm_first(p)
         pretrained = {
             "custom_load": False,
             "input_size": [p.in_channels, wanted.image_size, wanted.image_size],
@@ -173,11 +173,6 @@ class Timm(Dialect):
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """A folder of model.safetensors and config.json, as on the hub."""
         return write_folder(path, file)
-
-
-def _is_v2(plan: Plan) -> bool:
-    """Whether its names are resnetv2's: a norm stands before the head."""
-    return plan.head[0].kind == "norm"
 
 
 def _averages(file: Foreign) -> bool:
