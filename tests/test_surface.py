@@ -1,15 +1,22 @@
 """What `import resnets` offers: the verbs as functions, their types, every error, and nothing else."""
 
 import ast
+import copy
+import json
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 import resnets
 from resnets import errors
+from resnets.acceptance.gate import AccuracyError, Verdict
 from resnets.cli.main import commands
 from resnets.cli.output import with_flags
 
@@ -157,3 +164,39 @@ def parameters_named_in_messages():
 
 def test_every_parameter_that_a_message_names_has_a_flag():
     assert [found for found in parameters_named_in_messages() if not found[2]] == []
+
+
+@pytest.mark.parametrize(
+    "error", [resnets.WriteError("full", OSError(28, "No space left")), AccuracyError(Verdict(9, 0.9, 0.5))], ids=repr
+)
+def test_an_error_goes_from_process_to_process(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_a_classifier_can_be_copied(classifier):
+    size = classifier.preprocessing.image_size
+    pixels = np.zeros((1, size, size, 3), np.uint8)
+    for again in (pickle.loads(pickle.dumps(classifier)), copy.deepcopy(classifier)):
+        assert again.network is not classifier.network
+        assert torch.equal(again.logits(pixels), classifier.logits(pixels))
+
+
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"batch_size": 0}, {"threads": 0}])
+def test_a_wrong_number_is_both_kinds_of_error(classifier, wrong):
+    with pytest.raises(resnets.ParameterError):
+        resnets.predict(classifier, np.zeros((8, 8, 3), np.uint8), **wrong)
+
+
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
+def test_a_document_is_alone_whatever_becomes_of_standard_error(trained, tmp_path, stream):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    command = f"{sys.executable} -m resnets predict {trained} {tmp_path / 'a.png'} --json {stream}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert json.loads(done.stdout)["predictions"][0]["path"] == str(tmp_path / "a.png")
+
+
+def test_a_closed_standard_error_is_no_error(trained):
+    code = f"import sys, resnets; sys.stderr.close(); print(resnets.evaluate({trained!r}, 'digits').images)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().isdigit(), done.stderr

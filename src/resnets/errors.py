@@ -71,6 +71,10 @@ class WriteError(ModelFileError, DataError, OSError):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, OSError]]:
+        """Between processes it keeps both."""
+        return WriteError, (str(self), OSError(self.errno, self.strerror))
+
 
 class FetchError(ResnetsError):
     """A download that did not arrive whole."""

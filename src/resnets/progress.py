@@ -24,8 +24,10 @@ class Plain(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record's line at once."""
         try:
-            if self.active() and sys.stderr is not None:
+            if self.active() and _heard():
                 print(self.line(record), file=sys.stderr, flush=True)
+        except OSError:  # a stream that is full, or whose reader went away, is no error
+            pass
         except Exception:
             self.handleError(record)
 
@@ -135,6 +137,11 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
 
 def _bar_wanted() -> bool:
     """Whether lines of progress would be plain ones on a terminal."""
-    if not LOG.isEnabledFor(logging.INFO) or sys.stderr is None or not sys.stderr.isatty():
+    if not LOG.isEnabledFor(logging.INFO) or not _heard() or not sys.stderr.isatty():
         return False
     return any(isinstance(handler, Plain) and handler.active() for handler in LOG.handlers)
+
+
+def _heard() -> bool:
+    """Whether there is a standard error: a program may have none, or have closed it."""
+    return sys.stderr is not None and not sys.stderr.closed

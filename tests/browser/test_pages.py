@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reports import classifier, evaluation, judgement
-from resnets.evaluation.comparison import compare
+from resnets.evaluation.comparison import compare_judgements
 from resnets.pages import comparison, report
 from resnets.weights import Provenance
 
@@ -75,7 +75,7 @@ def pages(tmp_path_factory):
         one = judgement(classes, 60 if len(classes) < 20 else 10, side=96)
         model = classifier(classes, provenance=Provenance(network="resnet18", recipe={"learning_rate": 0.1}))
         report.write(folder / f"{name}.html", model, evaluation(one), data="photos", findings=FINDINGS)
-    result = compare(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
+    result = compare_judgements(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
     comparison.write(folder / "comparison.html", result, "photos")
     return folder
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from resnets.data.cache import Cache, cached
@@ -120,12 +119,16 @@ class AccuracyError(ExportError):
         self.verdict = verdict
         super().__init__(f"It loses {verdict.drop:.2f} points: {verdict}.")
 
+    def __reduce__(self) -> tuple[type[AccuracyError], tuple[Verdict]]:
+        """Between processes it keeps the verdict."""
+        return AccuracyError, (self.verdict,)
+
 
 def attempts(classifier: Classifier, photos: Examples) -> Iterator[Quantisation]:
     """Calibrated on the images set aside for it: all in int8 first, then with more and more left in float."""
     graph = lower(classifier.network, classifier.preprocessing.image_size)
     quantisation = measure_ranges(graph, _batches(classifier, photos.calibration))
-    yield from fallbacks(graph, quantisation, _input(classifier, photos.calibration[:SENSITIVITY]))
+    yield from fallbacks(graph, quantisation, classifier.input(photos.calibration[:SENSITIVITY]))
 
 
 def first_good(tries: Iterable[Quantisation], use: Callable[[Quantisation], T]) -> tuple[Quantisation, T]:
@@ -205,7 +208,7 @@ def _judged(
         def judge(quantisation: Quantisation, name: str = name) -> Verdict:
             more = {"batch": batch, "threads": threads, "quantisations": {name: quantisation}}
             session = open_session(classifier.model, name, "int8", **more)  # type: ignore[arg-type]
-            share = photos.top1(lambda pixels: session(_input(classifier, pixels)), f"judging int8 by {name}")
+            share = photos.top1(lambda pixels: session(classifier.input(pixels)), f"judging int8 by {name}")
             judgement = Verdict(len(photos.labels), source, share)
             judgement.check()
             return judgement
@@ -254,9 +257,5 @@ class _Kept:
 def _batches(classifier: Classifier, pixels: np.ndarray) -> Iterator[Tensor]:
     with track("calibrating", len(pixels)) as advance:
         for first in range(0, len(pixels), BATCH):
-            yield _input(classifier, pixels[first : first + BATCH])
+            yield classifier.input(pixels[first : first + BATCH])
             advance(len(pixels[first : first + BATCH]))
-
-
-def _input(classifier: Classifier, pixels: np.ndarray) -> Tensor:
-    return classifier.preprocessing.normalise(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))

@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with speaking(words):
             result = app(arguments, prog_name="resnets", standalone_mode=False)
         status = result if isinstance(result, int) else 0
-        sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
     except ResnetsError as problem:
         note(f"error: {words(str(problem))}")
         return problem.exit_status

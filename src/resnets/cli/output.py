@@ -40,7 +40,9 @@ def console() -> Console:
 
 def note(text: str) -> None:
     """Say ``text`` on standard error, where it disturbs no result."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None and not sys.stderr.closed:
+        with contextlib.suppress(OSError):  # a stream that is gone, or full, is no error
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

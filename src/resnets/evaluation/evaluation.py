@@ -82,7 +82,7 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     data    whatever `resnets.data.open.open_source` takes
     split   "train", "val" or "test". Default: the held-out one, "val" before "test". Class folders alone
             have no splits. If they are the very files that the model was trained on, the split that the
-            training recorded is made again; else all images are judged, and standard error says so.
+            training recorded is made again; else all images are judged, and a line says so.
 
     Raises DataError for data that cannot be read, a split that is not there, and a class that the model does
     not know; ModelFileError when the network's answer to an image is not finite.

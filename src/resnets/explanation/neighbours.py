@@ -51,7 +51,7 @@ def neighbours(
     pixels  (S, S, 3) uint8, as `classifier.preprocessing.pixels` gives them
 
     Images and features are kept under `resnets.machine.home`, so that a second time is quick. Files that are no
-    usable images are left out, and standard error says how many.
+    usable images are left out, and a line says how many.
 
     Raises DataError for data that cannot be read.
     """

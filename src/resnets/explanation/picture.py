@@ -1,6 +1,6 @@
 """One picture explained: what the network answers, where it looks, what its stages make of it, what it finds alike.
 
-`explain` gathers, `draw` puts it on one page.
+`explain` gathers; `resnets.pages.explanation` draws it on one page.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 from resnets import surface
 from resnets.architecture.catalog import name_of
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import ImageError, ModelFileError
+from resnets.errors import ImageError, ModelFileError, ParameterError
 from resnets.inference import engines, features, novelty, pictures
 from resnets.inference.engine import Engine
 from resnets.inference.pictures import P, Picture
@@ -121,7 +121,7 @@ class Classifier:
 
         Returns (N, classes) float32 on the CPU, not yet divided by the temperature.
         """
-        return self.session(self._input(pixels))
+        return self.session(self.input(pixels))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax(logits / temperature) over the classes, (N, classes) float64."""
@@ -133,7 +133,7 @@ class Classifier:
         pixels  (N, S, S, 3) uint8, as `preprocessing.pixels` gives them
         """
         device = next(self.network.parameters()).device
-        return features.pooled(self.network, self._input(pixels).to(device)).cpu().numpy()
+        return features.pooled(self.network, self.input(pixels).to(device)).cpu().numpy()
 
     def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
         """Say what pictures show, one `Prediction` each, in their order.
@@ -164,7 +164,7 @@ class Classifier:
         A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
         """
         if top < 1 or batch_size < 1:
-            raise ValueError(f"top and batch_size are at least 1, not {top} and {batch_size}")
+            raise ParameterError(f"top and batch_size are at least 1, not {top} and {batch_size}.")
         return pictures.each(
             lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads
         )
@@ -201,6 +201,10 @@ class Classifier:
             for row, ps, size, odd in zip(order.tolist(), values[:, :top].tolist(), sizes, unlike, strict=True)
         ]
 
+    def __reduce__(self) -> tuple[type[Classifier], tuple[Model]]:
+        """A copy, here or in another process, begins with the default engine."""
+        return Classifier, (self.model,)
+
     def save(self, path: str | Path) -> None:
         """Write the model file.
 
@@ -222,6 +226,11 @@ class Classifier:
         """
         return surface.verb("export")(self, out, **options)
 
-    def _input(self, pixels: np.ndarray) -> Tensor:
-        """(N, S, S, 3) uint8 -> (N, 3, S, S) float32, normalised."""
+    def input(self, pixels: np.ndarray) -> Tensor:
+        """What an engine is given.
+
+        pixels      (N, S, S, 3) uint8, as `preprocessing.pixels` gives them
+
+        Returns (N, 3, S, S) float32, normalised.
+        """
         return self.preprocessing.normalise(torch.from_numpy(np.require(pixels, requirements=["C", "W"])))

@@ -22,7 +22,7 @@ from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import LARGEST, check_size, opened
-from resnets.errors import ImageError
+from resnets.errors import ImageError, ParameterError
 from resnets.machine import cores
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
@@ -54,7 +54,7 @@ def each(
     A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size is at least 1, not {batch_size}")
+        raise ParameterError(f"batch_size is at least 1, not {batch_size}.")
     read = fast_decode.read if fast else Preprocessing.read
     todo = iter(pictures)
     pool = ThreadPoolExecutor(threads or decoders())

@@ -13,7 +13,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from resnets.errors import ResnetsError
+from resnets.errors import ParameterError, ResnetsError
 from resnets.inference import choice, engines
 from resnets.inference.engine import Engine
 from resnets.inference.quantize import Quantisation
@@ -34,7 +34,7 @@ class Session:
 
     def __init__(self, engine: Engine, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
-            raise ResnetsError(f"threads is at least 1, not {threads}.")
+            raise ParameterError(f"threads is at least 1, not {threads}.")
         self.engine, self.threads = engine, threads
         self._turn = Lock()
 

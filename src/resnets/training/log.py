@@ -107,5 +107,5 @@ def _values(epoch: EpochRecord) -> dict[str, Any]:
     try:
         figures = {str(name): float(value) for name, value in figures.items()}
     except (TypeError, ValueError) as problem:
-        raise TrainingError(f"An observer's figure is no number: {figures}. Put numbers into `figures`.") from problem
+        raise TrainingError(f"An observer's figure is no number: {figures}.") from problem
     return {**values, **figures, **values}  # a figure does not take the place of what the loop says

@@ -14,7 +14,7 @@ from resnets.weights.calibration import Calibration
 from resnets.weights.provenance import Provenance
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """What a model file holds. It is never changed: `dataclasses.replace` makes another one.
 
