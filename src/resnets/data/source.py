@@ -3,8 +3,6 @@
 A source lists its files once and then reads any of them at random, in place. It holds no open file,
 so threads, forked processes and unpickled copies read at once. Archives are never unpacked: the names
 inside are only names.
-
-Layouts: ``train/`` with ``val/`` or ``test/``, each with one folder per class; or class folders alone.
 """
 
 from __future__ import annotations
@@ -15,23 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from resnets.data.labels import check_count, class_names
-from resnets.data.sample import Sample
+from resnets.data.layout import arrange
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.text import printable
 
 LARGEST = 256 * 2**20  # bytes of one image file; more is a mistake or an attack
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
 
 CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})  # what systems leave behind, in lower case
 
@@ -48,7 +34,7 @@ class Source:
     def __init__(self, name: str, sizes: Mapping[str, int], stamp: Callable[[str], object]) -> None:
         """List ``sizes`` (key to bytes); ``stamp`` of a key changes whenever its content does."""
         self.name = name
-        self.samples = _arrange(name, sizes)
+        self.samples = arrange(name, sizes)
         digest = hashlib.sha256()
         for sample in self.samples:
             line = f"{sample.key}\0{sample.size}\0{stamp(sample.key)}\n"
@@ -66,54 +52,6 @@ class Source:
 def hidden(part: str) -> bool:
     """True for the names of files and folders that no user put there on purpose."""
     return part[:1] == "." or part.lower() in CLUTTER
-
-
-def _arrange(name: str, sizes: Mapping[str, int]) -> tuple[Sample, ...]:
-    """Find the layout in the keys of ``sizes`` and give each file its class and split."""
-    shown = printable(name)
-    if not sizes:
-        raise DataError(f"{shown} holds no files: put photos into one folder per class, as in photos/cat/1.jpg.")
-    folders = {folder: folder.split("/") for folder in {_folder(key) for key in sizes} if folder}
-    depth = 0
-    while True:
-        top = {parts[depth] for parts in folders.values() if len(parts) > depth}
-        if len(top) != 1 or not any(len(parts) > depth + 1 for parts in folders.values()):
-            break
-        depth += 1  # one folder around everything else
-    roles = {folder: SPLITS[folder.lower()] for folder in top if folder.lower() in SPLITS}
-    # "train" beside other folders without a "val" or "test" is a class: somebody sorts vehicles.
-    if "train" in roles.values() and len(set(roles.values())) > 1:
-        _check_roles(shown, roles)
-        places = {
-            folder: (parts[depth + 1], roles[parts[depth]])
-            for folder, parts in folders.items()
-            if len(parts) > depth + 1 and parts[depth] in roles
-        }
-        found = {split for _, split in places.values()}
-        if places and "train" not in found:
-            raise DataError(f"{shown} has no class folders in train/: photos must lie in train/cat/1.jpg.")
-        if found == {"train"}:  # the other split has no class folders, so no labels
-            places = {folder: (label, "") for folder, (label, _) in places.items()}
-    else:
-        places = {folder: (parts[depth], "") for folder, parts in folders.items() if len(parts) > depth}
-    samples = tuple(
-        Sample(key, *places[folder], sizes[key]) for key in sorted(sizes) if (folder := _folder(key)) in places
-    )
-    if not samples:
-        raise DataError(f"{shown} has no class folders: photos must lie in one folder per class: photos/cat/1.jpg.")
-    check_count(class_names(samples), name)
-    return samples
-
-
-def _folder(key: str) -> str:
-    return key.rpartition("/")[0]
-
-
-def _check_roles(shown: str, roles: Mapping[str, str]) -> None:
-    for role in sorted(set(roles.values())):
-        same = sorted(folder for folder, its_role in roles.items() if its_role == role)
-        if len(same) > 1:
-            raise DataError(f"{shown} has both {same[0]}/ and {same[1]}/ for one split: merge or rename them.")
 
 
 @contextmanager

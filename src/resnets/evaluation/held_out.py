@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnets.data.labels import class_names
+from resnets.data.layout import SPLITS
 from resnets.data.sample import Sample
-from resnets.data.source import SPLITS, Source
+from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.data.split import split as divide
 from resnets.errors import DataError, nearest
