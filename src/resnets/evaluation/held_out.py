@@ -8,7 +8,7 @@ from typing import Any
 from resnets.data.labels import class_names
 from resnets.data.sample import Sample
 from resnets.data.source import SPLITS, Source
-from resnets.data.split import Splits
+from resnets.data.split import CONTENT, KEY, Splits
 from resnets.data.split import split as divide
 from resnets.errors import DataError, nearest
 from resnets.progress import say
@@ -44,12 +44,14 @@ def _seeded(source: Source, provenance: Provenance) -> Splits | None:
     """The split that the training made of these very files, if it did."""
     dataset = provenance.dataset or {}
     record = table(dataset.get("split"))
-    if dataset.get("fingerprint") != source.fingerprint or record.get("origin") != "seeded":
+    order = record.get("order", KEY)
+    fingerprint = source.fingerprint if order == CONTENT else source.fingerprint_before
+    if order not in (CONTENT, KEY) or dataset.get("fingerprint") != fingerprint or record.get("origin") != "seeded":
         return None
     seed, fraction = record.get("seed"), record.get("fraction")
-    if not isinstance(seed, int) or not isinstance(fraction, float):
-        return None
-    return divide(source, seed=seed, fraction=fraction)
+    if type(seed) is not int or not 0 <= seed < 2**32 or not isinstance(fraction, float) or not 0 < fraction < 1:
+        return None  # a file may say anything
+    return divide(source, seed=seed, fraction=fraction, order=order)
 
 
 def table(value: object) -> dict[str, Any]:
