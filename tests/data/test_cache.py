@@ -17,6 +17,7 @@ from PIL import Image
 from resnets import whole as whole_module
 from resnets.data import cache as cache_module
 from resnets.data.cache import Cache, cached
+from resnets.data.identity import digest_of
 from resnets.data.preprocess import Preprocessing
 from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError
@@ -35,9 +36,13 @@ def png(seed: int) -> bytes:
 class Files:
     """The part of a Source that the cache uses, in memory; it counts what is read."""
 
-    def __init__(self, files: dict[str, bytes], fingerprint: str = "f" * 64) -> None:
-        self.name, self.files, self.fingerprint, self.reads = "photos", files, fingerprint, 0
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.name, self.files, self.reads = "photos", files, 0
         self.samples = tuple(Sample(key, "cat", "", 5000) for key in sorted(files))
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {key: digest_of(data) for key, data in self.files.items()}
 
     def read(self, key: str) -> bytes:
         self.reads += 1
@@ -123,7 +128,7 @@ def test_other_inputs_other_cache(on_disk):
     source = photos()
     cached(source, source.samples, EIGHT)
     others = [
-        (Files(source.files, "0" * 64), source.samples, EIGHT),
+        (Files({**source.files, "cat/001.png": png(77)}), source.samples, EIGHT),
         (source, source.samples[1:], EIGHT),
         (source, source.samples[::-1], EIGHT),
         (source, source.samples, Preprocessing(image_size=8, resize_to=9)),
@@ -133,6 +138,17 @@ def test_other_inputs_other_cache(on_disk):
         assert not cached(*other).reused
     assert len(list(on_disk.iterdir())) == 1 + len(others)
     assert cached(source, source.samples, Preprocessing(image_size=8, resize_to=8, mean=(0, 0, 0))).reused
+
+
+def test_moved_and_renamed_files_are_not_decoded_again(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    moved = Files({key.replace("cat/", "animals/cats/"): data for key, data in source.files.items()})
+    again = cached(moved, moved.samples, EIGHT)
+    assert again.reused
+    assert moved.reads == 0
+    check(again, moved)
+    assert again.skipped[0][0] == "animals/cats/000.png", "by the name that it has now"
 
 
 def test_another_pillow_decodes_again(on_disk, monkeypatch):
@@ -173,7 +189,7 @@ def test_a_damaged_file_is_made_again(on_disk, damage):
 
 def test_a_file_under_a_wrong_name_is_not_believed(on_disk):
     source, other = photos(), photos()
-    other.fingerprint = "0" * 64
+    other.files["cat/001.png"] = png(77)
     cached(source, source.samples, EIGHT)
     (path,) = on_disk.iterdir()
     cached(other, other.samples, EIGHT)
@@ -303,8 +319,11 @@ class Slow:
     """A picklable source that is slow enough for two builders to overlap."""
 
     name: str = "slow"
-    fingerprint: str = "5" * 64
     samples: tuple[Sample, ...] = tuple(Sample(f"a/{n:03}.png", "a", "", 5000) for n in range(64))
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {sample.key: digest_of(sample.key.encode()) for sample in self.samples}
 
     def read(self, key: str) -> bytes:
         time.sleep(0.01)

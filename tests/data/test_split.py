@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,15 @@ from resnets.errors import DataError
 
 
 class Listed(Source):
-    """A source of names alone: ``counts`` images of each class."""
+    """A source in memory: ``counts`` images of each class, every one with its name for content, or with ``same``."""
 
-    def __init__(self, counts: dict[str, int]) -> None:
+    def __init__(self, counts: dict[str, int], same: Mapping[str, bytes] | None = None) -> None:
         sizes = {f"{label}/{number:04}.jpg": 1 for label, count in counts.items() for number in range(count)}
+        self.same = same or {}
         super().__init__("listed", sizes, str)
+
+    def read(self, key: str) -> bytes:
+        return self.same.get(key, key.encode())
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,7 @@ def test_given_splits_are_taken(given: tuple[str, ...], held_out: str, photo_fol
         "seed": None,
         "fraction": None,
         "counts": {"train": 6, held_out: 6},
+        "order": "content",
     }
 
 
@@ -49,7 +54,8 @@ def test_a_seeded_split_is_stratified_complete_and_recorded() -> None:
     splits = split(source, seed=3, fraction=0.2)
     assert Counter(sample.label for sample in splits.held_out) == {"ant": 10, "bee": 2, "cow": 1}
     assert sorted((*splits.train, *splits.held_out), key=lambda sample: sample.key) == list(source.samples)
-    assert list(splits.train) == sorted(splits.train, key=lambda sample: sample.key)
+    for side in (splits.train, splits.held_out):
+        assert list(side) == sorted(side, key=lambda sample: source.contents[sample.key]), "in an order of its own"
     record = json.loads(json.dumps(splits.record()))
     assert record["held_out_keys"] == [sample.key for sample in splits.held_out]
     assert {key: record[key] for key in ("origin", "held_out_name", "seed", "fraction", "counts")} == {
@@ -61,13 +67,90 @@ def test_a_seeded_split_is_stratified_complete_and_recorded() -> None:
     }
 
 
-GOLDEN = ["a/0002.jpg", "a/0006.jpg", "a/0008.jpg", "b/0003.jpg", "b/0006.jpg", "b/0007.jpg"]
+GOLDEN = {
+    "content": ["a/0002.jpg", "a/0003.jpg", "a/0004.jpg", "b/0002.jpg", "b/0004.jpg", "b/0007.jpg"],
+    # drawn by version 0.1.0: its runs go on
+    "key": ["a/0002.jpg", "a/0006.jpg", "a/0008.jpg", "b/0003.jpg", "b/0006.jpg", "b/0007.jpg"],
+}
 
 
-def test_a_seeded_split_is_the_same_forever() -> None:
-    held_out = [sample.key for sample in split(Listed({"a": 9, "b": 9}), seed=1, fraction=0.3).held_out]
-    assert held_out == GOLDEN
-    assert held_out != [sample.key for sample in split(Listed({"a": 9, "b": 9}), seed=2, fraction=0.3).held_out]
+@pytest.mark.parametrize("order", ["content", "key"])
+def test_a_seeded_split_is_the_same_forever(order: str) -> None:
+    def drawn(seed: int) -> list[str]:
+        splits = split(Listed({"a": 9, "b": 9}), seed=seed, fraction=0.3, order=order)
+        return [sample.key for sample in splits.held_out]
+
+    assert sorted(drawn(1)) == GOLDEN[order]
+    assert sorted(drawn(1)) != sorted(drawn(2))
+
+
+def test_the_order_of_earlier_versions_says_nothing_of_itself() -> None:
+    splits = split(Listed({"a": 9, "b": 9}), order="key")
+    assert list(splits.train) == sorted(splits.train, key=lambda sample: sample.key)
+    assert "order" not in splits.record()
+
+
+def contents(source: Source, samples: Iterable[Sample]) -> set[tuple[bytes, str]]:
+    return {(source.contents[sample.key], sample.label) for sample in samples}
+
+
+def test_names_and_places_move_nothing_to_the_other_side() -> None:
+    before, after = Listed({"ant": 60, "bee": 20}), Listed({"ant": 60, "bee": 20})
+    names = sorted(before.read(sample.key) for sample in before.samples)
+    after.same = {
+        f"{label}/{number:04}.jpg": f"{label}/{count - 1 - number:04}.jpg".encode()
+        for label, count in (("ant", 60), ("bee", 20))
+        for number in range(count)
+    }
+    assert sorted(after.read(sample.key) for sample in after.samples) == names
+    one, other = split(before, seed=3), split(after, seed=3)
+    assert contents(before, one.held_out) == contents(after, other.held_out)
+    for side, others in ((one.train, other.train), (one.held_out, other.held_out)):
+        assert [before.contents[s.key] for s in side] == [after.contents[s.key] for s in others], "in the same order"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_more_image_moves_at_most_one_other(seed: int) -> None:
+    before, after = Listed({"ant": 57, "bee": 20}), Listed({"ant": 58, "bee": 20})
+    one, other = (contents(source, split(source, seed=seed).held_out) for source in (before, after))
+    new = after.contents["ant/0057.jpg"], "ant"
+    assert len((one ^ other) - {new}) <= 1
+    assert {pair for pair in one if pair[1] == "bee"} == {pair for pair in other if pair[1] == "bee"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_stand_on_one_side_in_other_classes_too(seed: int) -> None:
+    same = {f"ant/{number:04}.jpg": b"ant/0000.jpg" for number in range(3)}
+    same |= {f"bee/{number:04}.jpg": f"ant/{number:04}.jpg".encode() for number in range(10)}
+    source = Listed({"ant": 20, "bee": 20, "cow": 5}, same)
+    splits = split(source, seed=seed)
+    held_out, train = ({source.contents[s.key] for s in side} for side in (splits.held_out, splits.train))
+    assert not held_out & train
+    assert class_names(splits.held_out) == class_names(splits.train) == ("ant", "bee", "cow")
+    assert 1 <= Counter(sample.label for sample in splits.held_out)["ant"] <= 4
+
+
+def test_a_class_of_copies_alone_is_divided_if_it_can_be() -> None:
+    twice = {f"ant/{number:04}.jpg": bytes([number // 2]) for number in range(6)}
+    splits = split(Listed({"ant": 6, "bee": 9}, twice))
+    assert Counter(sample.label for sample in splits.held_out) == {"ant": 2, "bee": 2}
+    mirrored = {f"{label}/{number:04}.jpg": bytes([number]) for label in ("ant", "bee") for number in range(2)}
+    splits = split(Listed({"ant": 2, "bee": 2}, mirrored))
+    assert len(splits.held_out) == len(splits.train) == 2
+
+    once = {f"ant/{number:04}.jpg": b"one" for number in range(6)}
+    with pytest.raises(DataError, match=r'6 files of class "ant" are copies of a single image.*add another'):
+        split(Listed({"ant": 6, "bee": 9}, once))
+    pairs = {"ant": "12", "bee": "13", "cow": "24", "dog": "35", "elk": "46", "fly": "56"}
+    torn = {f"{label}/{place:04}.jpg": two[place].encode() for label, two in pairs.items() for place in (0, 1)}
+    said = set()
+    for seed in range(20):  # every image lies in two classes, and every class has two
+        try:
+            splits = split(Listed(dict.fromkeys(pairs, 2), torn), seed=seed)
+            said.add(class_names(splits.held_out) == class_names(splits.train) == tuple(pairs))
+        except DataError as problem:
+            said.add("lie in other classes too" in str(problem))
+    assert said == {True}
 
 
 @pytest.mark.parametrize("fraction", [0.001, 0.5, 0.999])
@@ -79,6 +162,8 @@ def test_every_class_is_on_both_sides_at_any_fraction(fraction: float) -> None:
 def test_what_cannot_be_split_is_explained() -> None:
     with pytest.raises(DataError, match=r'Class "cow" has a single image.*add another image or remove'):
         split(Listed({"ant": 5, "cow": 1}))
+    with pytest.raises(DataError, match='only one class, "ant"'):
+        split(Listed({"ant": 5}))
     for fraction in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(DataError, match="must lie between 0 and 1"):
             split(Listed({"ant": 5, "cow": 5}), fraction=fraction)

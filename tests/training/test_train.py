@@ -391,13 +391,13 @@ def test_data_that_is_not_there_leaves_no_folder_behind(tmp_path, monkeypatch):
 
 def test_a_named_set_wins_over_a_folder_of_that_name(tmp_path, monkeypatch):
     """As `open_source` promises: the folder is reached as ./cifar10."""
-    from resnets.training import run
+    from resnets.training import moved
 
     monkeypatch.chdir(tmp_path)
     for name in ("cifar10", "digits"):
         (tmp_path / name).mkdir()
-        assert run._absolute(name) == name
-        assert run._absolute(f"./{name}") == str(tmp_path / name)
+        assert moved.absolute(name) == name
+        assert moved.absolute(f"./{name}") == str(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_a_class_that_lost_all_files_of_one_split_is_named(go, photo_folder):
 def test_data_without_any_usable_file_is_refused(go, photo_folder):
     photos = photo_folder(images=5)
     for path in photos.rglob("*.jpg"):
-        path.write_bytes(b"broken")
+        path.write_bytes(b"broken " + path.as_posix().encode())
     with pytest.raises(DataError, match="usable image"):
         go(photos)
 

@@ -83,22 +83,25 @@ class Verdict:
 
 
 def examples(classifier: Classifier, data: str | Path) -> Examples:
-    """Images for calibration and judgement: DATA's training and held-out images.
+    """Images for calibration and judgement: DATA's training and held-out images, told apart as `choose` does.
 
-    Where the data has no splits, a quarter of it (at most `CALIBRATION` images) calibrates and the rest judges.
-    Raises DataError for data that cannot be read, unknown classes, and fewer than `FEWEST` images to judge with.
+    Where the data has no others than those that judge, a quarter of it (at most `CALIBRATION` images) calibrates and
+    the rest judges. Raises DataError for data that cannot be read, where no class is known or all images were trained
+    on, and for fewer than `FEWEST` images to judge with.
     """
     source = open_source(data)
-    _, held_out = choose(source, classifier.provenance, None)
-    rest = {sample.key for sample in source.samples} - {sample.key for sample in held_out}
-    train = [sample for sample in source.samples if sample.key in rest and sample.split in ("train", "")]
+    chosen_ones = choose(source, classifier.provenance, classes=classifier.classes)
+    chosen_ones.announce()
+    held_out = chosen_ones.samples
+    judging = {source.contents[sample.key] for sample in held_out}  # a copy of one would not be another image
+    contents = {sample: source.contents[sample.key] for sample in source.samples if sample.split in ("train", "")}
+    train = sorted((sample for sample in contents if contents[sample] not in judging), key=contents.__getitem__)
     order = np.random.default_rng(0).permutation(len(train) or len(held_out))
     if train:
         chosen = [train[i] for i in order[:CALIBRATION]]
     else:
         most = min(CALIBRATION, len(held_out) // 4)
         chosen, held_out = [held_out[i] for i in order[:most]], tuple(held_out[i] for i in sorted(order[most:]))
-    class_indices(held_out, classifier.classes)
     judged = cached(source, held_out, classifier.preprocessing)
     if len(judged.samples) < FEWEST or not chosen:
         raise DataError(f"{source.name} has {len(judged.samples)} images to judge with, too few: {FEWEST} are needed.")

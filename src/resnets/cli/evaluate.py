@@ -22,7 +22,11 @@ def evaluate(
     ],
     split: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="train, val or test; without it, the held-out one.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="train, val, test, new, or unseen (held out or new); without it, the held-out one.",
+            show_default=False,
+        ),
     ] = None,
     report: Annotated[
         Path | None,
@@ -32,15 +36,18 @@ def evaluate(
 ) -> None:
     """Judge a model on images whose classes are known, each exactly once; or compare two models.
 
-    Classes are matched by name. Data with class folders only, which the model was trained on, is judged by
-    the part that the training held out. Files that are no usable image are named and left out. Two models are
-    compared on the images that both judged, and called different only where chance alone would not do it.
+    Classes are matched by name; those that the model does not know are left out, and said. A model knows its
+    training images again by their content: of class folders, what the training held out judges, new images where
+    there is none of that, and training images only when you ask for them. Files that are no usable image are named
+    and left out. Two models are compared on images that neither was trained on, and called different only where
+    chance alone would not do it.
 
     \b
     Examples:
       resnets evaluate runs/photos photos/                       the images that training held out
       resnets evaluate runs/photos photos/ --report photos.html  where it fails, to look at
       resnets evaluate runs/photos photos/ --split train         how well it knows what it has seen
+      resnets evaluate runs/photos photos/ --split new           what you have added since
       resnets evaluate runs/photos runs/other photos/            which of the two is better?
       resnets evaluate model.safetensors new.zip --json          for a program
     """

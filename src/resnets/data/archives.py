@@ -85,7 +85,7 @@ class Zip(Source):
                 deflated = info.compress_type == zipfile.ZIP_DEFLATED
                 entries[key] = _ZipEntry(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
         sizes = {key: entry.size for key, entry in entries.items()}
-        super().__init__(name, sizes, lambda key: entries[key].crc)
+        super().__init__(name, sizes, lambda key: entries[key].crc, path)
         self._entries = {sample.key: entries[sample.key] for sample in self.samples}
 
     def read(self, key: str) -> bytes:
@@ -136,7 +136,7 @@ class Tar(Source):
                 raise tarfile.ReadError("its end mark is missing")
         entries = {key: _target(key, members) for key in members}
         # A tar has no checksums, so the archive's own time of change stands in for them.
-        super().__init__(name, {key: size for key, (_, size) in entries.items()}, lambda _: self._stamp)
+        super().__init__(name, {key: size for key, (_, size) in entries.items()}, lambda _: self._stamp, path)
         self._entries = {sample.key: entries[sample.key] for sample in self.samples}
 
     def read(self, key: str) -> bytes:

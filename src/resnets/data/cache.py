@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from resnets.data.sample import Sample
     from resnets.data.source import Source
 
-FORMAT = 1  # of the file; counts up when its layout changes
+FORMAT = 2  # of the file; counts up when its layout changes
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
 SPARE_DISK = 256 * 2**20  # bytes left free, for the checkpoints of the run
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
@@ -128,12 +128,13 @@ class _Job:
         return len(self.samples) * self.row
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of everything that decides the pixels and their order."""
+        """Hex SHA-256 of everything that decides the pixels and their order: where the files lie does not."""
         codecs = [(name, features.version(name)) for name in ("libjpeg_turbo", "zlib", "webp")]
-        made_by = [FORMAT, self.source.fingerprint, self.preprocessing.geometry(), pillow_version, codecs]
+        made_by = [FORMAT, self.preprocessing.geometry(), pillow_version, codecs]
         digest = hashlib.sha256(json.dumps(made_by).encode())
+        contents = self.source.contents
         for sample in self.samples:
-            digest.update(b"\0" + sample.key.encode("utf-8", "surrogateescape"))
+            digest.update(contents[sample.key])
         return digest.hexdigest()
 
     def in_memory(self) -> Result:
@@ -199,13 +200,13 @@ def _open(path: Path, job: _Job) -> Result | None:
             rows = end - length
             file.seek(rows)
             record = json.loads(file.read(length))
-            skipped = tuple((str(key), str(why)) for key, why in record["skipped"])
+            skipped = tuple((job.samples[int(row)].key, str(why)) for row, why in record["skipped"])
             count = len(job.samples) - len(skipped)
             if record["fingerprint"] != path.stem or rows != count * job.row:
                 return None
             size = job.preprocessing.image_size
             return np.memmap(file, np.uint8, mode="c", shape=(count, size, size, 3)), skipped
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return None
 
 
@@ -240,11 +241,12 @@ def _write(path: Path, job: _Job) -> None:
         skipped: list[tuple[str, str]] = []
         for pixels in job.decoded(skipped):
             file.write(pixels.data)
+        rows = {sample.key: row for row, sample in enumerate(job.samples)}
         record = {
             "fingerprint": path.stem,
             "source": job.source.name,
             "geometry": job.preprocessing.geometry(),
-            "skipped": skipped,
+            "skipped": [(rows[key], why) for key, why in skipped],
         }
         text = json.dumps(record).encode()
         file.write(text + len(text).to_bytes(8, "little"))

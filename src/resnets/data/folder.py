@@ -16,12 +16,15 @@ class Folder(Source):
 
     def __init__(self, name: str, root: str) -> None:
         found = _walk(name, root)
-        super().__init__(name, {key: size for key, (size, _) in found.items()}, lambda key: found[key][1])
-        self._root = os.path.abspath(root)
+        super().__init__(name, {key: size for key, (size, _) in found.items()}, lambda key: found[key][1], root)
+
+    def holder(self, key: str) -> str:
+        """As ``Source.holder``."""
+        return os.path.join(self.place or "", key)
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
-        with opened(os.path.join(self._root, key), None) as file:
+        with opened(self.holder(key), None) as file:
             data = file.read(LARGEST + 1)
         check_size(len(data))
         return data

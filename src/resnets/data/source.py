@@ -11,8 +11,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import BinaryIO
 
+from resnets.data import identity
 from resnets.data.layout import arrange
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.text import printable
@@ -28,18 +30,44 @@ class Source:
     Attributes:
         name: as the user gave it.
         samples: every file in a class folder, sorted by key; hidden files and clutter are left out.
-        fingerprint: hex SHA-256 over each sample's key, size and checksum (or time of change).
+        place: the folder or the archive, absolute; None for what lies in no file.
+        fingerprint_before: what earlier versions knew the data by: hex SHA-256 over each sample's key, size and
+            checksum (or time of change).
     """
 
-    def __init__(self, name: str, sizes: Mapping[str, int], stamp: Callable[[str], object]) -> None:
+    def __init__(
+        self, name: str, sizes: Mapping[str, int], stamp: Callable[[str], object], place: str | None = None
+    ) -> None:
         """List ``sizes`` (key to bytes); ``stamp`` of a key changes whenever its content does."""
         self.name = name
+        self.place = place and os.path.abspath(place)
         self.samples = arrange(name, sizes)
         digest = hashlib.sha256()
         for sample in self.samples:
             line = f"{sample.key}\0{sample.size}\0{stamp(sample.key)}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
-        self.fingerprint = digest.hexdigest()
+        self.fingerprint_before = digest.hexdigest()
+
+    @cached_property
+    def contents(self) -> dict[str, bytes]:
+        """What is in each file, by its key: see `resnets.data.identity`. Reads all files, unless they are known."""
+        return identity.contents(self, self.samples)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over each sample's split, class and content, whatever it is called and wherever it lies."""
+        lines = sorted(
+            f"{sample.split}\0{sample.label}\0".encode("utf-8", "surrogateescape") + self.contents[sample.key]
+            for sample in self.samples
+        )
+        digest = hashlib.sha256()
+        for line in lines:
+            digest.update(len(line).to_bytes(8, "little") + line)
+        return digest.hexdigest()
+
+    def holder(self, key: str) -> str:
+        """The path of the file on the disk that holds ``key``, of a source that has a place."""
+        return self.place or ""
 
     def read(self, key: str) -> bytes:
         """The bytes of the file ``key``. Safe from any thread or process.

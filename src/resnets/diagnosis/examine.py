@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from resnets.data.labels import check_count, class_names
 from resnets.data.open import open_source
-from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.diagnosis import balance, shape
@@ -20,10 +19,8 @@ from resnets.diagnosis.duplicates import exact, near
 from resnets.diagnosis.files import Looks, look_through
 from resnets.diagnosis.labels import suspects
 from resnets.diagnosis.listing import everything, misplaced
-from resnets.errors import DataError, ImageError
+from resnets.errors import DataError
 from resnets.text import printable
-
-READS = 4096  # files that the short examination opens at most: half a second
 
 
 def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
@@ -38,6 +35,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     start = time.perf_counter()
     try:
         source = open_source(data)
+        check_count(class_names(source.samples), source.name)
     except DataError as problem:
         if not everything(data):
             raise
@@ -70,7 +68,7 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
 
     splits      what will train and what will be held out
     skipped     (key, reason) of the files that decoding left out
-    source      where the samples are read; at most `READS` files are, those of one size on both sides first
+    source      what the samples come from; it knows their contents already
 
     Finds equal files on both sides, unreadable files, imbalance, small classes and a small held-out set.
     """
@@ -79,8 +77,10 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
     samples = [
         replace(sample, split=name) for name, own in sides.items() for sample in own if sample.key not in left_out
     ]
+    equal = exact([source.contents[sample.key] for sample in samples])
+    across = [group for group in equal if len({samples[i].split for i in group}) > 1]
     found = [
-        *Copies(samples, _equal_files(source, samples)).findings(),
+        *Copies(samples, across).findings(),
         *unreadable(skipped),
         *balance.findings(balance.per_split(samples)),
     ]
@@ -145,23 +145,3 @@ def _refused(problem: DataError) -> Finding:
         text=str(problem),
         mend="Training refuses the set as it lies there. Put it right and look again: the pictures were not looked at.",
     )
-
-
-def _equal_files(source: Source, samples: Sequence[Sample]) -> list[list[int]]:
-    """Groups of equal files that lie in more than one split, as indices."""
-    sizes: dict[int, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        sizes[sample.size].append(index)
-    shared = [group for group in sizes.values() if len({samples[i].split for i in group}) > 1]
-    found: dict[bytes, list[int]] = defaultdict(list)
-    reads = 0
-    for group in sorted(shared, key=len):  # of a rare size, equal files are likelier
-        reads += len(group)
-        if reads > READS:
-            break
-        for index in group:
-            try:
-                found[hashlib.sha256(source.read(samples[index].key)).digest()].append(index)
-            except ImageError:
-                continue  # it has been decoded before, from a cache: it may have vanished since
-    return [group for group in found.values() if len({samples[i].split for i in group}) > 1]

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from resnets.data.open import open_source
 from resnets.errors import DataError
-from resnets.evaluation.evaluation import evaluate
+from resnets.evaluation.evaluation import judge_source
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import measure
 from resnets.evaluation.significance import LEVEL, difference_interval, mcnemar, share_interval
@@ -108,14 +109,15 @@ def compare(
     """Judge two models on the same data set and compare them on the images that both judged.
 
     one, other      classifiers, models, or whatever `resnets.load` takes, of the same classes
-    data, split     as in `evaluate`, for each of the two
+    data, split     as in `evaluate`; without a split, all images that neither was trained on, as far as they know
     names           what the verdict calls them
 
     Raises DataError for other classes, and for no image in common; and what `evaluate` raises.
     """
     first, second = as_classifier(one), as_classifier(other)
     check_classes(first.classes, second.classes)  # before the long work
-    judged = [evaluate(classifier, data, split) for classifier in (first, second)]
+    source = open_source(data)
+    judged = [judge_source(classifier, source, split, unseen=True) for classifier in (first, second)]
     skipped = judged[0].skipped_files, judged[1].skipped_files
     return compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resnets.data.cache import cached
+from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
 from resnets.data.open import open_source
-from resnets.evaluation.held_out import choose, class_indices
+from resnets.data.source import Source
+from resnets.evaluation.held_out import Chosen, choose
 from resnets.evaluation.judging import Judgement, judge
 from resnets.inference import Classifier, as_classifier
 from resnets.weights import Model
@@ -37,8 +39,14 @@ class Evaluation:
     coverage, stated_coverage, set_size, unsure, unlike
                             of a calibrated model how far its doubts can be trusted, see `Judgement.figures`; else None
     skipped_files           (path, why) of every file that is no usable image
-    split                   that was judged: "train", "val", "test", or "all" for data without splits
+    split                   that was judged: "train", "val", "test"; "new" for images that the model has not seen,
+                            "unseen" for these and held-out ones; or "all" for data without splits
     judgement               every single answer
+    judged                  how many of the images were "held_out", "new", and "trained_on"; None: the model does not
+                            know its training images again
+    judged_paths            those that were "new", and "trained_on"
+    left_out                what could have been judged and was not: "held_out", "new", "trained_on", and of
+                            "unknown_classes"
     """
 
     images: int
@@ -57,13 +65,29 @@ class Evaluation:
     split: str
     seconds: float
     judgement: Judgement = field(repr=False)
+    judged: Mapping[str, int] | None = None
+    judged_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, judgement: Judgement, split: str, skipped: Iterable[tuple[str, str]], seconds: float) -> Evaluation:
-        """What a judgement comes to."""
+    def of(
+        cls, judgement: Judgement, chosen: str | Chosen, skipped: Iterable[tuple[str, str]], seconds: float
+    ) -> Evaluation:
+        """What a judgement comes to; `chosen` tells which images it is of, or the name of their split alone."""
         figures = judgement.figures
         figures["per_class"] = tuple(ClassFigures(**row) for row in figures["per_class"])
-        return cls(**figures, skipped_files=tuple(skipped), split=split, seconds=seconds, judgement=judgement)
+        chosen = chosen if isinstance(chosen, Chosen) else Chosen(chosen, judgement.samples)
+        paths = {role: chosen.keys(role, judgement.samples) for role in (HELD_OUT, NEW, TRAINED_ON)}
+        return cls(
+            **figures,
+            skipped_files=tuple(skipped),
+            split=chosen.split,
+            seconds=seconds,
+            judgement=judgement,
+            judged=None if chosen.roles is None else {role: len(keys) for role, keys in paths.items()},
+            judged_paths={role: paths[role] for role in (NEW, TRAINED_ON)},
+            left_out=chosen.left_out,
+        )
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
@@ -72,6 +96,8 @@ class Evaluation:
             **figures,
             "per_class": [vars(row).copy() for row in self.per_class],
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
+            "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},
+            "left_out": {role: list(keys) for role, keys in self.left_out.items()},
         }
 
 
@@ -80,18 +106,24 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
 
     model   a classifier, a model, or whatever `resnets.load` takes
     data    whatever `resnets.data.open.open_source` takes
-    split   "train", "val" or "test". Default: the held-out one, "val" before "test". Class folders alone
-            have no splits. If they are the very files that the model was trained on, the split that the
-            training recorded is made again; else all images are judged, and a line says so.
+    split   "train", "val" or "test". Default: the held-out one, "val" before "test". Class folders alone have no
+            splits: the images that the training held out are known again by their content, wherever they lie, and
+            judge. New images are left out then, and counted: "new" judges by them, "unseen" by both. Where less than
+            half of the held-out images is there, new ones judge too. "train" judges by the training images, and says
+            so. A model that does not know its training images is judged by all images, and a line says so.
 
-    Raises DataError for data that cannot be read, a split that is not there, and a class that the model does
-    not know; ModelFileError when the network's answer to an image is not finite.
+    Images of classes that the model does not know are left out, and named. Raises DataError for data that cannot be
+    read, a split that is not there, and where there is nothing left to judge by: no class that the model knows, or its
+    training images alone; ModelFileError when the network's answer to an image is not finite.
     """
     classifier = as_classifier(model)
+    return judge_source(classifier, open_source(data), split)
+
+
+def judge_source(classifier: Classifier, source: Source, split: str | None, *, unseen: bool = False) -> Evaluation:
+    """The same of data that is open; unseen: as in `choose`."""
     start = time.perf_counter()
-    source = open_source(data)
-    name, samples = choose(source, classifier.provenance, split)
-    class_indices(samples, classifier.classes)  # before the long work
-    cache = cached(source, samples, classifier.preprocessing)
-    judgement = judge(classifier, cache)
-    return Evaluation.of(judgement, name, cache.skipped, time.perf_counter() - start)
+    chosen = choose(source, classifier.provenance, split, classes=classifier.classes, unseen=unseen)
+    chosen.announce()
+    cache = cached(source, chosen.samples, classifier.preprocessing)
+    return Evaluation.of(judge(classifier, cache), chosen, cache.skipped, time.perf_counter() - start)

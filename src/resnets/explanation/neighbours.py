@@ -12,6 +12,7 @@ import torch
 
 from resnets.data.cache import IN_MEMORY, Cache, cached
 from resnets.data.open import open_source
+from resnets.data.source import Source
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation.held_out import choose
 from resnets.inference import Classifier
@@ -47,7 +48,7 @@ def neighbours(
     """The `count` training images that the network sees as the most alike, the most alike first.
 
     data    whatever `resnets.data.open.open_source` takes; its classes need not be the model's. Of class folders
-            alone, the part that the training took if the model was trained on these very files, else all
+            alone, those that the model was trained on, known by their content, else all
     pixels  (S, S, 3) uint8, as `classifier.preprocessing.pixels` gives them
 
     Images and features are kept under `resnets.machine.home`, so that a second time is quick. Files that are no
@@ -57,13 +58,13 @@ def neighbours(
     """
     source = open_source(data)
     try:
-        _, samples = choose(source, classifier.provenance, "train")
+        samples = choose(source, classifier.provenance, "train").samples
     except DataError:  # there are no splits
         samples = source.samples
     cache = cached(source, samples, classifier.preprocessing)
     if cache.skipped:
         say(f"{len(cache.skipped):,} files of the neighbours are no usable images and are left out.")
-    everything = _remembered(classifier, cache, source.fingerprint)
+    everything = _remembered(classifier, cache, source)
     similar = everything @ directions(classifier, pixels[None])[0]
     return tuple(
         Neighbour(
@@ -88,13 +89,13 @@ def directions(classifier: Classifier, pixels: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _remembered(classifier: Classifier, cache: Cache, fingerprint: str) -> np.ndarray:
-    """`directions` of a cache, or what an earlier run found for the same network and the same files."""
+def _remembered(classifier: Classifier, cache: Cache, source: Source) -> np.ndarray:
+    """`directions` of a cache, or what an earlier run found for the same network and the same content."""
     if cache.images.nbytes < IN_MEMORY:
         return directions(classifier, cache.images)
-    key = hashlib.sha256(f"{classifier.digest} {fingerprint}".encode())
+    key = hashlib.sha256(classifier.digest.encode())
     for sample in cache.samples:
-        key.update(b"\0" + sample.key.encode("utf-8", "surrogateescape"))
+        key.update(source.contents[sample.key])
     path = home() / "cache" / f"{key.hexdigest()}.npy"
     with suppress(OSError, ValueError):
         known = np.load(path, allow_pickle=False)

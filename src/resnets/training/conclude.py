@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from resnets.data.known import Known
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
 from resnets.inference import Classifier
@@ -106,6 +107,9 @@ def _provenance(record: RunRecord, figures: dict[str, Any], stands: dict[str, in
     # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
     dataset = {**record.dataset, "name": Path(record.dataset["name"]).name}
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
+    known = Known.from_dict(dataset.pop("contents", None))
+    if known is not None and (short := known.shortened()) is not None:
+        dataset["contents"] = short.to_dict()  # so that a model alone knows its training images again
     weights = record.asked.weights
     return Provenance(
         network=record.network,

@@ -19,12 +19,13 @@ from resnets.data.cache import Cache
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
-from resnets.data.split import split
+from resnets.data.source import Source
+from resnets.data.split import CONTENT, split
 from resnets.diagnosis import Diagnosis
 from resnets.errors import ParameterError, TrainingError
 from resnets.network import ResNet
 from resnets.progress import say
-from resnets.training import setup
+from resnets.training import moved, setup
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.state import State
 from resnets.weights import load as load_model
@@ -81,7 +82,7 @@ def prepare(asked: Asked, recipe: Recipe, out: Path | None = None) -> Prepared:
     """
     if out is not None and out.exists() and not _is_free(out):
         raise ParameterError(f"{out} is there and not empty: give another `out`, or `resume={out}`.")
-    found = _open(asked, recipe, Path())
+    found = _open(asked, recipe, Path(), open_source(asked.data))
     prepared = dataclasses.replace(found, folder=_make_folder(out, asked.data, found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
@@ -89,32 +90,38 @@ def prepare(asked: Asked, recipe: Recipe, out: Path | None = None) -> Prepared:
     return prepared
 
 
-def reopen(folder: Path, *, trains: bool = True) -> Prepared:
-    """Prepare a run again, from its folder alone; what its record says of its beginning stays.
+def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True, verb: str = "resume") -> Prepared:
+    """Prepare a run again, from its folder; what its record says of its beginning stays.
 
+    data        where the run's data lies now; None: where it lay. The record then says so
     trains      whether it will go on, which needs what its steps depend on to be as it was
+    verb        as in `moved.find`
 
     Raises ModelFileError for a folder without a readable run.json, TrainingError when the data or the recipe has
     changed, and what `prepare` raises.
     """
     before = RunRecord.read(folder)
+    source = moved.find(before, folder, data, verb)
     kept = (folder / RECIPE).exists()
     recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
-    prepared = _open(before.asked if trains else dataclasses.replace(before.asked, device="auto"), recipe, folder)
+    asked = before.asked if trains else dataclasses.replace(before.asked, device="auto")
+    prepared = _open(asked, recipe, folder, source, moved.order_of(before))
     _check_same(before, prepared.record, [name for name in SAME if trains or name != "precision"])
-    prepared = dataclasses.replace(prepared, record=before)
+    now = dataclasses.replace(moved.at(before, source, data), skipped_files=prepared.record.skipped_files)
+    if now != before:
+        now.write(folder)
+    prepared = dataclasses.replace(prepared, record=now)
     _introduce(prepared)
     return prepared
 
 
-def _open(asked: Asked, recipe: Recipe, folder: Path) -> Prepared:
+def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str = CONTENT) -> Prepared:
     """The same for the same data, recipe and machine, whenever it is called."""
     start = time.perf_counter()
     machine.keep_memory()
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
-    source = open_source(asked.data)
-    splits = split(source, seed=asked.seed)
+    splits = split(source, seed=asked.seed, order=order)
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
@@ -128,7 +135,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path) -> Prepared:
         asked=asked,
         network=name,
         classes=classes,
-        dataset={"name": source.name, "fingerprint": source.fingerprint, "split": splits.record()},
+        dataset=moved.dataset(source, splits),
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
         epochs=setup.count_epochs(recipe, len(caches[0].samples)),
         precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
@@ -166,12 +173,11 @@ def _introduce(prepared: Prepared) -> None:
 
 
 def _check_same(before: RunRecord, now: RunRecord, names: Iterable[str]) -> None:
-    if before.dataset["fingerprint"] != now.dataset["fingerprint"]:
-        raise TrainingError("The data has changed since the run began, so it cannot go on exactly: start a new run.")
     if before.machine != now.machine:
         say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
     for name in names:
-        if getattr(before, name) != getattr(now, name):
+        same = moved.same_files(before, now) if name == "skipped_files" else getattr(before, name) == getattr(now, name)
+        if not same:
             raise TrainingError(
                 f"{name} would be {getattr(now, name)!r} where the run began with {getattr(before, name)!r}: "
                 "put it back, or start a new run."

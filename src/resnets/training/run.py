@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from resnets.architecture import ResNetSpec
-from resnets.data.named import NAMES
 from resnets.errors import ResnetsError
 from resnets.progress import say, warn
+from resnets.training import moved
 from resnets.training.conclude import conclude, missing
 from resnets.training.fit import fit
 from resnets.training.observer import Observer
@@ -65,7 +65,7 @@ def train(
         recipe = "fine-tune" if weights else "digits" if data == "digits" else "quick"
     chosen = load_recipe(recipe, [*overrides, *extra])
     asked = Asked(
-        data=_absolute(data),
+        data=moved.absolute(data),
         network=model.to_dict() if isinstance(model, ResNetSpec) else model,
         weights=str(Path(weights).resolve() if Path(weights).exists() else weights) if weights else None,
         seed=seed,
@@ -75,30 +75,36 @@ def train(
     return _go_on(prepare(asked, chosen, None if out is None else Path(out)), observers)
 
 
-def resume(folder: str | Path, observers: Iterable[Observer] = ()) -> TrainResult:
+def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str | Path | None = None) -> TrainResult:
     """Go on with a run that was stopped, to the bit as if it had not been (on the same machine).
+
+    data        where the run's data lies now, if it has moved: a folder or an archive of the same content, whatever its
+                files are called. The run's record then says so
 
     A run that was stopped while its model was judged, saved or reported, or that lost its model, gets them made anew; a
     finished one is only reported, and lost pages of it are drawn again where that is possible. Raises ResnetsError when
-    the data has changed, or the folder is no run.
+    the content of the data has changed, or the folder is no run.
     """
     folder = Path(folder)
-    return _finished(folder) or _go_on(reopen(folder), observers)
+    return _finished(folder, data) or _go_on(reopen(folder, data=data), observers)
 
 
-def finish(folder: str | Path) -> TrainResult:
+def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult:
     """Make a model of a run that was stopped, as it stands at its last checkpoint: of the average where there is one.
 
     The result says at which of how many steps that is. The run can still be resumed afterwards, and ends with the same
-    bits as if this had never been called. A finished run is only reported. Raises ResnetsError like `resume`, and for a
-    run that has no checkpoint yet.
+    bits as if this had never been called. A finished run is only reported.
+
+    data        as in `resume`
+
+    Raises ResnetsError like `resume`, and for a run that has no checkpoint yet.
     """
     folder = Path(folder)
-    if (result := _finished(folder)) is not None:
+    if (result := _finished(folder, data, "finish")) is not None:
         return result
     if not (folder / CHECKPOINT).exists():
         raise ResnetsError(f"{folder} has no checkpoint yet, so nothing was learnt: {ways_on(folder)}.")
-    prepared = reopen(folder, trains=False)
+    prepared = reopen(folder, data=data, trains=False, verb="finish")
     state = prepared.reached()
     if state.step == 0:
         warn("The run has made no step yet: its model knows nothing.")
@@ -114,11 +120,13 @@ def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
         raise
 
 
-def _finished(folder: Path) -> TrainResult | None:
+def _finished(folder: Path, data: str | Path | None, verb: str = "resume") -> TrainResult | None:
     """The result of a finished run, whose lost pages are drawn again if that can be; None when there is more to do."""
     record = RunRecord.read(folder)
     if record.result is None:
         return None
+    if data is not None:
+        moved.at(record, moved.find(record, folder, data, verb), data).write(folder)
     result = record.result.at(folder)
     if not (folder / MODEL).exists():
         if not (folder / CHECKPOINT).exists():
@@ -126,16 +134,9 @@ def _finished(folder: Path) -> TrainResult | None:
         return None
     if lost := missing(result, folder):
         try:
-            prepared = reopen(folder, trains=False)
+            prepared = reopen(folder, data=data, trains=False)
             return conclude(prepared, prepared.reached())
         except ResnetsError as problem:  # the model is there, and that is what counts
             warn(f"{folder} has lost {', '.join(lost)}, and they cannot be made again: {problem}")
             return dataclasses.replace(result, report=result.report if (folder / REPORT).exists() else None)
     return result
-
-
-def _absolute(data: str | Path) -> str:
-    """A path made absolute, so that a run goes on from another folder; the name of a set as it is."""
-    return (
-        str(data) if data in NAMES or not Path(data).expanduser().exists() else str(Path(data).expanduser().resolve())
-    )
