@@ -65,6 +65,13 @@ def test_few_and_plain_pictures_are_no_trouble(scenes):
     near(np.concatenate([plain, thumbs(scenes[:5])]))  # no division by nothing
 
 
+@pytest.mark.parametrize(("number", "cut"), [(12, 16), (1, 20)])
+def test_one_candidate_alone_is_a_block_of_one(scenes, number, cut):
+    """The middle of the original is like the copy, and nothing of the copy is like the original: one candidate."""
+    copy = scenes[number].crop((cut, 0, 160, 160 - cut))
+    assert near(thumbs([scenes[number], copy])) in ([], [(0, 1)])
+
+
 def test_of_equal_files_one_stands_for_all(scenes):
     pictures = thumbs([scenes[0], scenes[0], scenes[0].crop((0, 0, 152, 152)), *scenes[1:]])
     assert near(pictures, [[0, 1]]) == [(0, 2)]
