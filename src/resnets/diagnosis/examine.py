@@ -75,14 +75,16 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
     Finds equal files on both sides, unreadable files, imbalance, small classes and a small held-out set.
     """
     left_out = {key for key, _ in skipped}
-    sides = {"train": splits.train, splits.held_out_name: splits.held_out}
-    samples = [
-        replace(sample, split=name) for name, own in sides.items() for sample in own if sample.key not in left_out
-    ]
+    both = {"train": splits.train, splits.held_out_name: splits.held_out}
+    placed = [(sample, name) for name, own in both.items() for sample in own if sample.key not in left_out]
+    samples, sides = [sample for sample, _ in placed], [name for _, name in placed]
+    twice = _equal_files(source, samples, sides)
+    copies = Copies(samples, twice, drawn=None if splits.origin == "folders" else sides)
     found = [
-        *Copies(samples, _equal_files(source, samples)).findings(),
+        *copies.leaks(twice, near=False),
+        *copies.contradictions(),
         *unreadable(skipped),
-        *balance.findings(balance.per_split(samples)),
+        *balance.findings(balance.per_split([replace(sample, split=name) for sample, name in placed])),
     ]
     return Diagnosis(data=source.name, images=len(samples), findings=tuple(found))
 
@@ -99,6 +101,7 @@ def unreadable(broken: Sequence[tuple[str, str]]) -> list[Finding]:
             severity="error",
             text=f"{count(len(broken), 'file')} cannot be read{others}: {printable(key)} ({why}).",
             mend="Get them again from where they came, or remove them; training leaves them out, a cleaned copy too.",
+            fixed=True,
             paths=tuple(key for key, _ in broken),
             details={
                 "reasons": [why for _, why in broken],
@@ -147,12 +150,12 @@ def _refused(problem: DataError) -> Finding:
     )
 
 
-def _equal_files(source: Source, samples: Sequence[Sample]) -> list[list[int]]:
-    """Groups of equal files that lie in more than one split, as indices."""
+def _equal_files(source: Source, samples: Sequence[Sample], sides: Sequence[str]) -> list[list[int]]:
+    """Groups of equal files that lie on more than one of the `sides`, as indices."""
     sizes: dict[int, list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
         sizes[sample.size].append(index)
-    shared = [group for group in sizes.values() if len({samples[i].split for i in group}) > 1]
+    shared = [group for group in sizes.values() if len({sides[i] for i in group}) > 1]
     found: dict[bytes, list[int]] = defaultdict(list)
     reads = 0
     for group in sorted(shared, key=len):  # of a rare size, equal files are likelier
@@ -164,4 +167,4 @@ def _equal_files(source: Source, samples: Sequence[Sample]) -> list[list[int]]:
                 found[hashlib.sha256(source.read(samples[index].key)).digest()].append(index)
             except ImageError:
                 continue  # it has been decoded before, from a cache: it may have vanished since
-    return [group for group in found.values() if len({samples[i].split for i in group}) > 1]
+    return [group for group in found.values() if len({sides[i] for i in group}) > 1]
