@@ -90,6 +90,26 @@ def test_records_go_on_to_the_programs_own_handlers_where_it_says_so(capsys):
     assert [level for level, _ in mine.records] == ["INFO", "WARNING", "INFO", "INFO"]
 
 
+def test_the_time_left_is_told_by_the_recent_speed(monkeypatch, capsys):
+    """Ten slow units of a hundred, then fast ones: what was slow once does not count for ever."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress, "LINE_EVERY", 10.0)
+    with track("counting", 1000) as advance:
+        for number in range(200):
+            clock[0] += 10 if number < 10 else 1
+            advance(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "counting: 1/1000 images, 2 h 46 min left"
+    assert lines[-1] == "counting: 200/1000 images, 13 min 20 s left"
+    clock[0] = 0.0
+    with track("counting", 1000, done=900) as advance:  # of a run that goes on
+        for _ in range(100):
+            clock[0] += 1
+            advance(1)
+    assert "counting: 950/1000 images, 50 s left" in capsys.readouterr().err
+
+
 def python(code, **more):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **more)
 

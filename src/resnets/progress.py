@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 LOG = logging.getLogger("resnets")
 LINE_EVERY = 10.0  # seconds between the lines of a log
+RECENT = 30.0  # seconds whose speed tells the time left: work begins slowly, and may change its pace
 
 
 class Plain(logging.Handler):
@@ -119,20 +121,29 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
             yield Tracker(lambda n, news: bar.update(task, advance=n, news=news))
         return
 
-    start = last = time.monotonic()
-    at_start = done
+    last = time.monotonic()
+    passed = deque([(last, done)])  # when how much was done, for as long as it is recent, and the last before that
 
     def show(n: int, news: str) -> None:
         nonlocal done, last
         done += n
         now = time.monotonic()
-        if now - last >= LINE_EVERY and done > at_start:
+        if now - last >= LINE_EVERY and done > passed[0][1]:
             last = now
-            left = (now - start) / (done - at_start) * (total - done)
-            line = f"{what}: {done}/{total} {unit}, {duration(left)} left"
+            line = f"{what}: {done}/{total} {unit}, {duration(_left(passed, now, done, total))} left"
             say(f"{line}, {news}" if news else line)
+        if now - passed[-1][0] >= RECENT / 30:
+            passed.append((now, done))
+            while now - passed[1][0] > RECENT:
+                passed.popleft()
 
     yield Tracker(show)
+
+
+def _left(passed: Sequence[tuple[float, int]], now: float, done: int, total: int) -> float:
+    """Seconds that the rest takes at the speed since the first of the (time, units done) that have passed."""
+    began, before = passed[0]
+    return (now - began) / (done - before) * (total - done)
 
 
 def _bar_wanted() -> bool:

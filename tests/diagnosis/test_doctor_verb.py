@@ -34,6 +34,25 @@ def test_findings_are_no_failure(photos, capsys):
     assert "val/cat/cut.png: damaged or truncated PNG" in out
 
 
+@pytest.mark.parametrize(
+    ("asked", "status"), [([], 0), (["--fail-on", "error"], 1), (["--fail-on", "warning"], 1), (["--fail-on", "no"], 2)]
+)
+def test_it_fails_on_what_it_was_asked_to_fail_on(photos, capsys, asked, status):
+    assert main(["doctor", str(photos), *asked]) == status
+    if status == 2:
+        assert capsys.readouterr().err == "error: --fail-on is error or warning, not 'no'.\n"
+
+
+def test_warnings_are_no_errors(photos, capsys, tmp_path):
+    (photos / "val/cat/copy.png").unlink()
+    (photos / "val/cat/cut.png").unlink()
+    assert main(["doctor", str(photos), "--fail-on", "error", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {finding["severity"] for finding in document["findings"]} == {"warning"}
+    assert main(["doctor", str(photos), "--fail-on", "warning", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"]
+
+
 def test_json_is_one_document_with_the_mend_of_each(photos, capsys, tmp_path):
     assert main(["doctor", str(photos), "--json", "--fix-into", str(tmp_path / "clean")]) == 0
     document = json.loads(capsys.readouterr().out)

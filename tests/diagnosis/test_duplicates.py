@@ -65,6 +65,13 @@ def test_few_and_plain_pictures_are_no_trouble(scenes):
     near(np.concatenate([plain, thumbs(scenes[:5])]))  # no division by nothing
 
 
+@pytest.mark.parametrize(("number", "cut"), [(12, 16), (1, 20)])
+def test_one_candidate_alone_is_a_block_of_one(scenes, number, cut):
+    """The middle of the original is like the copy, and nothing of the copy is like the original: one candidate."""
+    copy = scenes[number].crop((cut, 0, 160, 160 - cut))
+    assert near(thumbs([scenes[number], copy])) in ([], [(0, 1)])
+
+
 def test_of_equal_files_one_stands_for_all(scenes):
     pictures = thumbs([scenes[0], scenes[0], scenes[0].crop((0, 0, 152, 152)), *scenes[1:]])
     assert near(pictures, [[0, 1]]) == [(0, 2)]
@@ -94,5 +101,17 @@ def test_what_a_copy_means_depends_on_where_it_lies():
     assert found(within, exact=[[0, 1]]) == {"duplicates": "warning"}
     assert found(within, near=[[0, 1]]) == {"near-duplicates": "warning"}
     assert found([("", "a"), ("", "a")], exact=[[0, 1]]) == {"duplicates": "error"}
-    clash = found([("train", "a"), ("train", "b")], exact=[[0, 1]])
-    assert clash == {"duplicates": "warning", "contradiction": "error"}
+    # Of two labels somebody has to decide, and "remove the copy" would be a second advice on the same pair.
+    assert found([("train", "a"), ("train", "b")], exact=[[0, 1]]) == {"contradiction": "error"}
+    assert found([("", "a"), ("", "b"), ("", "a")], exact=[[0, 1, 2]]) == {
+        "duplicates": "error",
+        "contradiction": "error",
+    }
+
+
+def test_a_picture_is_counted_once():
+    samples = [Sample(f"a/{i}", "a", "", 1) for i in range(4)] + [Sample("b/0", "b", "", 1)]
+    found = {f.kind: f for f in Copies(samples, [[0, 1], [3, 4]], [[0, 1, 2], [3, 4, 2]]).findings()}
+    assert found["duplicates"].details["groups"] == [["a/0", "a/1"]]
+    assert found["near-duplicates"].details["groups"] == [["a/0", "a/2"], ["a/3", "a/2"]]
+    assert found["contradiction"].text.startswith("1 picture has two labels")

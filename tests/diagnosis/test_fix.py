@@ -2,13 +2,17 @@
 
 import csv
 import hashlib
+import os
+import signal
+import time
 import zipfile
 
 import pytest
 from test_examine import noise
 
+from processes import Started
 from resnets.diagnosis import Diagnosis, Finding, doctor
-from resnets.diagnosis.fix import check_target, fix
+from resnets.diagnosis.fix import PART, STALE, check_target, fix
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError
 
@@ -129,3 +133,112 @@ def test_a_refused_set_is_not_copied(tmp_path):
     with pytest.raises(DataError, match="only one class"):
         fix(tmp_path / "alone", doctor(tmp_path / "alone"), tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
+
+
+def told(diagnosis):
+    """(kind, files) of all that a cleaned copy is said to be free of."""
+    for finding in diagnosis.findings:
+        if finding.fixed:
+            groups = finding.details.get("groups") or [[path] for path in finding.paths]
+            yield from ((finding.kind, *group) for group in groups)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_what_a_mend_says_of_the_copy_is_what_the_copy_does(dirty, tmp_path, part):
+    """With splits and without: nothing that was said to be mended is found again, and nothing said to stay is gone."""
+    (dirty / "val/dog/leaked.png").write_bytes((dirty / "train/cat/4.png").read_bytes())  # under another label
+    (dirty / "train/cat/again too.png").write_bytes((dirty / "train/cat/2.png").read_bytes())
+    data = dirty / part
+    before = doctor(data)
+    fix(data, before, tmp_path / "clean")
+    after = doctor(tmp_path / "clean")
+    assert [*told(before)]
+    assert not [*told(after)]
+    stays = {f.kind for f in before.findings if not f.fixed}
+    assert {"contradiction", *(() if part else ("near-duplicates",))} <= stays <= {f.kind for f in after.findings}
+    for finding in before.findings:
+        for group in finding.details.get("groups", ()):
+            kept = [key for key in group if (tmp_path / "clean" / key).exists()]
+            assert len(kept) <= 1 or not finding.fixed
+            assert len(kept) >= 2 or finding.fixed
+
+
+def test_one_pair_has_one_advice(dirty, tmp_path):
+    """No pair is told to be mended by the copy in one finding and left alone by it in another."""
+    for data in (dirty, dirty / "train"):
+        pairs = {}
+        for finding in doctor(data).findings:
+            for group in finding.details.get("groups", ()):
+                for one in group:
+                    for other in group:
+                        if one < other:
+                            pairs.setdefault((one, other), set()).add(finding.fixed)
+        assert pairs
+        assert all(len(said) == 1 for said in pairs.values())
+
+
+def test_a_leak_is_removed_from_the_split_that_the_mend_names(dirty, tmp_path):
+    (dirty / "test/cat").mkdir(parents=True)
+    (dirty / "test/cat/leak.png").write_bytes((dirty / "val/cat/3.png").read_bytes())
+    (dirty / "train/cat/0.png").unlink()
+    diagnosis = doctor(dirty, thorough=False)
+    assert "removes it from val/ and keeps it in test/" in diagnosis["leak"].mend
+    fix(dirty, diagnosis, tmp_path / "clean")
+    assert (tmp_path / "clean/test/cat/leak.png").exists()
+    assert not (tmp_path / "clean/val/cat/3.png").exists()
+
+
+def test_a_copy_that_was_killed_does_not_stand_under_its_name(dirty, tmp_path):
+    """At any moment there is no folder of that name, or one with everything in it."""
+    for number in range(400):
+        (dirty / f"train/cat/more{number}.png").write_bytes(os.urandom(20_000))
+    clean = tmp_path / "copies" / "clean"
+    process = Started("doctor", str(dirty), "--fix-into", str(clean), cwd=tmp_path, before=slowly)
+    until = time.monotonic() + 60
+    while not any(clean.parent.glob(f".clean.*{PART}/val/cat/*.png")) and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not clean.exists()
+    left = [*clean.parent.iterdir()]
+    assert len(left) == 1
+    with pytest.raises(DataError, match="holds no files"):
+        doctor(clean.parent)  # what is hidden is no data: it does not train
+    fix(dirty, doctor(dirty, thorough=False), clean)  # another's copy may still be written
+    assert left[0].exists()
+    os.utime(left[0], (time.time() - 2 * STALE,) * 2)
+    fix(dirty, doctor(dirty, thorough=False), clean.with_name("another"))
+    assert {path.name for path in clean.parent.iterdir()} == {"clean", "another"}
+
+
+def slowly():
+    """A pause after each copied file: a place to be killed in."""
+    from resnets.data.folder import Folder
+    from resnets.diagnosis import fix as room
+
+    read, copy = Folder.read, room._copy
+
+    def copied(*arguments):
+        Folder.read = lambda self, key: (time.sleep(0.01), read(self, key))[1]
+        copy(*arguments)
+
+    room._copy = copied
+
+
+def test_a_copy_that_fails_leaves_nothing(dirty, tmp_path, monkeypatch):
+    diagnosis = doctor(dirty, thorough=False)
+    (dirty / "val/dog/5.png").unlink()
+    with pytest.raises(DataError, match="not any more"):
+        fix_without_listing(dirty, diagnosis, tmp_path / "out" / "clean", monkeypatch)
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def fix_without_listing(data, diagnosis, folder, monkeypatch):
+    """`fix`, for which a file vanishes after it was listed."""
+    from resnets.diagnosis import fix as room
+
+    (data / "val/dog/5.png").write_bytes(b"here")
+    copy = room._copy
+    monkeypatch.setattr(room, "_copy", lambda *arguments: ((data / "val/dog/5.png").unlink(), copy(*arguments)))
+    return fix(data, diagnosis, folder)

@@ -1,8 +1,11 @@
 """Wrong labels among pictures that are easy to tell apart."""
 
+import re
+
 import numpy as np
 import pytest
 
+from resnets import progress
 from resnets.data.named import Digits
 from resnets.diagnosis import labels as labels_room
 from resnets.diagnosis.files import look_through
@@ -50,6 +53,17 @@ def test_tiny_classes_are_not_judged(digits, monkeypatch):
     assert suspects(thumbs[:40], alone) == []
     few = ["one" if i < 3 else label for i, label in enumerate(labels[:120])]
     assert not {0, 1, 2} & {one.index for one in suspects(thumbs[:120], few)}
+
+
+def test_its_steps_are_no_images(digits, monkeypatch, capsys):
+    """No part of the work claims more images than there are, and each part has units of one kind."""
+    monkeypatch.setattr(labels_room, "STEPS", (20, 1000))
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    thumbs, labels = digits
+    suspects(thumbs[:120], labels[:120])
+    said = re.findall(r"looking at \w+: \d+/(\d+) (\w+)", capsys.readouterr().err)
+    assert said
+    assert all(int(total) <= 120 for total, unit in said if unit == "images")
 
 
 def test_two_names_of_one_class_do_not_break_it():

@@ -298,6 +298,10 @@ def test_bfloat16_halves_the_file(tmp_path):
 
 def test_a_raw_file_takes_images_of_any_size(trained, tmp_path):
     write(tmp_path / "raw.onnx", trained, precision="float32", raw=True)
+    session = onnxruntime.InferenceSession(tmp_path / "raw.onnx", providers=["CPUExecutionProvider"])
+    said = session.get_modelmeta().custom_metadata_map  # which stays, as the documents say
+    assert said == export.metadata(trained, "float32")
+    assert Preprocessing.from_dict(json.loads(said["preprocessing"])) == trained.preprocessing
     for opened in runtimes(tmp_path / "raw.onnx", trained.preprocessing, "float32"):
         for shape in ((1, 40, 40), (3, 33, 64), (2, 65, 37)):
             x = noise(*shape)

@@ -99,7 +99,7 @@ def export(
     precision   "float32", "bfloat16", or "int8", which needs `data`
     data        images whose classes are known: the training ones calibrate, the held-out ones judge
     max_drop    points of top-1 that the file may lose on them, in any installed runtime, against the network in float32
-    raw         without preprocessing and softmax
+    raw         a graph without preprocessing and softmax; the metadata stays
 
     Raises ExportError when the file is refused, DataError and ResnetsError for what cannot be.
     """

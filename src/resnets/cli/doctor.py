@@ -29,39 +29,62 @@ def doctor(
         Path | None,
         typer.Option(metavar="DIR", help="Write a cleaned copy into this new folder.", show_default=False),
     ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEVERITY", help="error or warning: exit status 1 where there is one, or worse.", show_default=False
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find what is wrong with a data set: broken files, duplicates, leaks between splits, doubtful labels.
 
     Every finding comes with the files and the mend. The data is only read. A cleaned copy leaves out what cannot be
     read and what is there twice, above all in training and among the held-out images; doubtful labels stay as they
-    are and are listed, with everything that was left out, in doctor-changes.csv.
+    are and are listed, with everything that was left out, in doctor-changes.csv. The exit status is 0 whatever is
+    found, unless --fail-on says otherwise.
 
     \b
     Examples:
       resnets doctor photos/                                what is wrong?
       resnets doctor photos.zip --html doctor.html          with the pictures in question
       resnets doctor photos/ --fix-into photos-clean/       a copy without duplicates and broken files
+      resnets doctor photos/ --fail-on error                exit status 1 where training would go wrong
       resnets doctor imagenette --json                      for a program
     """
     from resnets.diagnosis import doctor as examine
-    from resnets.diagnosis.fix import check_target, fix
-    from resnets.diagnosis.listing import CHANGES
+    from resnets.diagnosis.diagnosis import SEVERITIES
+    from resnets.diagnosis.fix import check_target
+    from resnets.errors import ParameterError
     from resnets.machine import keep_memory
-    from resnets.pages.diagnosis import check, write
+    from resnets.pages.diagnosis import check
+    from resnets.text import printable
 
+    if fail_on is not None and fail_on not in SEVERITIES[:2]:
+        raise ParameterError(f"`fail_on` is error or warning, not {printable(fail_on)!r}.")
     if fix_into is not None:
         check_target(data, fix_into)
     if html is not None:
         check(html)
     keep_memory()
     diagnosis = examine(data)
+    _answer(data, diagnosis, html, fix_into, json)
+    if fail_on is not None and diagnosis.reaches(fail_on):
+        raise typer.Exit(1)
+
+
+def _answer(data: str, diagnosis: Diagnosis, html: Path | None, fix_into: Path | None, json: bool) -> None:
+    """Write and print what was asked for."""
+    from resnets.diagnosis.diagnosis import count
+    from resnets.diagnosis.fix import fix
+    from resnets.diagnosis.listing import CHANGES
+    from resnets.pages.diagnosis import write
+
     document = diagnosis.document()
     if html is not None:
         write(html, diagnosis)
     if fix_into is not None:
-        changes = fix(data, diagnosis, fix_into)
-        document["changes"] = [vars(change) for change in changes]
+        document["changes"] = [vars(change) for change in fix(data, diagnosis, fix_into)]
     if json:
         emit(document)
         return
@@ -70,10 +93,11 @@ def doctor(
         note(f"the pictures: {html}")
     if fix_into is not None:
         left_out = sum(change["done"] == "left out" for change in document["changes"])
-        note(f"a copy without {left_out:,} of the files: {fix_into}; what and why: {fix_into / CHANGES}")
+        note(f"a copy without {count(left_out, 'file')}: {fix_into}; what and why: {fix_into / CHANGES}")
 
 
 def _show(diagnosis: Diagnosis) -> None:
+    from resnets.diagnosis.diagnosis import count
     from resnets.progress import duration
     from resnets.text import printable
 
@@ -85,7 +109,8 @@ def _show(diagnosis: Diagnosis) -> None:
             out.print(f"    {printable(line)}", markup=False, style="dim", overflow="fold")
         out.print(f"  {finding.mend}\n", markup=False)
     facts = diagnosis.facts
-    seen = f"{diagnosis.images:,} images of {facts.get('classes', 0)} classes, in {duration(facts.get('seconds', 0))}"
+    seen = f"{count(diagnosis.images, 'image')} of {count(facts.get('classes', 0), 'class', 'classes')}"
+    seen += f", in {duration(facts.get('seconds', 0))}"
     out.print(f"{seen}: {'nothing odd' if not diagnosis.findings else _counted(diagnosis)}.", markup=False)
 
 

@@ -22,7 +22,7 @@ def export(
         float, typer.Option(metavar="PP", min=0, max=100, help="Points of top-1 that the file may lose on DATA.")
     ] = 0.5,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Leave preprocessing and softmax out: the file takes normalised tensors.")
+        bool, typer.Option("--raw", help="The network alone, normalised tensors to logits; the metadata stays.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -20,6 +20,7 @@ class Finding:
                 "note": good to know
     text        what was found, in one sentence that names no more than a few files
     mend        what to do about it
+    fixed       whether a cleaned copy (`--fix-into`) is free of it
     paths       all files that it is about, as the source names them
     details     more, fit for JSON, by kind: "groups", "reasons", "scores", ...
     """
@@ -28,12 +29,13 @@ class Finding:
     severity: str
     text: str
     mend: str
+    fixed: bool = False
     paths: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """All of it, fit for JSON."""
-        own = {"kind": self.kind, "severity": self.severity, "text": self.text, "mend": self.mend}
+        own = {name: getattr(self, name) for name in ("kind", "severity", "text", "mend", "fixed")}
         return {**own, "paths": list(self.paths), **self.details}
 
 
@@ -71,6 +73,11 @@ class Diagnosis:
         """{"data", "images", "findings", ...}, fit for JSON."""
         found = [finding.document() for finding in self.findings]
         return {"data": self.data, "images": self.images, **self.facts, "findings": found}
+
+    def reaches(self, severity: str) -> bool:
+        """Whether there is a finding of that severity ("error", "warning" or "note") or a worse one."""
+        worst = SEVERITIES.index(severity)
+        return any(SEVERITIES.index(finding.severity) <= worst for finding in self.findings)
 
     def line(self) -> str:
         """All of it in one line, for a log; '' when nothing was found."""

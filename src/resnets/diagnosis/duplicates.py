@@ -55,7 +55,8 @@ def near(thumbs: np.ndarray, exact: Sequence[Sequence[int]] = ()) -> list[tuple[
     one, other = _candidates(_unit(whole @ whiten[:, -SHORT:]), _unit(middle @ whiten[:, -SHORT:]))
     found = set()
     for first in range(0, len(one), BLOCK):
-        i, j = one[first : first + BLOCK], other[first : first + BLOCK]
+        # As arrays: a tensor with one element is a number to numpy, which takes a row for it and not a block of one.
+        i, j = one[first : first + BLOCK].numpy(), other[first : first + BLOCK].numpy()
         wanted = _unit(whole[j] @ whiten)
         laid_over = _lay_over(_grey(thumbs[kept[i]]), whole[j])
         similarity = torch.maximum(

@@ -73,16 +73,17 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
     Finds equal files on both sides, unreadable files, imbalance, small classes and a small held-out set.
     """
     left_out = {key for key, _ in skipped}
-    sides = {"train": splits.train, splits.held_out_name: splits.held_out}
-    samples = [
-        replace(sample, split=name) for name, own in sides.items() for sample in own if sample.key not in left_out
-    ]
+    both = {"train": splits.train, splits.held_out_name: splits.held_out}
+    placed = [(sample, name) for name, own in both.items() for sample in own if sample.key not in left_out]
+    samples, sides = [sample for sample, _ in placed], [name for _, name in placed]
     equal = exact([source.contents[sample.key] for sample in samples])
-    across = [group for group in equal if len({samples[i].split for i in group}) > 1]
+    twice = [group for group in equal if len({sides[i] for i in group}) > 1]
+    copies = Copies(samples, twice, drawn=None if splits.origin == "folders" else sides)
     found = [
-        *Copies(samples, across).findings(),
+        *copies.leaks(twice, near=False),
+        *copies.contradictions(),
         *unreadable(skipped),
-        *balance.findings(balance.per_split(samples)),
+        *balance.findings(balance.per_split([replace(sample, split=name) for sample, name in placed])),
     ]
     return Diagnosis(data=source.name, images=len(samples), findings=tuple(found))
 
@@ -99,6 +100,7 @@ def unreadable(broken: Sequence[tuple[str, str]]) -> list[Finding]:
             severity="error",
             text=f"{count(len(broken), 'file')} cannot be read{others}: {printable(key)} ({why}).",
             mend="Get them again from where they came, or remove them; training leaves them out, a cleaned copy too.",
+            fixed=True,
             paths=tuple(key for key, _ in broken),
             details={
                 "reasons": [why for _, why in broken],

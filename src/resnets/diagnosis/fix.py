@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
+from resnets.diagnosis.copies import surplus
 from resnets.diagnosis.diagnosis import Diagnosis
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError, ImageError
 from resnets.progress import track
 from resnets.text import printable
 
-_RANK = {"test": 0, "val": 1, "train": 2, "": 3}  # of two copies the one further left stays
+PART = ".doctor-part"  # ends the name of a copy that is not whole yet
+STALE = 24 * 3600  # seconds after its last file that such a copy has no writer any more
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,12 @@ class Change:
 
 
 def check_target(data: str | Path, fix_into: Path) -> None:
-    """Raise DataError unless `fix_into` is new or empty, and not inside the data."""
+    """Raise DataError unless `fix_into` is new or empty, can be put in its place as a whole, and is not in the data."""
     shown = printable(str(fix_into))
     if fix_into.exists() and (not fix_into.is_dir() or any(fix_into.iterdir())):
         raise DataError(f"{shown} is there already and not an empty folder: give `fix_into` a new one.")
+    if fix_into.exists() and (os.path.ismount(fix_into) or fix_into.resolve() == Path.cwd()):
+        raise DataError(f"{shown} cannot be replaced by a whole copy: give `fix_into` a new folder inside it.")
     source = Path(os.path.expanduser(data))
     if source.is_dir() and fix_into.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{shown} lies inside the data, which is never touched: give `fix_into` another place.")
@@ -54,18 +62,45 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     samples = open_source(data).samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}
+    keys = [sample.key for sample in samples if sample.key not in left_out]
+    if not keys:
+        raise DataError("Nothing would be left in the copy: no file of the data can be used.")
     try:
-        _copy(data, [sample.key for sample in samples if sample.key not in left_out], fix_into)
-        with open(fix_into / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "done", "why", "instead"])
-            writer.writerows([change.path, change.done, change.why, change.instead] for change in changes)
+        with _whole_folder(fix_into.resolve()) as folder:
+            _copy(data, keys, folder)
+            with open(folder / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                writer = csv.writer(file)
+                writer.writerow(["path", "done", "why", "instead"])
+                writer.writerows([change.path, change.done, change.why, change.instead] for change in changes)
     except OSError as problem:
         raise DataError(
-            f"{printable(str(problem.filename or fix_into))} cannot be written ({problem.strerror}): the copy is not "
-            "complete. Make room, remove it, and try again."
+            f"{printable(str(fix_into))} cannot be written ({problem.strerror}), and nothing was: make room, or give "
+            "`fix_into` another place."
         ) from problem
     return changes
+
+
+@contextmanager
+def _whole_folder(place: Path) -> Iterator[Path]:
+    """A hidden folder beside `place`, which takes that name when all of it is there; a kill leaves it hidden.
+
+    What killed writers have left beside it is removed after a day.
+    """
+    part = place.with_name(f".{place.name}.{secrets.token_hex(4)}{PART}")
+    part.mkdir(parents=True)
+    for left in place.parent.glob(f".*{PART}"):
+        with suppress(OSError):
+            info = left.lstat()
+            if time.time() - info.st_mtime > STALE and info.st_uid == part.stat().st_uid:
+                shutil.rmtree(left)
+    try:
+        yield part
+        os.sync()
+        if place.exists():
+            place.rmdir()  # it was empty, and must be so still
+        os.rename(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _changes(diagnosis: Diagnosis, samples: dict[str, Sample]) -> Iterator[Change]:
@@ -81,34 +116,20 @@ def _changes(diagnosis: Diagnosis, samples: dict[str, Sample]) -> Iterator[Chang
         for kind in kinds:
             for group in diagnosis[kind].details["groups"] if kind in diagnosis else ():
                 present = [samples[key] for key in group if key not in left_out]
-                for one, other in _surplus(present, near=kinds[0] != "leak"):
+                for one, other in surplus(present, near=kinds[0] != "leak"):
                     left_out.add(one.key)
-                    yield Change(one.key, "left out", f"{what} in {other.split or 'the set'}", other.key)
-    if "contradiction" in diagnosis:
-        for group in diagnosis["contradiction"].details["groups"]:
+                    label = "" if one.label == other.label else f", labelled {other.label}"
+                    yield Change(one.key, "left out", f"{what} in {other.split or 'the set'}{label}", other.key)
+    for finding in diagnosis.findings:
+        for group in finding.details["groups"] if finding.kind == "contradiction" else ():
             stay = [key for key in group if key not in left_out]
-            if len({samples[key].label for key in stay}) > 1:
-                for key in stay:
-                    yield Change(
-                        key, "kept", "the same picture has another label too", next(k for k in stay if k != key)
-                    )
+            for key in stay:
+                if rival := next((one for one in stay if samples[one].label != samples[key].label), None):
+                    yield Change(key, "kept", "the same picture has another label too", rival)
     if "suspected-labels" in diagnosis:
         for suspect in diagnosis["suspected-labels"].details["suspects"]:
             if suspect["path"] not in left_out:
                 yield Change(suspect["path"], "kept", f"looks like {suspect['suggested']}")
-
-
-def _surplus(group: list[Sample], near: bool) -> Iterator[tuple[Sample, Sample]]:
-    """(sample to leave out, the one that stays for it) of a group of copies."""
-    kept: list[Sample] = []
-    for sample in sorted(group, key=lambda sample: (_RANK[sample.split], sample.key)):
-        for other in kept:
-            same_label = other.label == sample.label
-            if other.split != sample.split or (same_label and (not near or sample.split == "")):
-                yield sample, other
-                break
-        else:
-            kept.append(sample)
 
 
 def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
@@ -125,4 +146,5 @@ def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
                 ) from problem
             with open(target, "xb") as file:
                 file.write(content)
+            os.utime(folder)  # somebody is at work here
             advance(1)

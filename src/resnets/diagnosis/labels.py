@@ -78,9 +78,9 @@ def _answers(thumbs: Tensor, labels: Tensor) -> np.ndarray:
     per_epoch = max(1, len(labels) * (PARTS - 1) // PARTS // BATCH)
     steps = min(max(EPOCHS * per_epoch, STEPS[0]), max(STEPS[1], 2 * per_epoch))
     found = torch.empty(len(labels), int(labels.max()) + 1)
-    work = len(labels) * len(SCALES) + PARTS * steps * BATCH
-    with track("looking at labels", work) as advance, torch.random.fork_rng(devices=[]):
+    with track("looking at patches", len(labels) * len(SCALES)) as advance:
         described = maps(thumbs, advance)
+    with track("looking at labels", PARTS * steps, "steps") as advance, torch.random.fork_rng(devices=[]):
         for number in range(PARTS):
             torch.manual_seed(number)
             learn, judge = (part != number).nonzero()[:, 0], (part == number).nonzero()[:, 0]
@@ -115,7 +115,7 @@ def _trained(
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        advance(BATCH)
+        advance(1)
     network.eval()
     return network
 

@@ -53,7 +53,9 @@ def misplaced(data: str | Path, source: Source) -> list[Finding]:
             severity="warning",
             text=f"{count(len(beside), 'file')} {'lies' if len(beside) == 1 else 'lie'} in no class folder and will "
             f"not be used: {some(beside)}.",
-            mend="Move photos into the folder of their class; anything else (lists, notes) may stay.",
+            mend="Move photos into the folder of their class; anything else (lists, notes) may stay. A cleaned copy "
+            "leaves all of them out.",
+            fixed=True,
             paths=tuple(beside),
         )
     ]

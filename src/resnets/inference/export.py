@@ -52,7 +52,7 @@ def write(
 
     precision       float32, bfloat16 or int8
     quantisation    for int8: the grids, and what stays float
-    raw             without preprocessing and softmax
+    raw             a graph without preprocessing and softmax; the metadata stays
     accept          called with the runtimes and bytes of a file that has passed; what it raises refuses the file
 
     A file that is refused is deleted, and what stood at `out` stays.
