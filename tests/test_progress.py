@@ -199,3 +199,28 @@ def test_a_verb_speaks_on_standard_error_and_prints_one_document(trained, photo_
     assert len(json.loads(out)["predictions"]) == 40
     assert "predicting: 40/40 images" in err
     assert [type(handler) for handler in LOG.handlers if isinstance(handler, progress.Plain)] == [progress._Default]
+
+
+def test_a_terminal_that_goes_away_under_a_bar_ends_nothing():
+    terminal, end = pty.openpty()
+    code = """
+import sys, time, resnets
+from resnets.progress import say, track
+with track("counting", 30) as advance:
+    for _ in range(30):
+        advance(1)
+        say("said")
+        time.sleep(0.03)
+print("done")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=end, text=True) as process:
+        os.close(end)
+        os.read(terminal, 1)  # it has begun
+        os.close(terminal)
+        assert process.stdout.read() == "done\n"
+    assert process.returncode in (0, 120), "120: Python itself, which could not empty its standard error"
+
+
+def test_names_of_strangers_move_no_cursor(capsys):
+    warn("left out: a\x1b[2J\u202e\u200b\r\nerror: no\udcff.jpg")
+    assert capsys.readouterr().err == r"warning: left out: a\x1b[2J\u202e\u200b\r\nerror: no\xff.jpg" + "\n"

@@ -13,7 +13,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
+
+from resnets.text import printable
 
 LOG = logging.getLogger("resnets")
 LINE_EVERY = 10.0  # seconds between the lines of a log
@@ -34,8 +37,8 @@ class Plain(logging.Handler):
             self.handleError(record)
 
     def line(self, record: logging.LogRecord) -> str:
-        """What is printed for a record."""
-        text = record.getMessage()
+        """What is printed for a record: one line, whatever names it holds."""
+        text = printable(record.getMessage())
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
     def active(self) -> bool:
@@ -112,13 +115,13 @@ def track(what: str, total: int, unit: str = "images", done: int = 0) -> Iterato
             TextColumn(unit),
             TimeRemainingColumn(),
             TextColumn("{task.fields[news]}"),
-            console=Console(stderr=True, highlight=False),
+            console=Console(file=cast(TextIO, Unfailing(sys.stderr)), highlight=False, markup=False, emoji=False),
             transient=True,
             redirect_stdout=False,  # results go where they were sent, though the bar is on a terminal
         )
         with bar:  # which lets what is printed on standard error pass above it
-            task = bar.add_task(what, total=total, completed=done, news="")
-            yield Tracker(lambda n, news: bar.update(task, advance=n, news=news))
+            task = bar.add_task(printable(what), total=total, completed=done, news="")
+            yield Tracker(lambda n, news: bar.update(task, advance=n, news=printable(news)))
         return
 
     last = time.monotonic()
@@ -144,6 +147,27 @@ def _left(passed: Sequence[tuple[float, int]], now: float, done: int, total: int
     """Seconds that the rest takes at the speed since the first of the (time, units done) that have passed."""
     began, before = passed[0]
     return (now - began) / (done - before) * (total - done)
+
+
+class Unfailing:
+    """A stream that may be full, closed, or a terminal that went away, for what must not fail over that."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Bring out what can be brought out."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _bar_wanted() -> bool:

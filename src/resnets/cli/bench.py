@@ -88,7 +88,6 @@ def bench(
 
 
 def _show(document: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from resnets.benchmark.report import COLUMNS, caption, cells
@@ -99,7 +98,7 @@ def _show(document: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "who" else "right", no_wrap=True)
     last = ""
     for row in document["rows"]:
-        name, task, precision, batch, *texts = map(escape, cells(row))
+        name, task, precision, batch, *texts = cells(row)
         title = f"{name}{', files' if task == 'files' else ''} {precision}, {batch} at once"
         if title != last:
             table.add_row()

@@ -103,7 +103,8 @@ def _show(diagnosis: Diagnosis) -> None:
 
     out = console()
     for finding in diagnosis.findings:
-        out.print(f"[{STYLES[finding.severity]}]{finding.severity}[/]: ", end="")
+        out.print(finding.severity, style=STYLES[finding.severity], end="")
+        out.print(": ", end="")
         out.print(finding.text, markup=False)
         for line in _files(finding):
             out.print(f"    {printable(line)}", markup=False, style="dim", overflow="fold")

@@ -106,11 +106,9 @@ def _compare(models: tuple[str, str], data: str, split: str | None, report: Path
 
 
 def _show(result: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from resnets.progress import duration
-    from resnets.text import printable
 
     figures = Table.grid(padding=(0, 2))
     for name, value in (
@@ -129,7 +127,7 @@ def _show(result: dict[str, Any]) -> None:
         classes.add_column(header, justify="right", no_wrap=True)
     for row in result["per_class"]:
         shares = (_percent(row["precision"]), _percent(row["recall"]))
-        classes.add_row(escape(printable(row["name"])), f"{row['images']:,}", *shares)
+        classes.add_row(row["name"], f"{row['images']:,}", *shares)
     console().print(figures, "", classes)
     _name_skipped(result["skipped_files"])
 
@@ -147,10 +145,7 @@ def _doubts(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _show_comparison(result: dict[str, Any]) -> None:
-    from rich.markup import escape
     from rich.table import Table
-
-    from resnets.text import printable
 
     def table(left: str, right: tuple[str, ...]) -> Table:
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -162,24 +157,22 @@ def _show_comparison(result: dict[str, Any]) -> None:
     models = table("model", ("top-1", "95 %", "right alone"))
     for model, alone in zip(result["models"], (result["only_first"], result["only_second"]), strict=True):
         low, high = model["interval"]
-        name = escape(printable(model["name"]))
+        name = model["name"]
         models.add_row(name, _percent(model["top1"]), f"{100 * low:.2f} to {100 * high:.2f}", f"{alone:,}")
     classes = table("class", ("images", "only 1st right", "only 2nd right", "p"))
     for row in result["classes"]:
         counts = (f"{row[key]:,}" for key in ("images", "only_first", "only_second"))
-        classes.add_row(escape(printable(row["name"])), *counts, f"{row['p_value']:.2g}")
+        classes.add_row(row["name"], *counts, f"{row['p_value']:.2g}")
     left_out = f", {result['left_out']:,} judged by one alone left out" if result["left_out"] else ""
     out = console()
-    out.print(escape(result["verdict"]), "", models, f"\n{result['images']:,} images{left_out}", "", classes)
+    out.print(result["verdict"], "", models, f"\n{result['images']:,} images{left_out}", "", classes)
     named = [file for model in result["models"] for file in model["skipped_files"]]
     _name_skipped(list({file["path"]: file for file in named}.values()))
 
 
 def _name_skipped(files: list[dict[str, str]]) -> None:
-    from resnets.text import printable
-
     for file in files:
-        note(f"left out: {printable(file['path'])}: {file['why']}")
+        note(f"left out: {file['path']}: {file['why']}")
 
 
 def _percent(share: float | None) -> str:

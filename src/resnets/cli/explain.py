@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from resnets.cli.output import emit, note
+from resnets.cli.output import emit, line, note
 
 
 def explain(
@@ -55,5 +55,5 @@ def explain(
         emit({"image": str(image), "out": str(out), **result.document()})
         return
     for label, probability in result.prediction.top:
-        print(f"{printable(label)} {100 * probability:.1f} %")
-    note(f"wrote {printable(str(out))}")
+        line(f"{label} {100 * probability:.1f} %")
+    note(f"wrote {out}")

@@ -67,7 +67,7 @@ def _print(document: dict[str, Any]) -> None:
         lines.append(f"top-1 of the network in float32: {_percent(document['top1_source'])} % of {document['images']}")
     if document["floats"]:
         lines.append(f"{len(document['floats'])} convolutions stay float: {', '.join(document['floats'])}")
-    console().print("\n".join(lines), markup=False)
+    console().print("\n".join(lines))
     table = Table(box=None)
     table.add_column("runtime", justify="left")
     figures = ["differs by", "same class", *(["top-1 % (95 %)"] if judged else []), "MB", "ms", "images/s"]

@@ -6,7 +6,6 @@ with Ctrl-C. A user's mistake never shows a traceback; a traceback therefore alw
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
@@ -22,9 +21,10 @@ from resnets.cli.evaluate import evaluate
 from resnets.cli.explain import explain
 from resnets.cli.export import export
 from resnets.cli.list import list_networks
-from resnets.cli.output import note, speaking, with_flags
+from resnets.cli.output import line, note, speaking, with_flags
 from resnets.cli.predict import predict
 from resnets.cli.show import show
+from resnets.cli.streams import Output, Unwritten, drain, standard
 from resnets.cli.train import train
 from resnets.errors import ResnetsError
 
@@ -58,7 +58,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         import resnets
 
-        print(f"resnets {resnets.__version__}")
+        line(f"resnets {resnets.__version__}")
         raise typer.Exit
 
 
@@ -89,9 +89,22 @@ def commands() -> Mapping[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a "×" must not break an output that knows ASCII alone
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        with standard(document="--json" in arguments) as out:
+            status, said = _run(arguments, out)
+        if not (out.alone and out.used):  # a document is there, and says it too
+            for line in said:
+                note(line)
+    finally:
+        drain()
+    return status
+
+
+def _run(arguments: Sequence[str], out: Output) -> tuple[int, list[str]]:
+    """(the exit status, what is to be said of an ending that is not good)."""
     verb = next((word for word in arguments if not word.startswith("-")), "")
 
     def words(text: str) -> str:
@@ -100,24 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with speaking(words):
             result = app(arguments, prog_name="resnets", standalone_mode=False)
-        status = result if isinstance(result, int) else 0
-        if sys.stdout is not None:
-            sys.stdout.flush()  # a reader that went away is noticed here, not while Python shuts down
+        out.flush()  # a reader that went away is noticed here, not while Python shuts down
+    except Unwritten as problem:
+        return 1, [] if problem.gone else [f"error: {problem}"]
     except ResnetsError as problem:
-        note(f"error: {words(str(problem))}")
-        return problem.exit_status
+        return problem.exit_status, [f"error: {words(str(problem))}"]
     except _UsageError as problem:
         command = problem.ctx.command_path if problem.ctx else "resnets"
-        note(f"error: {problem.format_message()}\nTry `{command} --help`.")
-        return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 2, [f"error: {problem.format_message()}", f"Try `{command} --help`."]
     except OSError as problem:  # the disk is full, a folder cannot be written: nothing that a traceback explains
-        note(f"error: {problem.filename or 'a file'}: {problem.strerror or problem}")
-        return 1
+        where = f"{problem.filename} cannot be used" if problem.filename else "A file could not be written or read"
+        return 1, [f"error: {where} ({problem.strerror or problem}): see whether the disk has room."]
     except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
-    if status == INTERRUPTED:
-        note("stopped")
-    return status
+        result = INTERRUPTED
+    status = result if isinstance(result, int) else 0
+    return status, ["stopped"] if status == INTERRUPTED else []

@@ -1,4 +1,4 @@
-"""What the verbs write: results to standard output, remarks to standard error.
+"""What the verbs write: results to standard output, remarks to standard error. Names are made printable here.
 
 With ``--json`` a verb prints exactly one JSON document and nothing else on standard output. What the library says
 names parameters in backquotes; here they become the flags of the verb that runs.
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from resnets.progress import LOG, Plain
+from resnets.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,21 +29,34 @@ def emit(document: object) -> None:
 
     It is plain ASCII, because a file name can hold bytes that no encoding of the output knows.
     """
-    print(json.dumps(_json_able(document), indent=2, allow_nan=False))
+    print(json.dumps(_json_able(document), indent=2, allow_nan=False), flush=True)
+
+
+def line(text: str) -> None:
+    """Print one line of a result, at once. Whatever names it holds, it stays one line and moves no cursor."""
+    print(printable(text), flush=True)
 
 
 def console() -> Console:
-    """Return the console for tables and text that people read; a pipe gets the same words without colour."""
-    from rich.console import Console
+    """Return the console for tables and text that people read; a pipe gets the same words without colour.
 
-    return Console(highlight=False)
+    Strings are shown as they are: no markup, no emoji, no escape sequences; line feeds are the caller's.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    class Printed(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str("\n".join(map(printable, text.split("\n"))), **how)
+
+    return Printed(highlight=False, markup=False, emoji=False)
 
 
 def note(text: str) -> None:
-    """Say ``text`` on standard error, where it disturbs no result."""
+    """Say ``text`` on standard error, where it disturbs no result: one line, whatever names it holds."""
     if sys.stderr is not None and not sys.stderr.closed:
         with contextlib.suppress(OSError):  # a stream that is gone, or full, is no error
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -63,7 +77,7 @@ class _Lines(Plain):
 
     def line(self, record: logging.LogRecord) -> str:
         """The line in the command line's words."""
-        return self._words(super().line(record))
+        return printable(self._words(super().line(record)))
 
 
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")  # `out`, `data=DATA`, `overrides=['epochs=3']`

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import emit, note
+from resnets.cli.output import emit, line, note
 from resnets.errors import DataError
 
 if TYPE_CHECKING:
@@ -240,23 +240,17 @@ def _path(picture: str | bytes) -> str:
 
 
 def _show(outcome: Outcome) -> None:
-    from resnets.text import printable
-
-    shown = ", ".join(f"{printable(name)} {100 * p:.1f} %" for name, p in outcome.top)
+    shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in outcome.top)
     doubts = [] if outcome.among is None or not outcome.unsure else [f"unsure: {_either(outcome.among)}"]
     doubts += ["unlike all that the model knows"] if outcome.unlike else []
-    print(f"{printable(outcome.path)}: {'; '.join([shown, *doubts])}", flush=True)
+    line(f"{outcome.path}: {'; '.join([shown, *doubts])}")
 
 
 def _either(names: tuple[str, ...]) -> str:
     """'cat or dog', of many the first ones."""
-    from resnets.text import printable
-
     more = f" or one of {len(names) - 3} more" if len(names) > 3 else ""
-    return " or ".join(map(printable, names[:3])) + more or "no class is likely"
+    return " or ".join(names[:3]) + more or "no class is likely"
 
 
 def _list(failed: Iterable[Outcome]) -> str:
-    from resnets.text import printable
-
-    return "; ".join(f"{printable(one.path)}: {one.why}" for one in failed)
+    return "; ".join(f"{one.path}: {one.why}" for one in failed)

@@ -22,7 +22,10 @@ This page is generated: `python -m resnets.cli.reference > docs/reference/cli.md
 
 Exit status: 0 good, 1 the thing asked for failed or fell short, 2 wrong usage or bad input, 130 stopped with
 Ctrl-C. Results go to standard output; progress, remarks and errors go to standard error. `--json` prints
-exactly one JSON document on standard output.
+exactly one JSON document on standard output. Where standard error is the same file or pipe (`2>&1`), nothing but the
+document is written there, and an error only where there is no document. A standard error that is closed, full or gone
+changes nothing; a result that standard output does not take is an error, told when the work is done. Names of files,
+classes and tensors are shown with escapes (`\\x1b`) for everything that is no printable character.
 """
 
 

@@ -138,7 +138,8 @@ def _print_layers(name: str, plan: Plan) -> None:
     add(norms)
     add(sums, "bold")
     size = "×".join(str(side) for side in (plan.in_channels, plan.image_size, plan.image_size))
-    out.print(f"[bold]{name}[/]  [dim]{size} → {plan.num_classes} classes[/]\n")
+    out.print(name, style="bold", end="  ")
+    out.print(f"{size} → {plan.num_classes} classes\n", style="dim")
     out.print(table)
 
 

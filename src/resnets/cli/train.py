@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import emit
+from resnets.cli.output import emit, line
 
 if TYPE_CHECKING:
     from resnets.training import TrainResult
@@ -111,10 +111,10 @@ def _show(result: TrainResult) -> None:
 
     if result.step is not None:
         where = f"as it stands at step {result.step} of {result.steps}"
-        print(f"{where}; {ways_on(Path(result.run))}")
-    print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
-    print(f"model  {result.model}")
+        line(f"{where}; {ways_on(Path(result.run))}")
+    line(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
+    line(f"model  {result.model}")
     if result.report:
-        print(f"report {result.report}")
+        line(f"report {result.report}")
     if result.skipped_files:
-        print(f"left out {len(result.skipped_files)} unusable files, named in {result.run}/run.json")
+        line(f"left out {len(result.skipped_files)} unusable files, named in {result.run}/run.json")

@@ -1,0 +1,87 @@
+"""What leaves the command: names of strangers are shown as they are, and move nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resnets import cli
+from resnets.architecture import ResNetSpec
+from resnets.cli.main import main
+from resnets.cli.output import console, line, note
+from resnets.data.preprocess import Preprocessing
+from resnets.network import create
+from resnets.weights import Model, save
+
+ODD = "[red]a[/] :cat:\x1b[31m\u202egpj\u200b\nb\ud800"
+SHOWN = r"[red]a[/] :cat:\x1b[31m\u202egpj\u200b\nb\ud800"
+
+
+def test_a_line_is_one_line_whatever_it_names(capsys):
+    line(ODD)
+    note(ODD)
+    assert capsys.readouterr() == (SHOWN + "\n", SHOWN + "\n")
+
+
+def test_tables_know_no_markup_no_emoji_and_no_escape_sequences(capsys, monkeypatch):
+    from rich.table import Table
+
+    monkeypatch.setenv("COLUMNS", "200")
+    table = Table(ODD.replace("\n", ""))
+    table.add_row(ODD)
+    console().print(ODD, table)
+    out = capsys.readouterr().out
+    first, second = SHOWN.split(r"\n")
+    assert [out.count(part) for part in (first, second)] == [3, 3]
+    assert "\x1b" not in out
+
+
+def test_verbs_print_through_one_place():
+    """`print` itself knows nothing of names, or of streams that are gone."""
+    room = Path(cli.__file__).parent
+    generators = {"reference.py", "python_reference.py", "output.py"}
+    for path in room.glob("*.py"):
+        if path.name not in generators:
+            bare = [row for row in path.read_text().splitlines() if row.strip().startswith("print(")]
+            assert bare in ([], ["        print(context.get_help())"]), path.name
+
+
+@pytest.mark.parametrize("command", ["predict {model} {photos}", "evaluate {model} {photos} --split train"])
+@pytest.mark.parametrize("more", ["", " --json"])
+def test_classes_and_files_of_strangers_reach_no_terminal_raw(tmp_path, photo_folder, capsys, command, more):
+    odd = ODD.replace("\ud800", "\udcff")
+    classes = ("cat", odd.replace("/", ""), "\ud800")
+    model = tmp_path / "m.safetensors"
+    network = create(ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8), num_classes=3, seed=0)
+    save(model, Model(network, classes, Preprocessing.evaluation(8)))
+    photos = photo_folder(classes[:2], images=2, splits=("train", "val"))
+    (photos / "train" / "cat" / "\x1b[2J.jpg").write_bytes(b"broken")
+    main((command.format(model=model, photos=photos) + more).split())
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert "\u202e" not in out + err
+    assert r"\x1b[31m\u202e" in out or "\\u202e" in out
+    if more:
+        assert repr(odd.replace("/", ""))[1:-1] in repr(json.loads(out))
+
+
+def test_usage_errors_show_what_was_typed_and_nothing_else(capsys):
+    assert main(["show", "resnet18", "--\x1b[2J"]) == 2
+    first, hint = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in first
+    assert r"\x1b[2J" in first
+    assert hint.startswith("Try ")
+    assert main(["list", "\x1b[2J\n"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert r"\x1b[2J\n" in said
+
+
+def test_a_closed_standard_input_is_an_empty_one(trained):
+    command = f"{sys.executable} -m resnets predict {trained} - 0<&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: There is nothing to predict: -: standard input is empty.\n"
