@@ -314,7 +314,6 @@ def test_another_recipe_is_refused(stopped, old, new):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["photos"],
         ["--model", "resnet20"],
         ["--recipe", "quick"],
         ["--weights", "x"],

@@ -71,6 +71,7 @@ def train(
       resnets train photos/ --weights runs/other/model.safetensors
       resnets train photos/ --set learning_rate=0.02 --set flip=false
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
+      resnets train moved/photos/ --resume runs/photos-resnet18      the same, where the photos lie elsewhere by now
       resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
     """
     from resnets import training
@@ -92,12 +93,12 @@ def train(
     given = {name: value for name, value in asked.items() if value is not None}
     stopped = {"--resume": resume, "--finish": finish}
     named = [flag for flag, folder in stopped.items() if folder is not None]
-    if named and (given or len(named) > 1):
-        raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone.")
+    if named and (given.keys() - {"data"} or len(named) > 1):
+        raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     if resume is not None:
-        result = training.resume(resume)
+        result = training.resume(resume, data=data)
     elif finish is not None:
-        result = training.finish(finish)
+        result = training.finish(finish, data=data)
     else:
         result = training.train(**given)
     if json:
