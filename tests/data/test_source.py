@@ -20,6 +20,7 @@ import pytest
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.source import LARGEST, Source
+from resnets.data.split import split
 from resnets.errors import DataError, ImageError
 from resnets.text import printable
 
@@ -136,7 +137,7 @@ def test_a_layout_that_cannot_be_used_is_explained(
 ) -> None:
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match=message):
-        open_source(pack(kind, tmp_path / "set", files))
+        split(open_source(pack(kind, tmp_path / "set", files)))
 
 
 @pytest.mark.parametrize("kind", ["zip stored", "tar"])
@@ -290,7 +291,9 @@ def test_links_in_folders(tmp_path: Path) -> None:
     (folder / "cat" / "gone.jpg").symlink_to(tmp_path / "nowhere")
     os.mkfifo(folder / "cat" / "pipe.jpg")  # would block whoever opens it
     source = open_source(folder)
-    assert {sample.key for sample in source.samples} == {*FLAT, "bird/1.jpg", "cat/gone.jpg"}
+    assert {sample.key for sample in source.samples} == {*FLAT, "bird/1.jpg", "cat/gone.jpg", "cat/pipe.jpg"}
+    with pytest.raises(ImageError, match="it is a pipe, not a file"):
+        source.read("cat/pipe.jpg")
     assert source.read("bird/1.jpg") == b"bird"
     with pytest.raises(ImageError, match="No such file"):
         source.read("cat/gone.jpg")

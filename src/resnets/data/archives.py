@@ -18,7 +18,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
-from resnets.data.source import Source, check_size, hidden, opened
+from resnets.data.source import Source, check_size, opened
+from resnets.data.walk import hidden
 from resnets.errors import DataError, ImageError
 from resnets.text import printable
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from resnets.data.labels import check_classes
+from resnets.data.labels import check_classes, check_count, class_names
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.errors import DataError
@@ -50,8 +50,10 @@ def split(source: Source, *, seed: int = 0, fraction: float = 0.2) -> Splits:
     fraction  the share of each class to hold out, above 0 and below 1, rounded to whole images but never to none or all
               of them; for class folders alone
 
-    Raises DataError: a class is missing in one split, or has a single image and cannot be divided.
+    Raises DataError: there is one class only, or one is missing in one split, or has a single image and cannot be
+    divided; or there are splits and none to train on.
     """
+    check_count(class_names(source.samples), source.name)
     by_name: dict[str, tuple[Sample, ...]] = {
         name: tuple(sample for sample in source.samples if sample.split == name)
         for name in ("train", "val", "test", "")
@@ -61,6 +63,11 @@ def split(source: Source, *, seed: int = 0, fraction: float = 0.2) -> Splits:
         check_classes(given)
         held_out = "val" if "val" in given else "test"
         return Splits(given["train"], given[held_out], held_out, "folders")
+    if alone := [name for name in ("val", "test") if by_name[name]]:
+        raise DataError(
+            f"{printable(source.name)} has {' and '.join(alone)} and nothing to train on: add train/ with a folder for "
+            "each class."
+        )
     return _seeded(source, seed, fraction)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from resnets.data.labels import LayoutError, check_count, class_names
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.data.source import Source
@@ -19,8 +20,8 @@ from resnets.diagnosis.diagnosis import Diagnosis, Finding, count
 from resnets.diagnosis.duplicates import exact, near
 from resnets.diagnosis.files import Looks, look_through
 from resnets.diagnosis.labels import suspects
-from resnets.diagnosis.listing import everything, misplaced
-from resnets.errors import DataError, ImageError
+from resnets.diagnosis.listing import misplaced, remarked
+from resnets.errors import ImageError
 from resnets.text import printable
 
 READS = 4096  # files that the short examination opens at most: half a second
@@ -37,10 +38,9 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     """
     start = time.perf_counter()
     try:
-        source = open_source(data)
-    except DataError as problem:
-        if not everything(data):
-            raise
+        source = open_source(data, quiet=True)
+        check_count(class_names(source.samples), source.name)
+    except LayoutError as problem:
         return Diagnosis(data=str(data), images=0, findings=(_refused(problem),))
     looks = look_through(source, source.samples)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
@@ -53,7 +53,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         found += _mislabelled(looks) if thorough else []
         found += balance.findings(counts)
         found += shape.findings(looks.samples, looks.looks)
-    found += [*broken, *misplaced(data, source)]
+    found += [*broken, *misplaced(source), *remarked(source)]
     _, held_out = balance.held_out(counts)
     facts = {
         "classes": len({sample.label for sample in looks.samples}),
@@ -138,7 +138,7 @@ def _mislabelled(looks: Looks) -> list[Finding]:
     ]
 
 
-def _refused(problem: DataError) -> Finding:
+def _refused(problem: LayoutError) -> Finding:
     return Finding(
         kind="layout",
         severity="error",

@@ -51,7 +51,7 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     check_target(data, fix_into)
     if "layout" in diagnosis:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
-    samples = open_source(data).samples
+    samples = open_source(data, quiet=True).samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}
     try:
@@ -112,7 +112,7 @@ def _surplus(group: list[Sample], near: bool) -> Iterator[tuple[Sample, Sample]]
 
 
 def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
-    source = open_source(data)
+    source = open_source(data, quiet=True)
     with track("copying", len(keys), "files") as advance:
         for key in keys:
             target = folder / key

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from resnets.data.labels import class_names
-from resnets.data.layout import SPLITS
+from resnets.data.labels import class_name, class_names
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.data.split import split as divide
+from resnets.data.splitnames import split_named
 from resnets.errors import DataError, nearest
 from resnets.progress import say
 from resnets.text import printable
@@ -35,7 +35,7 @@ def choose(source: Source, provenance: Provenance, wanted: str | None) -> tuple[
             f"all its {len(source.samples)} files are judged; any training image among them flatters the model."
         )
         return "all", source.samples
-    name = held_out if wanted is None else SPLITS.get(wanted.lower(), wanted)
+    name = held_out if wanted is None else split_named(wanted, parts)
     if name not in parts:
         raise DataError(f'There is no split "{name}": {printable(source.name)} has {", ".join(parts)}.')
     return name, parts[name]
@@ -59,8 +59,9 @@ def table(value: object) -> dict[str, Any]:
 
 
 def class_indices(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
-    """Class name to its place among the logits."""
-    index = {name: place for place, name in enumerate(classes)}
+    """Class name of the data to its place among the logits. A model may write the same name in other bytes."""
+    index = {class_name(name): place for place, name in enumerate(classes)}
+    index |= {name: place for place, name in enumerate(classes)}
     for name in class_names(samples):
         if name not in index:
             raise DataError(
