@@ -9,11 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+_PART = 2**20  # bytes that are read at once of what does not say its size
 
 
 class IrregularError(OSError):
@@ -33,7 +37,7 @@ def check_regular(path: str | Path) -> None:
     _check(path, os.stat(path).st_mode)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a file to read. Raises IrregularError for a pipe, a socket or a device; OSError as `open` does."""
     check_regular(path)
     number = os.open(path, _FLAGS)
@@ -46,10 +50,14 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def bounded(file: BinaryIO, most: int) -> bytes:
-    """The rest of an open file, but `most` + 1 bytes at the most; memory is taken for what is there."""
-    size = max(os.fstat(file.fileno()).st_size - file.tell(), 0)
-    data = file.read(min(size, most) + 1)
-    return data + file.read(most + 1 - len(data)) if size < len(data) <= most else data  # it grows, or knows no size
+    """The rest of an open file or stream, but `most` + 1 bytes at the most; memory is taken for what is there."""
+    size = 0
+    with suppress(OSError):  # a stream knows neither
+        size = max(os.fstat(file.fileno()).st_size - file.tell(), 0)
+    parts = [file.read(min(size, most) + 1)]
+    while parts[-1] and (left := most + 1 - sum(map(len, parts))) > 0 and sum(map(len, parts)) > size:
+        parts.append(file.read(min(left, _PART)))
+    return b"".join(parts)
 
 
 def read_regular(path: str | Path, most: int) -> bytes:

@@ -201,3 +201,16 @@ def test_found_is_what_lies_there(photos: Path) -> None:
     info = os.stat(photos / "cat/1.jpg")
     assert found["cat/1.jpg"] == Found("cat/1.jpg", "file", 1, info.st_mtime_ns)
     assert found["emu/"] == Found("emu/", "empty")
+
+
+def test_a_stream_is_read_to_its_bound() -> None:
+    ours, theirs = os.pipe()
+    with open(ours, "rb") as file:
+        if (child := os.fork()) == 0:
+            os.close(ours)
+            os.write(theirs, bytes(3 * 2**20))
+            os._exit(0)
+        os.close(theirs)
+        assert len(bounded(file, 2**20 + 5)) == 2**20 + 6
+        assert len(bounded(file, 2**30)) == 3 * 2**20 - (2**20 + 6)
+    os.waitpid(child, 0)
