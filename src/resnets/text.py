@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def printable(name: str) -> str:
     """``name`` made fit for a terminal, a log or a page: one line of valid UTF-8.
@@ -14,3 +16,9 @@ def printable(name: str) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
         text = name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first of many names, fit to be shown: 'a.jpg, b.jpg, c.jpg and 4 more'."""
+    shown = ", ".join(printable(name) for name in names[:most])
+    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

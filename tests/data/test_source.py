@@ -19,6 +19,7 @@ import pytest
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.source import LARGEST, Source
+from resnets.data.split import split
 from resnets.errors import DataError, ImageError
 from resnets.text import printable
 
@@ -133,7 +134,7 @@ def test_a_layout_that_cannot_be_used_is_explained(
 ) -> None:
     (tmp_path / "set").mkdir()
     with pytest.raises(DataError, match=message):
-        open_source(pack(kind, tmp_path / "set", files))
+        split(open_source(pack(kind, tmp_path / "set", files)))
 
 
 @pytest.mark.parametrize("kind", ["zip stored", "tar"])
@@ -287,7 +288,9 @@ def test_links_in_folders(tmp_path: Path) -> None:
     (folder / "cat" / "gone.jpg").symlink_to(tmp_path / "nowhere")
     os.mkfifo(folder / "cat" / "pipe.jpg")  # would block whoever opens it
     source = open_source(folder)
-    assert {sample.key for sample in source.samples} == {*FLAT, "bird/1.jpg", "cat/gone.jpg"}
+    assert {sample.key for sample in source.samples} == {*FLAT, "bird/1.jpg", "cat/gone.jpg", "cat/pipe.jpg"}
+    with pytest.raises(ImageError, match="it is a pipe, not a file"):
+        source.read("cat/pipe.jpg")
     assert source.read("bird/1.jpg") == b"bird"
     with pytest.raises(ImageError, match="No such file"):
         source.read("cat/gone.jpg")
@@ -374,3 +377,100 @@ def test_the_real_archives(shared_data: Path) -> None:
     imagenette = open_source(str(shared_data / "imagenette.zip"))
     counts = [sum(sample.split == split for sample in imagenette.samples) for split in ("train", "val")]
     assert counts == [9469, 3925]
+
+
+# archives that are hostile, or come from elsewhere ------------------------------------------------------------
+
+
+def header(name: str, kind: bytes, content: bytes) -> bytes:
+    """A tar's header with what follows it."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(content), kind
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def tar(path: Path, before: bytes) -> Path:
+    """A good tar with other headers before its files."""
+    files = b"".join(header(key, b"0", data) for key, data in FLAT.items())
+    path.write_bytes(before + files + bytes(1024))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), [(b"L", b"a\0"), (b"K", b"a\0"), (b"x", b"10 path=a\n"), (b"g", b"9 a=bcd\n\0")]
+)
+def test_headers_that_lie_in_each_other_are_refused(kind: bytes, content: bytes, tmp_path: Path) -> None:
+    assert len(open_source(tar(tmp_path / "set.tar", header("a", b"g", b"11 foo=bar\n"))).samples) == 3
+    with pytest.raises(DataError, match=r"The headers of .*set\.tar lie in each other without end: pack it again\."):
+        open_source(tar(tmp_path / "set.tar", 3000 * header("a", kind, content)))
+
+
+@pytest.mark.parametrize("kind", [b"L", b"K", b"x", b"g"])
+def test_a_header_that_claims_or_has_gigabytes_takes_no_memory(kind: bytes, tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a")
+    info.size, info.type = 2**36, kind
+    with pytest.raises(DataError, match=r"damaged or cut-off tar archive .a header is too large"):
+        open_source(tar(tmp_path / "set.tar", info.tobuf(tarfile.GNU_FORMAT)))
+
+
+def test_a_header_of_digits_is_not_searched(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="a number in a header has more than 64 digits"):
+        open_source(tar(tmp_path / "set.tar", header("a", b"x", b"1" * 2**20)))
+
+
+@pytest.mark.parametrize("kind", ["zip stored", "tar"])
+def test_names_without_end_are_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"an entry whose name has 4,\d\d\d characters"):
+        open_source(pack(kind, tmp_path / "set", FLAT | {"a/" * 2050 + "1.jpg": b""}))
+
+
+@pytest.mark.parametrize("kind", ["zip stored", "zip deflated", "tar"])
+def test_the_folder_of_a_run_in_an_archive_is_no_data(kind: str, tmp_path: Path) -> None:
+    record = json.dumps({"asked": {"data": "digits"}, "network": "resnet18"}).encode()
+    run = {"runs/a/run.json": record, "runs/a/curves.png": b"", "runs/b/run.json": b"{}", "runs/b/1.jpg": b""}
+    source = open_source(pack(kind, tmp_path / "set", FLAT | run))
+    assert class_names(source.samples) == ("cat", "dog", "runs")
+    assert source.remarks == ("runs/a/ is the folder of a run: left out.",)
+    with pytest.raises(DataError, match="is the folder of a run"):
+        open_source(pack(kind, tmp_path / "set", FLAT | {"run.json": record}))
+
+
+@pytest.mark.parametrize("kind", ["zip stored", "tar"])
+def test_empty_folders_of_an_archive_are_said(kind: str, tmp_path: Path) -> None:
+    path = pack(kind, tmp_path / "set", FLAT)
+    if kind == "tar":
+        with tarfile.open(path, "a") as archive:
+            for name in ("emu", "cat"):
+                info = tarfile.TarInfo(name)
+                info.type = tarfile.DIRTYPE
+                archive.addfile(info)
+    else:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("emu/", b"")
+            archive.writestr("cat/", b"")
+    assert open_source(path).remarks == ("emu/: without files, so no class is made of it.",)
+
+
+FOREIGN = {
+    "cp866": ("кошка/снимок 1.jpg", "Ёж/№ 2.jpg", "dog/3.jpg"),
+    "cp932": ("猫/写真1.jpg", "いぬ/表.jpg", "カラス/1.jpg", "dog/1.jpg"),
+    "gb2312": ("猫/照片1.jpg", "狗/二.jpg"),
+    "cp850": ("Möwe/Käfer 1.jpg", "Ærø/Øl.jpg", "São/1.jpg"),
+    "cp437": ("┌x/1.jpg", "└y/2.jpg"),
+}
+
+
+@pytest.mark.parametrize("page", FOREIGN)
+def test_names_in_a_code_page_are_read_and_said(page: str, tmp_path: Path) -> None:
+    path, names = tmp_path / "set.zip", {}
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(FOREIGN[page]):
+            names[name] = "ABCD"[number] * len(name.encode(page))
+            archive.writestr(names[name], name.encode())
+    data = path.read_bytes()
+    for name, stand_in in names.items():
+        data = data.replace(stand_in.encode(), name.encode(page))
+    path.write_bytes(data)
+    source = open_source(path)
+    assert {sample.key: source.read(sample.key).decode() for sample in source.samples} == {name: name for name in names}
+    assert source.remarks == (f"The names in {path} are not UTF-8, and read as {page}.",)

@@ -169,8 +169,8 @@ def test_a_folder_or_a_pipe_is_no_picture(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe")  # reading it would wait for ever
-    for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ImageError, match="there is no such file"):
+    for path, why in ((tmp_path, "there is no such file"), (tmp_path / "pipe", "it is a pipe, not a file")):
+        with pytest.raises(ImageError, match=why):
             explain(made(), path)
 
 

@@ -218,15 +218,19 @@ def _tracked(outcomes: Outcomes, total: int) -> Outcomes:
 def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | bytes]:
     """The files (paths) and the picture on standard input (bytes) that the arguments mean."""
     from resnets.data.decode import is_picture
+    from resnets.data.source import LARGEST
     from resnets.inference.bulk import STDIN, files_of
     from resnets.inference.prediction import Outcome
+    from resnets.regular import bounded
 
     for path in paths:
         if path != STDIN:
             yield from files_of([path], failed)
             continue
-        data = sys.stdin.buffer.read()
-        if not data:
+        data = bounded(sys.stdin.buffer, LARGEST)
+        if len(data) > LARGEST:
+            failed.append(Outcome(STDIN, (), f"standard input has more than {LARGEST // 2**20} MiB"))
+        elif not data:
             failed.append(Outcome(STDIN, (), "standard input is empty"))
         elif is_picture(data) or b"\0" in data:
             yield data

@@ -9,18 +9,28 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple
+from io import BufferedReader
+from typing import Any, NamedTuple
 
-from resnets.data.source import Source, check_size, hidden, opened
+from resnets.data.labels import LayoutError
+from resnets.data.source import Source, check_size, opened
+from resnets.data.walk import RECORD, RECORD_BYTES, hidden, is_record
+from resnets.data.zipnames import zip_names
 from resnets.errors import DataError, ImageError
-from resnets.text import printable
+from resnets.regular import open_regular
+from resnets.text import printable, some
+
+MOST_HEADER = 2**20  # bytes of a header of a tar: a path, a few attributes
+MOST_NAME = 4096  # characters of an entry's path, as of a file's on Linux
+_LONG_NUMBER = re.compile(rb"\d{65}")
 
 # The first bytes of compressed files, and the command that turns such a file into a plain .tar.
 COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
@@ -35,7 +45,7 @@ def open_archive(name: str, path: str) -> Source:
     Raises DataError: it is no archive, or a compressed, encrypted or damaged one; OSError: ``path`` cannot be opened.
     """
     shown = printable(name)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         head = file.read(6)
     for magic, command in COMPRESSED.items():
         if head.startswith(magic):
@@ -48,12 +58,47 @@ def open_archive(name: str, path: str) -> Source:
         return Zip(name, path) if kind == "zip" else Tar(name, path)
     except DataError:  # which is a ValueError too, and says already what is wrong
         raise
+    except RecursionError as error:
+        raise DataError(f"The headers of {shown} lie in each other without end: pack it again.") from error
     except DAMAGED as error:
         if kind == "tar" and not path.lower().endswith(".tar"):
             raise DataError(f"{shown} is neither a folder nor a .zip or .tar archive.") from error
         raise DataError(
-            f"{shown} is a damaged or cut-off {kind} archive ({error}): download or pack it again."
+            f"{shown} is a damaged or cut-off {kind} archive ({printable(str(error))}): download or pack it again."
         ) from error
+
+
+class _Archive(Source):
+    """What both kinds share: `entries` (key to what `read` needs), and what is known of each."""
+
+    _path: str
+    _stamp: tuple[int, int]
+    _entries: Mapping[str, Any]
+
+    def _arrange(
+        self,
+        name: str,
+        sizes: Mapping[str, int],
+        stamp: Callable[[str], object],
+        folders: Collection[str],
+        remarks: Iterable[str] = (),
+    ) -> None:
+        """Find the classes, without the folders of runs; ``folders`` are the archive's entries for folders."""
+        runs = sorted(_folder_of(key) for key in sizes if key.rpartition("/")[2] == RECORD and self._is_run(key))
+        if "" in runs:
+            raise LayoutError(f"{printable(name)} is the folder of a run.")
+        if runs:
+            sizes = {key: size for key, size in sizes.items() if not key.startswith(tuple(runs))}
+            remarks = [*remarks, f"{some(runs)} is the folder of a run: left out."]
+        around = {key[: place + 1] for key in sizes for place, letter in enumerate(key) if letter == "/"}
+        empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
+        super().__init__(name, sizes, stamp, self._path, empty=empty, remarks=remarks)
+        self._entries = {sample.key: self._entries[sample.key] for sample in self.samples}
+
+    def _is_run(self, key: str) -> bool:
+        with suppress(ImageError):
+            return is_record(self.read(key)[:RECORD_BYTES])
+        return False
 
 
 class _ZipEntry(NamedTuple):
@@ -64,29 +109,33 @@ class _ZipEntry(NamedTuple):
     deflated: bool
 
 
-class Zip(Source):
+class Zip(_Archive):
     """A .zip whose entries are stored or deflated."""
 
     def __init__(self, name: str, path: str) -> None:
         self._path, self._stamp = os.path.abspath(path), _stamp(path)
         entries: dict[str, _ZipEntry] = {}
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                key = _key(zip_name(info), entries, name)
+        folders: set[str] = set()
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            names, page = zip_names(infos)
+            for info, raw in zip(infos, names, strict=True):
+                key = _key(raw, entries, folders, name)
                 if key is None:
                     continue
                 if info.flag_bits & 1:
-                    raise DataError(f"{printable(name)} is encrypted: unpack it and give the folder.")
+                    raise LayoutError(f"{printable(name)} is encrypted: unpack it and give the folder.")
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise DataError(
+                    raise LayoutError(
                         f"{printable(name)} is packed by the rare zip method {info.compress_type}: "
                         "unpack it and give the folder, or zip it again in the usual way."
                     )
                 deflated = info.compress_type == zipfile.ZIP_DEFLATED
                 entries[key] = _ZipEntry(info.header_offset, info.compress_size, info.file_size, info.CRC, deflated)
+        self._entries = entries
         sizes = {key: entry.size for key, entry in entries.items()}
-        super().__init__(name, sizes, lambda key: entries[key].crc, path)
-        self._entries = {sample.key: entries[sample.key] for sample in self.samples}
+        remarks = [f"The names in {printable(name)} are not UTF-8, and read as {page}."] if page else []
+        self._arrange(name, sizes, lambda key: entries[key].crc, folders, remarks)
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
@@ -110,34 +159,26 @@ class Zip(Source):
         return data
 
 
-def zip_name(info: zipfile.ZipInfo) -> str:
-    """The entry's name; some packers write UTF-8 without saying so, and others use backslashes."""
-    name = info.filename
-    if not info.flag_bits & 0x800 and not name.isascii():
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name.replace("\\", "/")
-
-
-class Tar(Source):
+class Tar(_Archive):
     """A plain .tar."""
 
     def __init__(self, name: str, path: str) -> None:
         self._path, self._stamp = os.path.abspath(path), _stamp(path)
         members: dict[str, tarfile.TarInfo] = {}
-        with tarfile.open(path, "r:") as archive:
-            for info in archive:
-                key = _key(info.name, members, name)
-                if key is not None and (info.isreg() or info.islnk() or info.issym()):
-                    members[key] = info
-            # tarfile takes a damaged header for the end; the true end is a block of zeros.
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(512) != bytes(512):
+        folders: set[str] = set()
+        with _Headers(open_regular(path).detach()) as headers:
+            with tarfile.open(fileobj=headers, mode="r:") as archive:
+                for info in archive:
+                    key = _key(f"{info.name}/" if info.isdir() else info.name, members, folders, name)
+                    if key is not None and (info.isreg() or info.islnk() or info.issym()):
+                        members[key] = info
+                # tarfile takes a damaged header for the end; the true end is a block of zeros.
+                headers.seek(archive.offset)
+            if headers.read(512) != bytes(512):
                 raise tarfile.ReadError("its end mark is missing")
-        entries = {key: _target(key, members) for key in members}
+        self._entries = {key: _target(key, members) for key in members}
         # A tar has no checksums, so the archive's own time of change stands in for them.
-        super().__init__(name, {key: size for key, (_, size) in entries.items()}, lambda _: self._stamp, path)
-        self._entries = {sample.key: entries[sample.key] for sample in self.samples}
+        self._arrange(name, {key: size for key, (_, size) in self._entries.items()}, lambda _: self._stamp, folders)
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
@@ -150,6 +191,19 @@ class Tar(Source):
             return file.read(size)
 
 
+class _Headers(BufferedReader):
+    """A file of which tarfile reads headers alone: none of them can be large, or slow to search."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most ``MOST_HEADER`` bytes."""
+        if size is None or not 0 <= size <= MOST_HEADER:
+            raise tarfile.ReadError("a header is too large")
+        data = super().read(size)
+        if len(data) > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):  # tarfile searches in the square of its length
+            raise tarfile.ReadError("a number in a header has more than 64 digits")
+        return data
+
+
 def _target(key: str, members: Mapping[str, tarfile.TarInfo]) -> tuple[int, int]:
     """Offset and size of the bytes of ``key``, through one hard or symbolic link; (-1, 0) if nowhere."""
     info = members[key]
@@ -160,15 +214,20 @@ def _target(key: str, members: Mapping[str, tarfile.TarInfo]) -> tuple[int, int]
     return (info.offset_data, info.size) if info.isreg() and not info.issparse() else (-1, 0)
 
 
-def _key(raw: str, taken: Collection[str], name: str) -> str | None:
-    """The key of an archive's entry, or None for a hidden one (and for one that climbs by "..")."""
+def _key(raw: str, taken: Collection[str], folders: set[str], name: str) -> str | None:
+    """The key of an archive's entry; None for a hidden one, one that climbs by "..", and one of the `folders`."""
+    if len(raw) > MOST_NAME:
+        raise LayoutError(f"{printable(name)} has an entry whose name has {len(raw):,} characters: pack it again.")
     above, _, last = raw.rpartition("/")
     folder = _folder(above)
-    if folder is None or not last or hidden(last):
+    if folder is None or (last and hidden(last)):
         return None
     key = folder + last
+    if not last:
+        folders.add(folder)
+        return None
     if key in taken:
-        raise DataError(f"{printable(name)} has two entries named {printable(key)}: pack it again.")
+        raise LayoutError(f"{printable(name)} has two entries named {printable(key)}: pack it again.")
     return key
 
 
@@ -176,6 +235,11 @@ def _key(raw: str, taken: Collection[str], name: str) -> str | None:
 def _folder(raw: str) -> str | None:
     parts = [part for part in raw.split("/") if part not in ("", ".")]
     return None if any(map(hidden, parts)) else "".join(f"{part}/" for part in parts)
+
+
+def _folder_of(key: str) -> str:
+    above, slash, _ = key.rpartition("/")
+    return above + slash
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 
-from resnets.data.source import LARGEST, Source, check_size, hidden, opened
-from resnets.errors import DataError
-from resnets.text import printable
+from resnets.data.labels import LayoutError
+from resnets.data.source import Source, read_image
+from resnets.data.walk import Found, walk
+from resnets.text import printable, some
 
 
 class Folder(Source):
-    """A folder; symbolic links are followed."""
+    """A folder, walked as `resnets.data.walk` says. Raises LayoutError for one that cannot be walked."""
 
     def __init__(self, name: str, root: str) -> None:
-        found = _walk(name, root)
-        super().__init__(name, {key: size for key, (size, _) in found.items()}, lambda key: found[key][1], root)
+        files: dict[str, Found] = {}
+        others: dict[str, list[str]] = {"odd": [], "empty": []}
+        ours: dict[str, list[str]] = {}  # by what they are
+        for one in walk(root):
+            if one.kind == "barred" or (one.kind == "ours" and not one.key):
+                raise LayoutError(f"{printable(os.path.join(root, one.key))} {one.why}.")
+            if one.kind == "ours":
+                ours.setdefault(one.why, []).append(one.key)
+            else:
+                others.get(one.kind, []).append(one.key)
+                if one.kind != "empty":  # what is odd is named where it would be read
+                    files[one.key] = one
+        remarks = [f"{some(keys)} {why}: left out." for why, keys in ours.items()]
+        sizes = {key: one.size for key, one in files.items()}
+        super().__init__(name, sizes, lambda key: files[key].changed, root, **others, remarks=remarks)
 
     def holder(self, key: str) -> str:
         """As ``Source.holder``."""
@@ -24,42 +36,4 @@ class Folder(Source):
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
-        with opened(self.holder(key), None) as file:
-            data = file.read(LARGEST + 1)
-        check_size(len(data))
-        return data
-
-
-def _walk(name: str, root: str) -> dict[str, tuple[int, int]]:
-    """Every regular file under ``root``: key to (bytes, time of change in ns). Links are followed."""
-    found: dict[str, tuple[int, int]] = {}
-    todo: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
-    while todo:
-        prefix, above = todo.pop()
-        folder = os.path.join(root, prefix)
-        try:
-            info = os.stat(folder)
-            with os.scandir(folder) as scan:
-                entries = [entry for entry in scan if not hidden(entry.name)]
-        except OSError as error:
-            raise DataError(
-                f"The folder {printable(folder)} cannot be read: {error.strerror}; check its permissions."
-            ) from error
-        identity = (info.st_dev, info.st_ino)
-        loop = f"{printable(folder)} leads back to a folder that it lies in: remove that symbolic link."
-        if identity in above:
-            raise DataError(loop)
-        for entry in entries:
-            key = prefix + entry.name
-            try:
-                info = entry.stat()
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise DataError(f"{printable(entry.path)} is a symbolic link to itself: remove it.") from error
-                found[key] = (0, 0)  # a link to nowhere is named when it is read
-                continue
-            if stat.S_ISDIR(info.st_mode):
-                todo.append((key + "/", above | {identity}))
-            elif stat.S_ISREG(info.st_mode):  # a pipe or a device would hang the reader
-                found[key] = (info.st_size, info.st_mtime_ns)
-    return found
+        return read_image(self.holder(key))

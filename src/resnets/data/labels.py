@@ -6,6 +6,7 @@ so it is refused here, before anything is trained.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,38 @@ if TYPE_CHECKING:
     from resnets.data.sample import Sample
 
 
+class LayoutError(DataError):
+    """A data set that is there, and lies in a way that cannot be used: the mend is to move or rename files."""
+
+
+def class_name(folder: str) -> str:
+    """What the class of a folder is called: with composed accents (NFC) and no space at its ends.
+
+    Systems differ in how they write the same name. It must stand in JSON, so bytes that are no UTF-8 become ``\\x..``.
+    """
+    text = folder if is_utf8(folder) else folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text).strip() or text
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name, as the system gives it, can be written in UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
     """The distinct labels of ``samples`` in sorted order; the position of a name is its class index."""
     return tuple(sorted({sample.label for sample in samples}))
 
 
 def check_count(names: Collection[str], where: str) -> None:
-    """Raise ``DataError`` unless there are two classes to tell apart in ``where``."""
+    """Raise ``LayoutError`` unless there are two classes to tell apart in ``where``."""
     if len(names) < 2:
         only = f'has only one class, "{printable(next(iter(names)))}"' if names else "has no classes"
-        raise DataError(
+        raise LayoutError(
             f"{printable(where)} {only}: put the photos of each class into a folder of its own, "
             "two classes or more, as in photos/cat/1.jpg and photos/dog/1.jpg."
         )

@@ -1,69 +1,181 @@
 """How classes and splits are read from the names of folders.
 
-Layouts: ``train/`` with ``val/`` or ``test/``, each with one folder per class; or class folders alone.
+Layouts: ``train/`` with ``val/`` or ``test/`` (or other names, see `splitnames`), each with one folder per class; or
+class folders alone. What is left out is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+from resnets.data.labels import LayoutError, class_name, is_utf8
 from resnets.data.sample import Sample
+from resnets.data.splitnames import roles
+from resnets.data.tops import Top, read_tops
 from resnets.errors import DataError
-from resnets.text import printable
+from resnets.text import printable, some
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+# Endings of pictures, for words about stray files and for folders without any: what is used, its content decides.
+PICTURES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".ppm")
+
+Parts = list[str]  # of a folder's path
 
 
-def arrange(name: str, sizes: Mapping[str, int]) -> tuple[Sample, ...]:
-    """Find the layout in the keys of ``sizes`` and give each file its class and split."""
-    shown = printable(name)
+@dataclass(frozen=True)
+class Layout:
+    """What the folders mean.
+
+    samples     the files in class folders, sorted by key
+    beside      the keys of all others, sorted
+    remarks     sentences on what was left out, merged, or may be meant otherwise
+    """
+
+    samples: tuple[Sample, ...]
+    beside: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), empty: Collection[str] = ()) -> Layout:
+    """Find the layout in the keys of ``sizes`` (key to bytes) and give each file its class and split.
+
+    name    of the whole, as the user gave it
+    odd     keys of what is no regular file; alone it makes no class
+    empty   folders that hold nothing, with a "/" at the end
+
+    Raises DataError where there are no files, LayoutError where there are no class folders or they may mean two things.
+    """
     if not sizes:
-        raise DataError(f"{shown} holds no files: put photos into one folder per class, as in photos/cat/1.jpg.")
+        raise DataError(
+            f"{printable(name)} holds no files: put photos into one folder per class, as in photos/cat/1.jpg."
+        )
     folders = {folder: folder.split("/") for folder in {_folder(key) for key in sizes} if folder}
-    depth = 0
-    while True:
-        top = {parts[depth] for parts in folders.values() if len(parts) > depth}
-        if len(top) != 1 or not any(len(parts) > depth + 1 for parts in folders.values()):
-            break
-        depth += 1  # one folder around everything else
-    roles = {folder: SPLITS[folder.lower()] for folder in top if folder.lower() in SPLITS}
-    # "train" beside other folders without a "val" or "test" is a class: somebody sorts vehicles.
-    if "train" in roles.values() and len(set(roles.values())) > 1:
-        _check_roles(shown, roles)
-        places = {
-            folder: (parts[depth + 1], roles[parts[depth]])
-            for folder, parts in folders.items()
-            if len(parts) > depth + 1 and parts[depth] in roles
-        }
-        found = {split for _, split in places.values()}
-        if places and "train" not in found:
-            raise DataError(f"{shown} has no class folders in train/: photos must lie in train/cat/1.jpg.")
-        if found == {"train"}:  # the other split has no class folders, so no labels
-            places = {folder: (label, "") for folder, (label, _) in places.items()}
-    else:
-        places = {folder: (parts[depth], "") for folder, parts in folders.items() if len(parts) > depth}
-    samples = tuple(
-        Sample(key, *places[folder], sizes[key]) for key in sorted(sizes) if (folder := _folder(key)) in places
-    )
+    pictures = {_folder(key) for key in sizes if key.lower().endswith(PICTURES)} - {""}
+    remarks: list[str] = []
+    around = _around(folders.values(), [folders[folder] for folder in pictures], remarks)
+    tops = _tops((parts for parts in folders.values() if parts[: len(around)] == around), len(around))
+    where = _Where(around, tops.keys(), read_tops(printable(name), tops, remarks))
+    places = {folder: found for folder, parts in folders.items() if (found := where.place(parts))}
+    excluded = frozenset(odd)
+    names = {label: class_name(label) for label, _ in set(places.values())}
+    real = {places[_folder(key)] for key in sizes if key not in excluded and _folder(key) in places}
+    samples, beside = [], []
+    for key in sorted(sizes):
+        found = places.get(_folder(key))
+        if found and found in real:
+            samples.append(Sample(key, names[found[0]], found[1], sizes[key]))
+        else:
+            beside.append(key)
     if not samples:
-        raise DataError(f"{shown} has no class folders: photos must lie in one folder per class: photos/cat/1.jpg.")
-    return samples
+        raise LayoutError(
+            f"{printable(name)} has no class folders: photos must lie in one folder per class: photos/cat/1.jpg."
+        )
+    remarks += _called({label for label, _ in real})
+    loose = [key for key in beside if key.lower().endswith(PICTURES)]
+    remarks += _stray([key for key in loose if where.is_outside(key.split("/")[:-1])])
+    barren = [folder.rstrip("/").split("/") for folder in empty]
+    remarks += _without_files({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
+    return Layout(tuple(samples), tuple(beside), tuple(remarks))
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Where classes lie: below the folders `around` and, of the folders there (`seen`), in `used`."""
+
+    around: Parts
+    seen: Collection[str]
+    used: Mapping[str, Top]
+
+    def _inside(self, parts: Parts) -> bool:
+        return len(parts) > len(self.around) and parts[: len(self.around)] == self.around
+
+    def _top(self, parts: Parts) -> Top | None:
+        return self.used.get(parts[len(self.around)]) if self._inside(parts) else None
+
+    def place(self, parts: Parts) -> tuple[str, str] | None:
+        """(the class folder's name, the split) of what lies in a folder; None: it lies in no class folder."""
+        top = self._top(parts)
+        level = len(self.around) + top.level if top else 0
+        return (parts[level], top.split) if top and len(parts) > level else None
+
+    def bare(self, parts: Parts, real: Collection[tuple[str, str]]) -> str:
+        """The class or split that a folder is, or lies in, where no class came of it; else ""."""
+        found = self.place(parts)
+        if found and found not in real:
+            return f"{found[1]}/{found[0]}/" if found[1] else f"{found[0]}/"
+        is_new = self._inside(parts) and parts[len(self.around)] not in self.seen
+        return f"{parts[len(self.around)]}/" if is_new else ""
+
+    def is_outside(self, parts: Parts) -> bool:
+        """Whether class folders lie in a folder, and not files alone."""
+        return parts == self.around[: len(parts)] or (self._top(parts) is not None and self.place(parts) is None)
 
 
 def _folder(key: str) -> str:
     return key.rpartition("/")[0]
 
 
-def _check_roles(shown: str, roles: Mapping[str, str]) -> None:
-    for role in sorted(set(roles.values())):
-        same = sorted(folder for folder, its_role in roles.items() if its_role == role)
-        if len(same) > 1:
-            raise DataError(f"{shown} has both {same[0]}/ and {same[1]}/ for one split: merge or rename them.")
+def _around(folders: Collection[Parts], pictures: Iterable[Parts], remarks: list[str]) -> Parts:
+    """The folders around the layout, from the outside: each is alone, or holds splits and alone holds pictures."""
+    around: Parts = []
+    inside, seen = [parts for parts in folders if parts], list(pictures)  # those in the folders so far
+    while True:
+        depth = len(around)
+        tops = {parts[depth] for parts in inside}
+        if len(tops) > 1:
+            tops = {parts[depth] for parts in seen}
+        if len(tops) != 1:
+            return around
+        (top,) = tops
+        below = {parts[depth + 1] for parts in inside if parts[depth] == top and len(parts) > depth + 1}
+        others = sorted({parts[depth] for parts in inside} - tops)
+        if not below or (others and roles(tops) != {top: "train"} and "train" not in roles(below).values()):
+            return around
+        if others:  # lists, labels, models
+            remarks.append(f"{some([f'{other}/' for other in others])}: without pictures, and left out.")
+        around = [*around, top]
+        inside = [parts for parts in inside if parts[depth] == top and len(parts) > depth + 1]
+        seen = [parts for parts in seen if parts[depth] == top and len(parts) > depth + 1]
+
+
+def _tops(folders: Iterable[Parts], depth: int) -> dict[str, Top]:
+    tops: dict[str, Top] = {}
+    for parts in folders:
+        if len(parts) > depth:
+            tops.setdefault(parts[depth], Top(parts[depth])).add(parts[depth + 1 : depth + 3])
+    return tops
+
+
+def _called(labels: Collection[str]) -> Iterator[str]:
+    """What to say of how classes are called; `labels` are their folders' names."""
+    same, alike = defaultdict(list), defaultdict(set)
+    for label in sorted(labels):
+        same[class_name(label)].append(label)
+        alike[class_name(label).casefold()].add(class_name(label))
+    for name, folders in same.items():
+        if len(folders) > 1:
+            yield (
+                f'{len(folders)} folders are called "{printable(name)}", only in other bytes (accents written in '
+                "another way, or spaces around it): they are one class."
+            )
+        elif not is_utf8(folders[0]):
+            yield f'The name of a class folder is not UTF-8: the class is called "{printable(name)}".'
+    for names in alike.values():
+        if len(names) > 1:
+            quoted = " and ".join(f'"{printable(name)}"' for name in sorted(names))
+            yield f"{quoted} differ in capitals alone and are {len(names)} classes: rename the folders if they are one."
+
+
+def _stray(keys: list[str]) -> Iterator[str]:
+    if keys:
+        one = len(keys) == 1
+        yield (
+            f"{len(keys):,} picture{'' if one else 's'} {'lies' if one else 'lie'} beside the class folders, in none, "
+            f"and {'is' if one else 'are'} left out: {some(keys)}."
+        )
+
+
+def _without_files(names: Collection[str]) -> Iterator[str]:
+    if names:
+        yield f"{some(sorted(names))}: without files, so no class is made of {'it' if len(names) == 1 else 'them'}."

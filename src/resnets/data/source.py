@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import BinaryIO
@@ -17,11 +17,10 @@ from typing import BinaryIO
 from resnets.data import identity
 from resnets.data.layout import arrange
 from resnets.errors import DataError, ImageError, UnreadableError
+from resnets.regular import IrregularError, bounded, open_regular
 from resnets.text import printable
 
 LARGEST = 256 * 2**20  # bytes of one image file; more is a mistake or an attack
-
-CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})  # what systems leave behind, in lower case
 
 
 class Source:
@@ -30,18 +29,35 @@ class Source:
     Attributes:
         name: as the user gave it.
         samples: every file in a class folder, sorted by key; hidden files and clutter are left out.
+        beside: the keys of the files that lie in no class folder, sorted.
+        remarks: sentences about how the files lie, which whoever uses them should know.
         place: the folder or the archive, absolute; None for what lies in no file.
         fingerprint_before: what earlier versions knew the data by: hex SHA-256 over each sample's key, size and
             checksum (or time of change).
     """
 
     def __init__(
-        self, name: str, sizes: Mapping[str, int], stamp: Callable[[str], object], place: str | None = None
+        self,
+        name: str,
+        sizes: Mapping[str, int],
+        stamp: Callable[[str], object],
+        place: str | None = None,
+        *,
+        odd: Collection[str] = (),
+        empty: Collection[str] = (),
+        remarks: Iterable[str] = (),
     ) -> None:
-        """List ``sizes`` (key to bytes); ``stamp`` of a key changes whenever its content does."""
+        """List ``sizes`` (key to bytes); ``stamp`` of a key changes whenever its content does.
+
+        odd         keys of what is no regular file; alone it makes no class
+        empty       folders that hold nothing, with a "/" at the end
+        remarks     what is known to whoever listed the files
+        """
         self.name = name
         self.place = place and os.path.abspath(place)
-        self.samples = arrange(name, sizes)
+        layout = arrange(name, sizes, odd=odd, empty=empty)
+        self.samples, self.beside = layout.samples, layout.beside
+        self.remarks = (*remarks, *layout.remarks)
         digest = hashlib.sha256()
         for sample in self.samples:
             line = f"{sample.key}\0{sample.size}\0{stamp(sample.key)}\n"
@@ -77,22 +93,27 @@ class Source:
         raise NotImplementedError  # each kind of source reads in its own way
 
 
-def hidden(part: str) -> bool:
-    """True for the names of files and folders that no user put there on purpose."""
-    return part[:1] == "." or part.lower() in CLUTTER
-
-
 @contextmanager
 def opened(path: str, stamp: tuple[int, int] | None) -> Iterator[BinaryIO]:
     """Open ``path`` for one read; an archive must still be what it was when its entries were listed."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             info = os.fstat(file.fileno())
             if stamp is not None and stamp != (info.st_size, info.st_mtime_ns):
                 raise DataError(f"{printable(path)} was changed while it was in use: begin again.")
             yield file
+    except IrregularError as error:
+        raise ImageError(error.strerror) from error
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror}") from error
+
+
+def read_image(path: str) -> bytes:
+    """The bytes of an image file. Raises ImageError for what cannot be read, is no file, or is over ``LARGEST``."""
+    with opened(path, None) as file:
+        data = bounded(file, LARGEST)
+    check_size(len(data))
+    return data
 
 
 def check_size(size: int) -> None:

@@ -60,7 +60,7 @@ def split(source: Source, *, seed: int = 0, fraction: float = 0.2, order: str = 
     order     CONTENT; KEY for a run that an earlier version began
 
     Raises DataError: there is one class only, or one is missing in one split, or has a single image (or copies of one)
-    and cannot be divided.
+    and cannot be divided; or there are splits and none to train on.
     """
     check_count(class_names(source.samples), source.name)
     by_name: dict[str, tuple[Sample, ...]] = {
@@ -73,6 +73,11 @@ def split(source: Source, *, seed: int = 0, fraction: float = 0.2, order: str = 
         held_out = "val" if "val" in given else "test"
         train, held = (_ordered(source, given[name], order) for name in ("train", held_out))
         return Splits(train, held, held_out, "folders", order=order)
+    if alone := [name for name in ("val", "test") if by_name[name]]:
+        raise DataError(
+            f"{printable(source.name)} has {' and '.join(alone)} and nothing to train on: add train/ with a folder for "
+            "each class."
+        )
     _check(source, seed, fraction)
     keys = (_held_out if order == CONTENT else _held_out_by_key)(source, seed, fraction)
     train = _ordered(source, (sample for sample in source.samples if sample.key not in keys), order)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from resnets.data.sample import Sample
-from resnets.diagnosis.diagnosis import Finding, count, some
-from resnets.text import printable
+from resnets.diagnosis.diagnosis import Finding, count
+from resnets.text import printable, some
 
 FEW_TRAINING = 20  # images of a class, below which little can be learned of it
 FEW_HELD_OUT = 10  # images of a class, below which one image moves its recall by more than ten points

@@ -87,12 +87,6 @@ class Diagnosis:
         return f"doctor: {said}; see `resnets doctor {printable(self.data)}`"
 
 
-def some(names: list[str], most: int = 3) -> str:
-    """The first of many names, fit for a terminal: 'a.jpg, b.jpg, c.jpg and 4 more'."""
-    shown = ", ".join(printable(name) for name in names[:most])
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
 def count(number: int, what: str, plural: str = "") -> str:
     """'1 image', '1,234 images'."""
     return f"{number:,} {what if number == 1 else plural or what + 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from resnets.data.labels import check_count, class_names
+from resnets.data.labels import LayoutError, check_count, class_names
 from resnets.data.open import open_source
 from resnets.data.source import Source
 from resnets.data.split import Splits
@@ -18,8 +18,7 @@ from resnets.diagnosis.diagnosis import Diagnosis, Finding, count
 from resnets.diagnosis.duplicates import exact, near
 from resnets.diagnosis.files import Looks, look_through
 from resnets.diagnosis.labels import suspects
-from resnets.diagnosis.listing import everything, misplaced
-from resnets.errors import DataError
+from resnets.diagnosis.listing import misplaced, remarked
 from resnets.text import printable
 
 
@@ -34,11 +33,9 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     """
     start = time.perf_counter()
     try:
-        source = open_source(data)
+        source = open_source(data, quiet=True)
         check_count(class_names(source.samples), source.name)
-    except DataError as problem:
-        if not everything(data):
-            raise
+    except LayoutError as problem:
         return Diagnosis(data=str(data), images=0, findings=(_refused(problem),))
     looks = look_through(source, source.samples)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
@@ -51,7 +48,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         found += _mislabelled(looks) if thorough else []
         found += balance.findings(counts)
         found += shape.findings(looks.samples, looks.looks)
-    found += [*broken, *misplaced(data, source)]
+    found += [*broken, *misplaced(source), *remarked(source)]
     _, held_out = balance.held_out(counts)
     facts = {
         "classes": len({sample.label for sample in looks.samples}),
@@ -140,7 +137,7 @@ def _mislabelled(looks: Looks) -> list[Finding]:
     ]
 
 
-def _refused(problem: DataError) -> Finding:
+def _refused(problem: LayoutError) -> Finding:
     return Finding(
         kind="layout",
         severity="error",

@@ -59,7 +59,7 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     check_target(data, fix_into)
     if "layout" in diagnosis:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
-    samples = open_source(data).samples
+    samples = open_source(data, quiet=True).samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}
     keys = [sample.key for sample in samples if sample.key not in left_out]
@@ -133,7 +133,7 @@ def _changes(diagnosis: Diagnosis, samples: dict[str, Sample]) -> Iterator[Chang
 
 
 def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
-    source = open_source(data)
+    source = open_source(data, quiet=True)
     with track("copying", len(keys), "files") as advance:
         for key in keys:
             target = folder / key

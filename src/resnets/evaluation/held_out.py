@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON, Known
-from resnets.data.labels import class_names
-from resnets.data.layout import SPLITS
+from resnets.data.labels import class_name, class_names
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, KEY, Splits
 from resnets.data.split import split as divide
+from resnets.data.splitnames import split_named
 from resnets.errors import DataError, nearest
 from resnets.progress import say
 from resnets.text import printable
@@ -89,7 +89,7 @@ def choose(
     if not parts:
         return _everything(source, samples, strange, wanted)
     if wanted is not None:
-        name = SPLITS.get(wanted.lower(), wanted)
+        name = split_named(wanted, parts)
     else:
         name = held_out if given or known is None else _fairest(source, known, parts, held_out, unseen)
     if not parts.get(name):
@@ -245,8 +245,9 @@ def table(value: object) -> dict[str, Any]:
 
 
 def places(classes: Sequence[str]) -> dict[str, int]:
-    """Class name to its place among the logits."""
-    return {name: place for place, name in enumerate(classes)}
+    """Class name to its place among the logits. A model may write the same name in other bytes than the data."""
+    index = {class_name(name): place for place, name in enumerate(classes)}
+    return index | {name: place for place, name in enumerate(classes)}
 
 
 def class_indices(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:

@@ -6,11 +6,13 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 
-from resnets.data.source import hidden
+from resnets.data.walk import walk
 from resnets.errors import ImageError
 from resnets.inference.classifier import Classifier
 from resnets.inference.pictures import BATCH
 from resnets.inference.prediction import Outcome
+from resnets.progress import say
+from resnets.text import printable
 
 STDIN = "-"  # in place of the path of a picture that came through standard input
 
@@ -47,24 +49,21 @@ def files_of(names: Iterable[str], failed: list[Outcome]) -> Iterator[str]:
             if not os.path.isdir(entry):
                 yield entry
                 continue
-            empty = True
+            before, any_file = len(failed), False
             for path in _below(entry, failed):
-                empty = False
+                any_file = True
                 yield path
-            if empty:
+            if not any_file and len(failed) == before:
                 failed.append(Outcome(entry, (), "the folder has no files in it"))
 
 
 def _below(folder: str, failed: list[Outcome]) -> Iterator[str]:
-    """All files under `folder`, sorted, but hidden ones, and pipes and devices, which would hang."""
-
-    def unreadable(error: OSError) -> None:
-        failed.append(Outcome(error.filename, (), f"it cannot be read: {error.strerror}"))
-
-    for place, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not hidden(name))
-        for name in sorted(files):
-            path = os.path.join(place, name)
-            # A link to nowhere is kept: it is named as a failure.
-            if not hidden(name) and (os.path.isfile(path) or not os.path.exists(path)):
-                yield path
+    """All files in a folder as `data.walk` finds them; what cannot be opened or walked goes to `failed`."""
+    for found in walk(folder):
+        path = os.path.join(folder, found.key)
+        if found.kind == "file":
+            yield path
+        elif found.kind == "ours" and found.key:
+            say(f"{printable(path)} {found.why}: left out.")
+        elif found.why:
+            failed.append(Outcome(path, (), f"it {found.why}"))

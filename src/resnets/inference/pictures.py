@@ -21,7 +21,7 @@ from PIL import Image
 from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
-from resnets.data.source import LARGEST, check_size, opened
+from resnets.data.source import read_image
 from resnets.errors import ImageError, ParameterError
 from resnets.machine import cores
 
@@ -100,9 +100,7 @@ def _pixels(
 ) -> np.ndarray:
     """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
     if isinstance(picture, str | Path):
-        with opened(os.fspath(picture), None) as file:
-            picture = file.read(LARGEST + 1)
-        check_size(len(picture))
+        picture = read_image(os.fspath(picture))
     if isinstance(picture, bytes):
         return read(preprocessing, picture)
     if isinstance(picture, np.ndarray):

@@ -26,7 +26,7 @@ check = page.check
 
 def write(path: Path, diagnosis: Diagnosis) -> None:
     """Write one offline HTML file. Raises DataError or ModelFileError where it cannot be written."""
-    source = None if "layout" in diagnosis else open_source(diagnosis.data)
+    source = None if "layout" in diagnosis else open_source(diagnosis.data, quiet=True)
     sections = [_section(finding, source) for finding in diagnosis.findings]
     page.write(path, page.render("doctor.html", diagnosis=diagnosis, sections=sections))
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import RecipeError, nearest
+from resnets.regular import IrregularError, read_regular
 
+MOST_BYTES = 2**20  # of a recipe: a few dozen lines
 SHIPPED = Path(__file__).parent / "recipes"
 
 CHOICES = {
@@ -151,12 +153,14 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises RecipeError for an unknown name or key (naming the nearest), a wrong type or range, broken TOML.
     """
     path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
         raise RecipeError(f"There is no recipe {str(recipe)!r}.{hint}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
+        table = tomllib.loads(read_regular(path, MOST_BYTES).decode())
+    except IrregularError as problem:
+        raise RecipeError(f"{path} cannot be a recipe: {problem.strerror}.") from problem
+    except (RecursionError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
         raise RecipeError(f"{path} is no valid TOML: {problem}.") from problem
     for override in overrides:
         key, equals, text = override.partition("=")

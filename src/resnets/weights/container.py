@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnets.errors import ModelFileError, nearest
+from resnets.regular import irregular, open_regular
 from resnets.weights.formats.safetensors_file import TYPES, header, put, raw
 from resnets.whole import whole
 
@@ -83,6 +84,8 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 def _refuse_what_is_no_file(path: Path) -> None:
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder: name the model file in it.")
+    if path.exists() and (why := irregular(path.stat().st_mode)):
+        raise ModelFileError(f"{path} cannot be a model: {why}.")
     if not path.is_file():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ModelFileError(f"There is no model file {path}.{nearest(path.name, siblings)}")
@@ -92,7 +95,7 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 def _unreadable(path: Path) -> ModelFileError:
     """Why the safetensors library refuses this file, judged by its first bytes."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         first = file.read(9)
     if first[8:] == b"{":
         return damaged(path)

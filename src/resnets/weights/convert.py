@@ -20,6 +20,7 @@ from resnets.architecture.catalog import name_of, same_network
 from resnets.errors import ModelFileError
 from resnets.network import ResNet, with_new_head
 from resnets.progress import say
+from resnets.regular import open_regular
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.locate import own_file
 from resnets.weights.model import Model
@@ -112,7 +113,7 @@ def digests(files: tuple[Path, ...]) -> list[dict[str, Any]]:
     """Name, size and sha256 of each file."""
     listed = []
     for path in files:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         listed.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
     return listed

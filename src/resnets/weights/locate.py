@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from resnets.architecture import names
 from resnets.errors import ModelFileError
+from resnets.regular import check_regular, open_regular
 from resnets.weights import registry
 from resnets.weights.run import MODEL
 
@@ -34,10 +35,11 @@ def own_file(path: Path) -> Path | None:
     """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
     own = path / MODEL if path.is_dir() else path
     try:
+        check_regular(own)
         with safe_open(own, framework="pt") as file:
             return own if "resnets" in (file.metadata() or {}) else None
     except (OSError, SafetensorError):
         if not own.is_file():
             return None
-        with open(own, "rb") as file:
+        with open_regular(own) as file:
             return own if b'"resnets"' in file.read(64) else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 from resnets.errors import ModelFileError, nearest
+from resnets.regular import IrregularError, open_regular
 from resnets.weights.formats.hdf5 import SIGNATURE
 from resnets.weights.formats.safetensors_file import open_safetensors
 from resnets.weights.formats.stored import Foreign, mapped, unusable
@@ -37,10 +39,12 @@ def open_file(path: str | Path) -> Foreign:
 
 def _file(path: Path) -> Foreign:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             start = file.read(16)
-            file.seek(max(path.stat().st_size - 8, 0))
+            file.seek(max(os.fstat(file.fileno()).st_size - 8, 0))
             end = file.read(8)
+    except IrregularError as problem:
+        raise unusable(path, str(problem.strerror)) from problem
     except OSError as problem:
         raise unusable(path, f"it cannot be read ({problem.strerror}); check its permissions") from problem
     if not start:

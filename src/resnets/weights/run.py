@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import ModelFileError, ParameterError, ResnetsError
+from resnets.regular import read_regular
 from resnets.text import printable
 from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
 RECORD = "run.json"
 LARGEST = 1e15  # of a number in it: what lies beyond is no time, no count and no share
+MOST_BYTES = 2**28  # of it, and of the log: a million keys that were held out, or millions of steps
 RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
@@ -212,7 +214,7 @@ class RunRecord:
     def read(cls, folder: Path) -> Self:
         """The record of a run's folder. Raises ModelFileError, in one sentence, when there is none or it is damaged."""
         try:
-            return cls.from_dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(read_regular(folder / RECORD, MOST_BYTES).decode()))
         except ResnetsError as problem:  # which may be a ValueError too
             raise ModelFileError(
                 f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
@@ -238,7 +240,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     Raises ModelFileError where there is no log.
     """
     try:
-        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+        text = read_regular(folder / LOG, MOST_BYTES).decode(errors="replace")
     except OSError as problem:
         raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
     lines = []

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from resnets.regular import open_regular
 from resnets.weights.formats.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES, Foreign, Stored, unusable
 from resnets.whole import whole
 
@@ -40,7 +41,7 @@ def open_safetensors(path: Path) -> Foreign:
     try:
         if not path.is_file():
             raise unusable(path, "there is no such file")
-        with open(path, "rb") as start:
+        with open_regular(path) as start:
             length = int.from_bytes(start.read(8), "little")
         if length > MAX_HEADER:
             raise unusable(path, f"it is no safetensors file, or has a directory of more than {MAX_HEADER:,} bytes")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from resnets.errors import ModelFileError
+from resnets.regular import open_regular
 
 MAX_TENSORS = 100_000  # of one file; the deepest published network has about 10,000
 MAX_TENSOR_BYTES = 2**31  # of one tensor; the largest of the family has 75 MB
@@ -61,7 +62,7 @@ def mapped(path: Path) -> memoryview:
     """A file's bytes, which come into memory when they are looked at. Raises ValueError for none, and OSError."""
     if not path.is_file():
         raise ValueError("there is no such file")
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError("it is empty, nothing is in it; copy it again")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

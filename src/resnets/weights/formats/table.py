@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnets.errors import ModelFileError
+from resnets.regular import open_regular
 from resnets.weights.formats.protobuf import varint
 from resnets.weights.formats.snappy import decompress
 
@@ -34,7 +35,7 @@ class Table:
     def __init__(self, path: Path) -> None:
         self._path = path
         size = path.stat().st_size
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             file.seek(max(size - FOOTER_BYTES, 0))
             footer = memoryview(file.read(FOOTER_BYTES))
         if len(footer) < FOOTER_BYTES or footer[-len(MAGIC) :] != MAGIC:
@@ -90,7 +91,7 @@ class Table:
     def _block(self, start: int, length: int) -> memoryview:
         if length > MAX_BLOCK_BYTES or start + length + TRAILER_BYTES > self._end:
             raise self._damaged()
-        with open(self._path, "rb") as file:
+        with open_regular(self._path) as file:
             file.seek(start)
             data = memoryview(file.read(length + 1))
             stored = file.read(TRAILER_BYTES - 1)

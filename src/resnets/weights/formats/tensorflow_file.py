@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from resnets.regular import open_regular
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.formats.table import Table, checksum
 from resnets.weights.formats.tensorflow_pieces import (
@@ -89,7 +90,7 @@ def _in_folder(folder: Path) -> Path:
     """What the text file "checkpoint" names as the latest one, else the only one that there is."""
     state = folder / "checkpoint"
     if state.is_file():
-        with open(state, "rb") as file:
+        with open_regular(state) as file:
             text = file.read(MAX_STATE_BYTES).decode(errors="replace")
         if latest := re.search(
             r'^model_checkpoint_path: *"(?:[^"\n]*[/\\])?([\w.+?=,@ -]{1,200})"', text, re.MULTILINE
@@ -176,7 +177,7 @@ def _stored(shard: Path, entry: Message, shape: tuple[int, ...], dtype: torch.dt
     def read() -> Tensor:
         tensor = torch.empty(shape, dtype=dtype)
         data = tensor.reshape(-1).view(torch.uint8).numpy().data
-        with open(shard, "rb") as file:
+        with open_regular(shard) as file:
             file.seek(start)
             file.readinto(data)
         if checksum(data) != crc:

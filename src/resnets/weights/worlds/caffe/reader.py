@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnets.regular import bounded, open_regular
 from resnets.weights.formats.prototxt import Message, parse
 from resnets.weights.formats.stored import (
     MAX_DIMENSIONS,
@@ -102,8 +103,8 @@ def _answering(path: Path, reading: Path) -> Iterator[None]:
 
 
 def _text(path: Path) -> tuple[Message, list[str]]:
-    with open(path, "rb") as file:
-        data = file.read(MAX_TEXT_BYTES + 1)
+    with open_regular(path) as file:
+        data = bounded(file, MAX_TEXT_BYTES)
     if len(data) > MAX_TEXT_BYTES:
         raise ValueError(f"it has more than {MAX_TEXT_BYTES:,} bytes, which no network's description has")
     text = data.decode("utf-8-sig", "replace")  # names and words are ASCII; comments are in any encoding

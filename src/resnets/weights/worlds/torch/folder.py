@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.errors import ModelFileError
+from resnets.regular import bounded, open_regular
 from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, unusable
 from resnets.weights.worlds.torch.writer import write_torch_family
 from resnets.whole import whole
@@ -43,10 +44,12 @@ def with_documents(file: Foreign, folder: Path) -> Foreign:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON document of bounded size. Raises ModelFileError."""
-    if path.stat().st_size > MAX_DOCUMENT_BYTES:
-        raise unusable(path, f"it is larger than {MAX_DOCUMENT_BYTES:,} bytes, which no configuration is")
     try:
-        document = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            data = bounded(file, MAX_DOCUMENT_BYTES)
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise unusable(path, f"it is larger than {MAX_DOCUMENT_BYTES:,} bytes, which no configuration is")
+        document = json.loads(data)
     except (OSError, ValueError, RecursionError) as problem:
         raise unusable(path, f"it is no JSON document ({problem})") from problem
     if not isinstance(document, dict):
