@@ -107,14 +107,15 @@ def train(
 
 
 def _show(result: TrainResult) -> None:
+    from resnets.text import printable
     from resnets.weights.run import ways_on
 
     if result.step is not None:
         where = f"as it stands at step {result.step} of {result.steps}"
         print(f"{where}; {ways_on(Path(result.run))}")
     print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
-    print(f"model  {result.model}")
+    print(f"model  {printable(result.model)}")
     if result.report:
-        print(f"report {result.report}")
+        print(f"report {printable(result.report)}")
     if result.skipped_files:
-        print(f"left out {len(result.skipped_files)} unusable files, named in {result.run}/run.json")
+        print(f"left out {len(result.skipped_files)} unusable files, named in {printable(result.run)}/run.json")

@@ -8,12 +8,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import TrainingError
+from resnets.progress import warn
+from resnets.text import printable
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.weights.run import LOG, read_log
+from resnets.whole import unwritable
+
+AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
 
 
 class Log(Observer):
@@ -22,17 +32,24 @@ class Log(Observer):
     def __init__(self, folder: Path, keep: int = 0) -> None:
         """keep: bytes of an existing log that still hold (a checkpoint's position); 0: none.
 
-        Raises TrainingError for a log that is shorter than that.
+        Raises TrainingError for a log that is shorter than that, WriteError for one that cannot be written.
         """
         self.path = folder / LOG
-        if keep:
-            if not self.path.exists() or self.path.stat().st_size < keep:
-                raise TrainingError(f"{self.path} is missing or cut short, so the run cannot go on: start it anew.")
-            with self.path.open("rb+") as file:
-                file.truncate(keep)
-        else:
-            self.path.write_bytes(b"")
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file, self._written, self._pending = self._opened(keep), keep, bytearray()
+
+    def _opened(self, keep: int) -> FileIO:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            file = os.fdopen(os.open(self.path, flags, 0o644), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.fstat(file.fileno()).st_size < keep:
+                file.close()
+                raise TrainingError(
+                    f"{printable(str(self.path))} is missing or cut short, so the run cannot go on: start it anew."
+                )
+            file.truncate(keep)
+        except OSError as problem:
+            raise unwritable(self.path, problem) from problem
+        return file
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """A line."""
@@ -49,14 +66,27 @@ class Log(Observer):
         self.close()
 
     def write(self, kind: str, /, **values: Any) -> None:
-        """One line."""
-        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        """One line. What the disk does not take waits in memory until it does: a log ends no training."""
+        self._pending += f"{json.dumps({'kind': kind, **values})}\n".encode()
+        if len(self._pending) >= AT_ONCE:
+            with suppress(OSError):
+                self._flush()
 
     def position(self) -> int:
-        """Bytes written so far, all of them on the disk: neither a kill nor a power cut loses them any more."""
-        self._file.flush()
+        """Bytes written so far, all of them on the disk: neither a kill nor a power cut loses them any more.
+
+        Raises OSError when the disk does not take them.
+        """
+        self._flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return self._written
+
+    def _flush(self) -> None:
+        while self._pending:
+            self._file.seek(self._written)  # a write that failed may have left a part of itself
+            written = self._file.write(self._pending) or 0
+            self._written += written
+            del self._pending[:written]
 
     def losses(self, epoch: int) -> list[float]:
         """Of the steps of an epoch, 1 the first, that the log has."""
@@ -65,6 +95,11 @@ class Log(Observer):
 
     def close(self) -> None:
         """Write out what is left."""
+        try:
+            self._flush()
+        except OSError as problem:
+            lines = self._pending.count(b"\n")
+            warn(f"{printable(str(self.path))} lacks its last {lines} lines ({problem.strerror}).")
         self._file.close()
 
 
@@ -81,7 +116,9 @@ class TensorBoard(Observer):
             from torch.utils.tensorboard import SummaryWriter
         except (ImportError, TypeError, AttributeError):  # not installed, or not fit for its protobuf
             return []
-        return [cls(SummaryWriter(str(folder / "tensorboard"), purge_step=step))]
+        board = cls(None)
+        board._safely(lambda _: setattr(board, "_writer", SummaryWriter(str(folder / "tensorboard"), purge_step=step)))
+        return [board]
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """A point on every curve."""
@@ -93,12 +130,21 @@ class TensorBoard(Observer):
 
     def ended(self, training: Training) -> None:
         """Write out what is left."""
-        self._writer.close()
+        if self._writer is not None:
+            self._safely(methodcaller("close"))
 
     def _write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+            if isinstance(value, float) and self._writer is not None:
+                self._safely(methodcaller("add_scalar", f"{kind}/{name}", value, step))
+
+    def _safely(self, call: Callable[[Any], object]) -> None:
+        """What is written beside ends no training: said once, and left."""
+        try:
+            call(self._writer)
+        except Exception as problem:  # of any kind: a thread of its own meets it first, and hands it on
+            self._writer = None
+            warn(f"nothing more is written for TensorBoard ({printable(str(problem))[:200]}); {LOG} has it all.")
 
 
 def _values(epoch: EpochRecord) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from resnets.architecture import names
 from resnets.errors import ModelFileError
 from resnets.weights import registry
+from resnets.weights.formats.safetensors_file import opened
 from resnets.weights.run import MODEL
 
 
@@ -34,7 +35,7 @@ def own_file(path: Path) -> Path | None:
     """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
     own = path / MODEL if path.is_dir() else path
     try:
-        with safe_open(own, framework="pt") as file:
+        with opened(own) as file:
             return own if "resnets" in (file.metadata() or {}) else None
     except (OSError, SafetensorError):
         if not own.is_file():

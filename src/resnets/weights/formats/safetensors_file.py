@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import math
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,7 +49,7 @@ def open_safetensors(path: Path) -> Foreign:
         if length > MAX_HEADER:
             raise unusable(path, f"it is no safetensors file, or has a directory of more than {MAX_HEADER:,} bytes")
         # The library checks that the tensors lie one behind the other and fill the file, and maps it.
-        file: Any = safe_open(path, framework="pt")
+        file = opened(path)
         tensors = {name: _stored(path, name, file) for name in list(file.keys())}
         metadata = file.metadata()
     except SafetensorError as problem:
@@ -55,6 +59,25 @@ def open_safetensors(path: Path) -> Foreign:
     if not tensors:
         raise unusable(path, "there are no tensors in it; give a file of a network's weights")
     return Foreign(path, "safetensors", tensors, {"metadata": metadata} if metadata else {}, (path,))
+
+
+def opened(path: Path) -> Any:
+    """`safe_open`, of a regular file whatever it is called: that library knows only names in UTF-8.
+
+    Raises OSError and SafetensorError.
+    """
+    # Without waiting for somebody to write to it, where it is a pipe.
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        try:
+            os.fspath(path).encode()
+        except UnicodeEncodeError:
+            return safe_open(f"/dev/fd/{file}", framework="pt")  # and it stays mapped
+        return safe_open(path, framework="pt")
+    finally:
+        os.close(file)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -89,6 +112,15 @@ def put(file: BinaryIO, head: bytes, tensors: Mapping[str, Tensor]) -> None:
     file.write(len(head).to_bytes(8, "little") + head)
     for name in _order(tensors):
         file.write(raw(tensors[name]))
+
+
+def hashed(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, over names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}\n".encode())
+        digest.update(raw(tensors[name].detach().cpu().contiguous()))
+    return digest.hexdigest()
 
 
 def raw(tensor: Tensor) -> memoryview:
