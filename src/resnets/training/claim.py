@@ -53,6 +53,9 @@ class Claim:
             self.__exit__(type(problem))
             what, mend = ("made", "give another `out`") if self.new else ("written", "make it writable, or make room")
             raise ParameterError(f"{self._shown} cannot be {what} ({problem.strerror}): {mend}.") from problem
+        except BaseException as problem:  # a Ctrl-C in here, too, holds nothing
+            self.__exit__(type(problem))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
@@ -165,12 +168,20 @@ def is_free(folder: Path) -> bool:
     return folder.is_dir() and all(path.name.startswith(leftovers) for path in folder.iterdir())
 
 
+def tidy(folder: Path) -> None:
+    """Remove what one that was killed at the very end has left in a run that needs nothing else."""
+    if (folder / CLAIM).exists():
+        with suppress(ParameterError), Claim(folder):  # it is somebody's, or may only be read
+            sweep(folder)
+
+
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder that is held, so that none of them is alive."""
+    """Remove what killed writers have left in a folder that is held; what somebody is writing there is locked."""
     for name in (CHECKPOINT, MODEL, *CURVES, REPORT, RECORD, RECIPE):
         for left in folder.glob(f".{name}.*"):
-            with suppress(OSError):
-                left.unlink()
+            with suppress(OSError), open(left, "rb", opener=_without_waiting) as file:
+                if _lock(file.fileno()):
+                    left.unlink()
 
 
 class _Taken(ParameterError):
@@ -193,8 +204,8 @@ def _lock(file: int) -> bool:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open what may be a pipe, too, that nobody writes to."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    """Open what may be a pipe, too, that nobody writes to; but no link."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _is_at(file: int, place: Path) -> bool:

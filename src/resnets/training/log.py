@@ -9,12 +9,10 @@ import dataclasses
 import json
 import os
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
-from operator import methodcaller
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from resnets.errors import TrainingError
 from resnets.progress import warn
@@ -22,6 +20,9 @@ from resnets.text import printable
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.weights.run import LOG, read_log
 from resnets.whole import unwritable
+
+if TYPE_CHECKING:
+    from resnets.training.events import Events
 
 AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
 
@@ -106,19 +107,21 @@ class Log(Observer):
 class TensorBoard(Observer):
     """The same for TensorBoard; only where the package is installed: pip install 'resnets[tensorboard]'."""
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, writer: Events) -> None:
+        self._writer, self._works = writer, True
 
     @classmethod
     def beside(cls, folder: Path, step: int) -> list[Self]:
         """The observer of a run whose next step this is, or none where the package is missing or does not work."""
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from resnets.training.events import Events
         except (ImportError, TypeError, AttributeError):  # not installed, or not fit for its protobuf
             return []
-        board = cls(None)
-        board._safely(lambda _: setattr(board, "_writer", SummaryWriter(str(folder / "tensorboard"), purge_step=step)))
-        return [board]
+        try:
+            return [cls(Events(folder / "tensorboard", step))]
+        except OSError as problem:
+            _left_out(problem)
+            return []
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """A point on every curve."""
@@ -129,22 +132,23 @@ class TensorBoard(Observer):
         self._write("epoch", epoch.step, _values(epoch))
 
     def ended(self, training: Training) -> None:
-        """Write out what is left."""
-        if self._writer is not None:
-            self._safely(methodcaller("close"))
+        """Close the file."""
+        self._writer.close()
 
     def _write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            if isinstance(value, float) and self._writer is not None:
-                self._safely(methodcaller("add_scalar", f"{kind}/{name}", value, step))
+        if self._works:
+            try:
+                self._writer.add(
+                    step, {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, float)}
+                )
+            except OSError as problem:  # what is written beside ends no training
+                self._works = False
+                _left_out(problem)
 
-    def _safely(self, call: Callable[[Any], object]) -> None:
-        """What is written beside ends no training: said once, and left."""
-        try:
-            call(self._writer)
-        except Exception as problem:  # of any kind: a thread of its own meets it first, and hands it on
-            self._writer = None
-            warn(f"nothing more is written for TensorBoard ({printable(str(problem))[:200]}); {LOG} has it all.")
+
+def _left_out(problem: OSError) -> None:
+    why = problem.strerror or printable(str(problem))
+    warn(f"nothing more is written for TensorBoard ({why}); {LOG} has it all.")
 
 
 def _values(epoch: EpochRecord) -> dict[str, Any]:

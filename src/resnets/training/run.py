@@ -20,7 +20,7 @@ from resnets.data.named import NAMES
 from resnets.errors import ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
 from resnets.text import printable
-from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep
+from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
 from resnets.training.made import lost
@@ -101,7 +101,8 @@ def resume(folder: str | Path, observers: Iterable[Observer] = ()) -> TrainResul
     folder = Path(folder)
     begins = left_by_a_kill(folder)
     if begins is None and (result := _whole(folder)) is not None:
-        return result  # which needs no claim: nothing is written
+        tidy(folder)
+        return result
     with Claim(folder, note=begins and note(*begins)):
         sweep(folder)
         if begins is not None and not (folder / RECORD).exists():  # nor written by another that has ended since
@@ -119,6 +120,7 @@ def finish(folder: str | Path) -> TrainResult:
     folder = Path(folder)
     begins = left_by_a_kill(folder)
     if begins is None and (result := _whole(folder)) is not None:
+        tidy(folder)
         return result
     with Claim(folder, note=begins and note(*begins)):
         if begins is not None and not (folder / RECORD).exists():

@@ -139,10 +139,10 @@ class State:
             self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
 
     def _check_momentum(self, step: int) -> None:
-        """Every parameter that was trained has a momentum: of the head alone, or of all."""
+        """The momentum is that of no parameter yet, of the head alone, or of all."""
         have = {id(parameter) for parameter, values in self.optimiser.state.items() if values}
         everything = {id(parameter) for parameter in self.network.parameters()}
         head = {id(parameter) for parameter in self.network.head.parameters()}
         moving = step > 0 and any(group["momentum"] for group in self.optimiser.param_groups)
-        if have not in ([head, everything] if moving else [set()]):
+        if have not in ([set(), head, everything] if moving else [set()]):
             raise ValueError("it lacks the momentum of some weights")
