@@ -34,6 +34,11 @@ class Started:
         """As of a `Popen`: minus the signal that ended it; None while it runs."""
         return self._process.exitcode
 
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
     def poll(self) -> int | None:
         return self._process.exitcode
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from resnets.architecture import ResNetSpec
 from resnets.errors import TrainingError
 from resnets.network import create
-from resnets.training import state as state_module
+from resnets.training import checkpoint
 from resnets.training.recipe import Recipe
 from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT as NAME
@@ -130,14 +130,14 @@ def assert_only_the_old_one(folder: Path, content: bytes) -> None:
 def test_a_disk_that_fills_up_half_way_leaves_the_checkpoint_before(tmp_path, saved, monkeypatch):
     run, content = saved
 
-    put = state_module.put
+    put = checkpoint.put
 
     def half(file, head, tensors):
         put(file, head, tensors)
         file.truncate(file.tell() // 2)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_module, "put", half)
+    monkeypatch.setattr(checkpoint, "put", half)
     with pytest.raises(OSError, match="No space left"):
         run.live.save(tmp_path)
     assert_only_the_old_one(tmp_path, content)

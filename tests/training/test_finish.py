@@ -23,9 +23,10 @@ from resnets.errors import ModelFileError, ResnetsError
 from resnets.training import Observer, TrainResult, finish, load_recipe, resume, run, train
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
-from resnets.training.prepare import SAME, prepare, reopen
+from resnets.training.made import lost
+from resnets.training.prepare import prepare, reopen
 from resnets.weights import load as load_model
-from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, Asked, RunRecord
+from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, Asked, RunRecord, read_log, until
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 RECIPE = "epochs = 2\nbatch_size = 12\nema = 0.8\nprecision = 'float32'\ncheckpoint_seconds = 0\n"
@@ -102,7 +103,8 @@ def tensors(path: Path, part: str = "") -> dict[str, torch.Tensor]:
 
 def test_a_run_in_three_stages_each_from_the_folder_is_the_run_in_one(place, alone, tmp_path):
     asked = Asked(data=str(place / "photos"), network=SPEC.to_dict())
-    prepare(asked, load_recipe(place / "recipe.toml", ["image_size=16"]), tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    prepare(asked, load_recipe(place / "recipe.toml", ["image_size=16"]), lambda network: tmp_path / "run")
     state = fit(reopen(tmp_path / "run"))
     assert state.step == STEPS
     again = reopen(tmp_path / "run")
@@ -116,7 +118,7 @@ def test_each_stage_again_changes_nothing(alone, copy):
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     record = RunRecord.read(folder)
     again = reopen(folder)
-    for name in (*SAME, "asked", "dataset", "machine"):
+    for name in ("asked", "classes", "dataset", "epochs", "machine", "network", "preprocessing", "recipe"):
         assert getattr(again.record, name) == getattr(record, name), name
     assert fit(again).step == STEPS
     conclude(again, again.reached())
@@ -125,16 +127,46 @@ def test_each_stage_again_changes_nothing(alone, copy):
     assert RunRecord.read(folder).result.top1 == record.result.top1
 
 
-@pytest.mark.parametrize("lost", [MODEL, REPORT, *CURVES])
-def test_what_a_finished_run_lost_is_made_again(alone, copy, lost):
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "lost":
+        path.unlink()
+    elif how == "cut off":
+        path.write_bytes(content[:-7])
+    else:
+        path.write_bytes(content[:200] + b"x" + content[201:])
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["", "older"])
+@pytest.mark.parametrize(
+    ("name", "how"), [(MODEL, "lost"), (MODEL, "changed"), (REPORT, "cut off"), ("curves.png", "cut off")]
+)
+def test_what_a_finished_run_lost_is_made_again(alone, copy, name, how, older):
     folder = copy(alone)
-    (folder / lost).unlink()
+    damage(folder / name, how)
+    if older:  # did not write down what its files were
+        record = json.loads((folder / RECORD).read_text())
+        del record["files"]
+        (folder / RECORD).write_text(json.dumps(record))
     checkpoint = (folder / CHECKPOINT).read_bytes()
     result = resume(folder)
-    assert (folder / lost).exists()
     assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
     assert (folder / CHECKPOINT).read_bytes() == checkpoint
     assert result.step is None
+    if name == "curves.png":
+        with Image.open(folder / name) as curves:
+            curves.load()
+    if name == REPORT:
+        assert (folder / REPORT).read_text().rstrip().endswith("</html>")
+
+
+@pytest.mark.parametrize("name", [MODEL, REPORT, *CURVES])
+@pytest.mark.parametrize("how", ["lost", "cut off", "changed"])
+def test_what_is_not_as_it_was_written_is_seen(alone, copy, name, how):
+    folder = copy(alone)
+    assert lost(folder, RunRecord.read(folder)) == []
+    damage(folder / name, how)
+    assert lost(folder, RunRecord.read(folder)) == [name]
 
 
 def test_what_cannot_be_made_again_is_said(alone, copy):
@@ -325,3 +357,35 @@ def test_a_run_without_a_checkpoint_has_nothing_to_finish(half):
     (half / CHECKPOINT).unlink()
     with pytest.raises(ResnetsError, match="has no checkpoint yet"):
         finish(half)
+
+
+def test_what_was_made_after_the_checkpoint_is_not_drawn(half):
+    """The log is ahead of the checkpoint after a kill; the model as it stands knows nothing of these steps."""
+    log = half / "log.jsonl"
+    finish(half)
+    drawn = (half / "curves.png").read_bytes()
+    ahead = [
+        {"kind": "step", "step": 6, "epoch": 2, "loss": 123.0, "rate": 0.1, "seconds": 1.0, "waited": 0.0},
+        {"kind": "epoch", "step": 8, "epoch": 2, "loss": 99.0, "top1": 0.123, "held_out_loss": 77.0},
+    ]
+    with log.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in ahead)
+    result = finish(half)
+    record = RunRecord.read(half)
+    lines = until(read_log(half), record)
+    assert [line["step"] for line in lines if line["kind"] == "step"] == list(range(result.step))
+    assert [line["step"] for line in lines if line["kind"] == "epoch"] == [4]
+    assert (half / "curves.png").read_bytes() == drawn
+
+
+def test_pages_lost_where_the_checkpoint_is_older_than_the_model_cost_no_model(alone, half):
+    """As after a training whose last checkpoints found no room."""
+    checkpoint = (half / CHECKPOINT).read_bytes()
+    resume(half)
+    (half / CHECKPOINT).write_bytes(checkpoint)
+    (half / REPORT).unlink()
+    assert finish(half).step is None
+    assert (half / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert resume(half).step is None
+    assert (half / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+    assert (half / REPORT).exists()

@@ -122,3 +122,23 @@ def test_the_loss_of_the_glance_is_the_mean_over_all_images():
     logits, labels = random.normal(size=(count, 5)).astype(np.float32), random.integers(0, 5, count)
     shifted = logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
     assert loss(logits, labels) == pytest.approx(-shifted[np.arange(count), labels].mean(), rel=1e-6)
+
+
+class Careless(Observer):
+    """Fails when it is told of the end."""
+
+    def ended(self, training) -> None:
+        raise ValueError("its own")
+
+
+def test_an_observer_that_fails_at_the_end_does_not_hide_why_it_ended(go, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        go(Careless(), Notes(stop_at=1))
+    assert "warning: Careless.ended failed, too: ValueError: its own" in capsys.readouterr().err
+
+
+def test_alone_it_is_what_ended_the_training_and_all_others_hear_of_the_end(go):
+    notes = Notes()
+    with pytest.raises(ValueError, match="its own"):
+        go(notes, Careless())
+    assert notes.told[-1] == ("ended", 4)

@@ -364,7 +364,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning(go, photo_folder, tmp_
 def test_a_folder_that_is_not_empty_is_refused_and_left_alone(go, photo_folder, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("x")
-    with pytest.raises(ResnetsError, match=r"not empty: give another `out`, or `resume="):
+    with pytest.raises(ResnetsError, match=r"not empty: give another `out`\.$"):
         go(photo_folder())
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
     (tmp_path / "file").write_text("x")

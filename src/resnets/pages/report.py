@@ -21,7 +21,7 @@ from resnets.explanation.heat import heat, overlay
 from resnets.inference import Classifier
 from resnets.inspection.diagram import diagram
 from resnets.pages import charts, page, provenance
-from resnets.weights.run import RunRecord
+from resnets.weights.run import RunRecord, until
 
 SURE = 0.9  # a probability that a reader takes for certainty
 MISTAKES = 12  # shown with their heat maps
@@ -79,7 +79,7 @@ def write(
         rows=_classes(confusion, judgement.classes),
         open_rows=OPEN,
         stated=judgement.coverage,
-        curves=charts.curves(log),
+        curves=charts.curves(until(log, record)),
         findings=findings,
         drawing=Markup(diagram(classifier.network.plan, network)),
         plan=classifier.network.plan,

@@ -15,13 +15,17 @@ from resnets.pages import report
 from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training.curves import draw_curves
+from resnets.training.made import described
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
 from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
-from resnets.weights.run import CURVES, MODEL, RECORD, REPORT, RunRecord, TrainResult
+from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
 
 _METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "set_size", "unsure")
+
+# What a page may fail of: a disk that is full, or a log in which somebody has written.
+_SPARES = (OSError, ResnetsError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 def conclude(prepared: Prepared, state: State) -> TrainResult:
@@ -29,18 +33,15 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
 
     Everything else is written before run.json, so that a run whose record has a result has its model, and one that was
     killed in here is concluded again. Curves and report may fail: a warning says so. A state that is not the last gives
-    a result "so far", unless the run has ended meanwhile: it can still go on.
+    a result "so far": it can still go on. The folder is the caller's alone (`Claim`).
 
     Raises ModelFileError when the network's answers are not finite, or a file cannot be written.
     """
     began = time.perf_counter()
     folder, record = prepared.folder, prepared.record
-    _sweep(folder)
-    total = record.epochs * prepared.batches().steps
+    total = prepared.total
     stands = {} if state.step >= total else {"step": state.step, "steps": total}
     model, judgement, figures = _judged(prepared, state, stands)
-    if stands and (ended := RunRecord.read(folder).result):  # by another process, while this one was judging
-        return ended.at(folder)
     save_model(folder / MODEL, model)
     result = TrainResult(
         run=str(folder),
@@ -54,9 +55,10 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         **stands,
     )
     data = printable(Path(record.dataset["name"]).name)
+    told = record.with_result(result)
     try:
-        draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out")
-    except (OSError, ResnetsError) as problem:
+        draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out", told)
+    except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
     evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds)
@@ -67,27 +69,14 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             evaluation,
             data=record.asked.data,
             run=folder,
-            record=record.with_result(result),
+            record=told,
             findings=prepared.findings.document()["findings"],
         )
-    except (OSError, ResnetsError) as problem:  # the model is there, and that is what counts
+    except _SPARES as problem:  # the model is there, and that is what counts
         warn(f"no report was written: {problem}")
         result = dataclasses.replace(result, report=None)
-    record.with_result(result).write(folder)
+    dataclasses.replace(record.with_result(result), files=described(folder)).write(folder)
     return result
-
-
-def missing(result: TrainResult, folder: Path) -> list[str]:
-    """The pages that a finished run had, and has not any more."""
-    pages = (*CURVES, REPORT) if result.report else CURVES
-    return [name for name in pages if not (folder / name).exists()]
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a writer that was killed in here has left."""
-    for name in (MODEL, *CURVES, REPORT, RECORD):
-        for left in folder.glob(f".{name}.*"):
-            left.unlink(missing_ok=True)
 
 
 def _judged(prepared: Prepared, state: State, stands: dict[str, int]) -> tuple[Model, Judgement, dict[str, Any]]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnets.weights.run import CURVES, read_log
+from resnets.weights.run import CURVES, RunRecord, read_log, until
 from resnets.whole import whole
 
 
-def draw_curves(folder: Path, title: str) -> None:
-    """Draw log.jsonl as curves.png and curves.svg: losses on the left, held-out top-1 on the right."""
+def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
+    """Draw log.jsonl as curves.png and curves.svg: losses on the left, held-out top-1 on the right.
+
+    record      with the result: of a model as it stands, later steps are left out
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    lines = read_log(folder)
+    lines = until(read_log(folder), record)
     steps = [line for line in lines if line["kind"] == "step"]
     epochs = [line for line in lines if line["kind"] == "epoch"]
     judged = [line for line in epochs if line.get("top1") is not None]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from resnets.errors import TrainingError
-from resnets.training import loop, setup
+from resnets.training import loop, room, setup
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Finite, Glance, Progress
@@ -35,6 +35,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     )
     if state.step >= training.total:
         return state
+    room.check(folder, state)
     step = Step(state, recipe, total=training.total, steps=batches.steps, precision=record.precision)
     inputs = Inputs(
         augmentation=prepared.augmentation,

@@ -8,12 +8,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from resnets.errors import TrainingError
+from resnets.progress import warn
+from resnets.text import printable
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.weights.run import LOG, read_log
+from resnets.whole import unwritable
+
+if TYPE_CHECKING:
+    from resnets.training.events import Events
+
+AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
 
 
 class Log(Observer):
@@ -22,17 +33,24 @@ class Log(Observer):
     def __init__(self, folder: Path, keep: int = 0) -> None:
         """keep: bytes of an existing log that still hold (a checkpoint's position); 0: none.
 
-        Raises TrainingError for a log that is shorter than that.
+        Raises TrainingError for a log that is shorter than that, WriteError for one that cannot be written.
         """
         self.path = folder / LOG
-        if keep:
-            if not self.path.exists() or self.path.stat().st_size < keep:
-                raise TrainingError(f"{self.path} is missing or cut short, so the run cannot go on: start it anew.")
-            with self.path.open("rb+") as file:
-                file.truncate(keep)
-        else:
-            self.path.write_bytes(b"")
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file, self._written, self._pending = self._opened(keep), keep, bytearray()
+
+    def _opened(self, keep: int) -> FileIO:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            file = os.fdopen(os.open(self.path, flags, 0o644), "r+b", buffering=0)
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.fstat(file.fileno()).st_size < keep:
+                file.close()
+                raise TrainingError(
+                    f"{printable(str(self.path))} is missing or cut short, so the run cannot go on: start it anew."
+                )
+            file.truncate(keep)
+        except OSError as problem:
+            raise unwritable(self.path, problem) from problem
+        return file
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """A line."""
@@ -49,14 +67,27 @@ class Log(Observer):
         self.close()
 
     def write(self, kind: str, /, **values: Any) -> None:
-        """One line."""
-        self._file.write(json.dumps({"kind": kind, **values}) + "\n")
+        """One line. What the disk does not take waits in memory until it does: a log ends no training."""
+        self._pending += f"{json.dumps({'kind': kind, **values})}\n".encode()
+        if len(self._pending) >= AT_ONCE:
+            with suppress(OSError):
+                self._flush()
 
     def position(self) -> int:
-        """Bytes written so far, all of them on the disk: neither a kill nor a power cut loses them any more."""
-        self._file.flush()
+        """Bytes written so far, all of them on the disk: neither a kill nor a power cut loses them any more.
+
+        Raises OSError when the disk does not take them.
+        """
+        self._flush()
         os.fsync(self._file.fileno())
-        return self._file.tell()
+        return self._written
+
+    def _flush(self) -> None:
+        while self._pending:
+            self._file.seek(self._written)  # a write that failed may have left a part of itself
+            written = self._file.write(self._pending) or 0
+            self._written += written
+            del self._pending[:written]
 
     def losses(self, epoch: int) -> list[float]:
         """Of the steps of an epoch, 1 the first, that the log has."""
@@ -65,23 +96,32 @@ class Log(Observer):
 
     def close(self) -> None:
         """Write out what is left."""
+        try:
+            self._flush()
+        except OSError as problem:
+            lines = self._pending.count(b"\n")
+            warn(f"{printable(str(self.path))} lacks its last {lines} lines ({problem.strerror}).")
         self._file.close()
 
 
 class TensorBoard(Observer):
     """The same for TensorBoard; only where the package is installed: pip install 'resnets[tensorboard]'."""
 
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
+    def __init__(self, writer: Events) -> None:
+        self._writer, self._works = writer, True
 
     @classmethod
     def beside(cls, folder: Path, step: int) -> list[Self]:
         """The observer of a run whose next step this is, or none where the package is missing or does not work."""
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from resnets.training.events import Events
         except (ImportError, TypeError, AttributeError):  # not installed, or not fit for its protobuf
             return []
-        return [cls(SummaryWriter(str(folder / "tensorboard"), purge_step=step))]
+        try:
+            return [cls(Events(folder / "tensorboard", step))]
+        except OSError as problem:
+            _left_out(problem)
+            return []
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """A point on every curve."""
@@ -92,13 +132,23 @@ class TensorBoard(Observer):
         self._write("epoch", epoch.step, _values(epoch))
 
     def ended(self, training: Training) -> None:
-        """Write out what is left."""
+        """Close the file."""
         self._writer.close()
 
     def _write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._works:
+            try:
+                self._writer.add(
+                    step, {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, float)}
+                )
+            except OSError as problem:  # what is written beside ends no training
+                self._works = False
+                _left_out(problem)
+
+
+def _left_out(problem: OSError) -> None:
+    why = problem.strerror or printable(str(problem))
+    warn(f"nothing more is written for TensorBoard ({why}); {LOG} has it all.")
 
 
 def _values(epoch: EpochRecord) -> dict[str, Any]:

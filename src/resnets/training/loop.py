@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from resnets.progress import warn
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.training.optim import image_size, rate
 from resnets.training.step import Inputs, Step
@@ -28,10 +29,24 @@ def run(
     with ExitStack() as ending:
         for observer in observers:
             observer.started(training)
-            ending.callback(observer.ended, training)
+            ending.push(_ending(observer, training))
         while training.state.step < training.total:
             _epoch(training, inputs, step, observers, list(earlier))
             earlier = ()
+
+
+def _ending(observer: Observer, training: Training) -> Callable[..., None]:
+    """What tells an observer of the end. If it fails then, that does not hide why the training ended."""
+
+    def end(kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            observer.ended(training)
+        except Exception as problem:
+            if kind is None:
+                raise
+            warn(f"{type(observer).__name__}.ended failed, too: {type(problem).__name__}: {problem}")
+
+    return end
 
 
 def _epoch(training: Training, inputs: Inputs, step: Step, observers: Sequence[Observer], losses: list[float]) -> None:

@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import TrainingError
+from resnets.errors import TrainingError, WriteError
 from resnets.evaluation.answers import answers, top1
-from resnets.progress import Tracker, track, warn
+from resnets.progress import Tracker, say, track, warn
 from resnets.text import printable
 from resnets.training.log import Log
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.weights.run import CHECKPOINT
-from resnets.whole import write_text
+from resnets.whole import unwritable, write_text
 
 LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
 
@@ -133,12 +133,17 @@ class Checkpoint(Observer):
         self.folder, self.log = folder, log
 
     def started(self, training: Training) -> None:
-        """Save a state that has none yet, after what a writer that was killed may have left is swept up."""
+        """Save a state that has none yet; WriteError where even that one finds no room."""
         self._counted = self._saved = time.perf_counter()
-        for left in self.folder.glob(f".{CHECKPOINT}.*"):
-            left.unlink(missing_ok=True)
+        self._failing = False
         if not (self.folder / CHECKPOINT).exists():
-            self.save(training)
+            try:
+                self._save(training)
+            except OSError as problem:
+                why = problem if isinstance(problem, WriteError) else unwritable(self.folder / CHECKPOINT, problem)
+                raise WriteError(
+                    f"The training does not begin, since no checkpoint can be kept: {why}", why
+                ) from problem
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """Save if it is time; only when the steps told are all that were made, and the epoch's end does not do it."""
@@ -151,13 +156,23 @@ class Checkpoint(Observer):
         self.save(training)
 
     def save(self, training: Training) -> None:
-        """Save, or say why not."""
+        """Save, or say why not, once until it works again."""
+        try:
+            self._save(training)
+        except OSError as problem:
+            # The work goes on: the checkpoint before this one is whole, and space may come back.
+            if not self._failing:
+                step = training.state.step
+                warn(f"no checkpoint at step {step}: {problem}; the last one stays, and it is tried again.")
+            self._failing = True
+        else:
+            if self._failing:
+                say(f"checkpoints are written again, from step {training.state.step}.")
+            self._failing = False
+
+    def _save(self, training: Training) -> None:
         state, now = training.state, time.perf_counter()
         state.seconds += now - self._counted
         self._counted = self._saved = now
-        try:
-            state.log = self.log.position()
-            state.save(self.folder)
-        except OSError as problem:
-            # The work goes on: the checkpoint before this one is whole, and space may come back.
-            warn(f"no checkpoint at step {state.step}: {problem}; the last one stays.")
+        state.log = self.log.position()
+        state.save(self.folder)

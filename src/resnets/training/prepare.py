@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,17 +22,19 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
 from resnets.diagnosis import Diagnosis
-from resnets.errors import ParameterError, TrainingError
+from resnets.errors import TrainingError
 from resnets.network import ResNet
 from resnets.progress import say
-from resnets.training import moved, setup
+from resnets.text import printable
+from resnets.training import identity, moved, setup
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.state import State
 from resnets.weights import load as load_model
+from resnets.weights.formats.safetensors_file import hashed
 from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
 
-SAME = ("network", "epochs", "precision", "classes", "preprocessing", "recipe", "skipped_files")
+ELSEWHERE = ("device", "precision")  # may differ where a run is finished, which makes no more steps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,23 +69,36 @@ class Prepared:
         recipe = self.recipe
         return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
 
-    def reached(self) -> State:
-        """Where the run stands: at its checkpoint, or at the start. Raises TrainingError for a damaged checkpoint."""
-        state = State(self.network, self.recipe, self.device)
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.record.epochs * self.batches().steps
+
+    def reached(self, *, trains: bool = True) -> State:
+        """Where the run stands: at its checkpoint, or at the start. trains: as in `reopen`.
+
+        Raises TrainingError for a checkpoint that is damaged, or that another run has written.
+        """
+        state, own = State(self.network, self.recipe, self.device), identity.short(identity.identity(self.record))
         if (self.folder / CHECKPOINT).exists():
             state.load(self.folder)
+            identity.check(identity.without(own, () if trains else ELSEWHERE), state.identity or {})
+            if state.step > self.total:
+                shown = printable(str(self.folder / CHECKPOINT))
+                raise TrainingError(f"{shown} stands at step {state.step} of {self.total}: start a new run.")
+        state.identity = own
         return state
 
 
-def prepare(asked: Asked, recipe: Recipe, out: Path | None = None) -> Prepared:
-    """Prepare a new run, in the folder `out`, or in a new one under runs/; nothing is written before the data is good.
+def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path]) -> Prepared:
+    """Prepare a new run; nothing is written before the data is good.
 
-    Raises ResnetsError: for data, weights and a recipe that cannot be used, and for a folder that cannot be made.
+    place       makes the run's folder, given the network's name, and returns it; nothing of a run lies in it
+
+    Raises ResnetsError: for data, weights and a recipe that cannot be used, and what `place` raises.
     """
-    if out is not None and out.exists() and not _is_free(out):
-        raise ParameterError(f"{out} is there and not empty: give another `out`, or `resume={out}`.")
     found = _open(asked, recipe, Path(), open_source(asked.data))
-    prepared = dataclasses.replace(found, folder=_make_folder(out, asked.data, found.record.network))
+    prepared = dataclasses.replace(found, folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
     _introduce(prepared)
@@ -106,7 +121,7 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
     recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
     asked = before.asked if trains else dataclasses.replace(before.asked, device="auto")
     prepared = _open(asked, recipe, folder, source, moved.order_of(before))
-    _check_same(before, prepared.record, [name for name in SAME if trains or name != "precision"])
+    _check_same(before, prepared.record, () if trains else ELSEWHERE)
     now = dataclasses.replace(moved.at(before, source, data), skipped_files=prepared.record.skipped_files)
     if now != before:
         now.write(folder)
@@ -143,6 +158,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str
         machine=machine.describe(),
         skipped_files=tuple({"path": key, "why": why} for key, why in skipped),
         opening_seconds=opened,
+        weights=hashed(parent.network.state_dict()) if parent else None,
         decoding=tuple({"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches),
     )
     return Prepared(
@@ -167,38 +183,15 @@ def _introduce(prepared: Prepared) -> None:
     say(
         f"{record.network}, {len(record.classes)} classes, {len(prepared.train.images):,} training and "
         f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {record.epochs} epochs, "
-        f"{record.precision} on {prepared.device}, into {prepared.folder}"
+        f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
 
 
-def _check_same(before: RunRecord, now: RunRecord, names: Iterable[str]) -> None:
+def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:
     if before.machine != now.machine:
         say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
-    for name in names:
-        same = moved.same_files(before, now) if name == "skipped_files" else getattr(before, name) == getattr(now, name)
-        if not same:
-            raise TrainingError(
-                f"{name} would be {getattr(now, name)!r} where the run began with {getattr(before, name)!r}: "
-                "put it back, or start a new run."
-            )
-
-
-def _is_free(folder: Path) -> bool:
-    """Whether a run may begin here: nothing lies in it but what a writer that was killed has left."""
-    return folder.is_dir() and all(path.name.startswith(f".{RECORD}.") for path in folder.iterdir())
-
-
-def _make_folder(folder: Path | None, data: str, network: str) -> Path:
-    """Make the run's folder: the one asked for, or the first runs/DATA-NETWORK-N that is not there yet."""
-    number = 1
-    while True:
-        stem = f"{Path(data).stem}-{network}" if number == 1 else f"{Path(data).stem}-{network}-{number}"
-        made = folder or Path("runs") / stem
-        try:
-            made.mkdir(parents=True, exist_ok=folder is not None)
-            return made
-        except OSError as problem:
-            if folder is not None or not made.exists():
-                raise ParameterError(f"{made} cannot be made ({problem.strerror}): give another `out`.") from problem
-            number += 1
+    wanted, found = (identity.identity(record) for record in (before, now))
+    identity.check(identity.without(found, but), wanted)
+    if not moved.same_files(before, now):
+        identity.check({"skipped_files": list(now.skipped_files)}, {"skipped_files": list(before.skipped_files)})

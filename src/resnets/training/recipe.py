@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import RecipeError, nearest
-from resnets.regular import IrregularError, read_regular
+from resnets.regular import read_regular
+from resnets.text import printable
 
 MOST_BYTES = 2**20  # of a recipe: a few dozen lines
+LONGEST = 60  # characters of a value that an error shows
 SHIPPED = Path(__file__).parent / "recipes"
 
 CHOICES = {
@@ -110,12 +112,14 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {value!r}.")
+                raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {_shown(value)}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise RecipeError(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}.")
+                raise RecipeError(f"{name} is one of {', '.join(choices)}, not {_shown(getattr(self, name))}.")
         if not all(0 < share < 1 for share in self.milestones):
-            raise RecipeError(f"milestones are shares of the training, above 0 and below 1, not {self.milestones}.")
+            raise RecipeError(
+                f"milestones are shares of the training, above 0 and below 1, not {_shown(self.milestones)}."
+            )
         if self.head_epochs >= self.epochs:
             raise RecipeError(
                 f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest: "
@@ -133,7 +137,7 @@ class Recipe:
         values = {}
         for key, value in table.items():
             if key not in fields:
-                raise RecipeError(f"{where}: there is no key {key!r}.{nearest(key, fields)}")
+                raise RecipeError(f"{where}: there is no key {_shown(key)}.{nearest(key, fields)}")
             values[key] = _typed(key, value, fields[key].default, where)
         return cls(**values)
 
@@ -155,39 +159,52 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
     if not path.exists() or path.is_dir():
         hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
-        raise RecipeError(f"There is no recipe {str(recipe)!r}.{hint}")
+        raise RecipeError(f"There is no recipe {printable(repr(str(recipe)))}.{hint}")
+    shown = printable(str(path))
     try:
         table = tomllib.loads(read_regular(path, MOST_BYTES).decode())
-    except IrregularError as problem:
-        raise RecipeError(f"{path} cannot be a recipe: {problem.strerror}.") from problem
-    except (RecursionError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as problem:
-        raise RecipeError(f"{path} is no valid TOML: {problem}.") from problem
+    except OSError as problem:
+        raise RecipeError(f"{shown} cannot be read as a recipe: {problem.strerror}.") from problem
+    except (ValueError, RecursionError) as problem:  # TOML's own error among them
+        raise RecipeError(f"{shown} is no valid TOML: {printable(str(problem))[:200]}.") from problem
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise RecipeError(f"`overrides` takes key=value, not {override!r}.")
+            raise RecipeError(f"`overrides` takes key=value, not {_shown(override)}.")
         try:
             table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             table[key.strip()] = text.strip()  # a bare word: --set precision=float32
-    return Recipe.from_table(table, str(recipe))
+    return Recipe.from_table(table, printable(str(recipe)))
 
 
 def _typed(key: str, value: Any, default: Any, where: str) -> Any:
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
-        raise RecipeError(f"{where}: {key} is true or false, not {value!r}.")
+        raise RecipeError(f"{where}: {key} is true or false, not {_shown(value)}.")
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
-            return tuple(float(v) for v in value)
-        raise RecipeError(f"{where}: {key} is a list of numbers, not {value!r}.")
+            return tuple(_float(key, v, where) for v in value)
+        raise RecipeError(f"{where}: {key} is a list of numbers, not {_shown(value)}.")
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _float(key, value, where)
     if type(value) is not type(default):
         kind = {int: "a whole number", float: "a number", str: "a word"}[type(default)]
-        raise RecipeError(f"{where}: {key} is {kind}, not {value!r}.")
+        raise RecipeError(f"{where}: {key} is {kind}, not {_shown(value)}.")
     return value
+
+
+def _float(key: str, value: float, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as problem:
+        raise RecipeError(f"{where}: {key} is a number of {len(str(value))} digits.") from problem
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def _toml(value: Any) -> str:

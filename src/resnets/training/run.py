@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from resnets.architecture import ResNetSpec
-from resnets.errors import ResnetsError
+from resnets.errors import ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
+from resnets.text import printable
 from resnets.training import moved
-from resnets.training.conclude import conclude, missing
+from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
+from resnets.training.conclude import conclude
 from resnets.training.fit import fit
+from resnets.training.made import lost
 from resnets.training.observer import Observer
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.recipe import load_recipe
-from resnets.weights.run import CHECKPOINT, MODEL, REPORT, Asked, RunRecord, TrainResult, ways_on
+from resnets.training.state import State
+from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, ways_on
 
 
 def train(
@@ -72,7 +77,17 @@ def train(
         device=device,
         strict=strict,
     )
-    return _go_on(prepare(asked, chosen, None if out is None else Path(out)), observers)
+    with ExitStack() as held:
+        if out is not None:  # before the work begins, which another would do in vain
+            held.enter_context(Claim(Path(out), new=True, note=note(asked, chosen)))
+
+        def place(network: str) -> Path:
+            if out is not None:
+                return Path(out)
+            default = Path("runs") / f"{Path(asked.data).stem}-{network}"
+            return held.enter_context(first_free(default, note(asked, chosen)))
+
+        return _go_on(prepare(asked, chosen, place), observers)
 
 
 def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str | Path | None = None) -> TrainResult:
@@ -82,11 +97,22 @@ def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str 
                 files are called. The run's record then says so
 
     A run that was stopped while its model was judged, saved or reported, or that lost its model, gets them made anew; a
-    finished one is only reported, and lost pages of it are drawn again where that is possible. Raises ResnetsError when
-    the content of the data has changed, or the folder is no run.
+    finished one is only reported, and lost pages of it are drawn again where that is possible. One that was killed
+    before its run.json was written begins. Raises ResnetsError when the content of the data has changed, the folder is
+    no run, or another process works in it.
     """
     folder = Path(folder)
-    return _finished(folder, data) or _go_on(reopen(folder, data=data), observers)
+    begins = left_by_a_kill(folder)
+    if begins is None and data is None and (result := _whole(folder)) is not None:
+        tidy(folder)
+        return result
+    with Claim(folder, note=begins and note(*begins)):
+        sweep(folder)
+        if begins is not None and not (folder / RECORD).exists():  # nor written by another that has ended since
+            asked, recipe = begins
+            asked = asked if data is None else dataclasses.replace(asked, data=moved.absolute(data))
+            return _go_on(prepare(asked, recipe, lambda _: folder), observers)
+        return _mended(folder, data, trains=True) or _go_on(reopen(folder, data=data), observers)
 
 
 def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult:
@@ -100,43 +126,80 @@ def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult
     Raises ResnetsError like `resume`, and for a run that has no checkpoint yet.
     """
     folder = Path(folder)
-    if (result := _finished(folder, data, "finish")) is not None:
+    begins = left_by_a_kill(folder)
+    if begins is None and data is None and (result := _whole(folder)) is not None:
+        tidy(folder)
         return result
-    if not (folder / CHECKPOINT).exists():
-        raise ResnetsError(f"{folder} has no checkpoint yet, so nothing was learnt: {ways_on(folder)}.")
-    prepared = reopen(folder, data=data, trains=False, verb="finish")
-    state = prepared.reached()
-    if state.step == 0:
-        warn("The run has made no step yet: its model knows nothing.")
-    return conclude(prepared, state)
+    with Claim(folder, note=begins and note(*begins)):
+        if begins is not None and not (folder / RECORD).exists():
+            raise ResnetsError(f"{_shown(folder)} has learnt nothing yet: {ways_on(folder)}.")
+        sweep(folder)
+        if (result := _mended(folder, data, trains=False)) is not None:
+            return result
+        if not (folder / CHECKPOINT).exists():
+            raise ResnetsError(f"{_shown(folder)} has no checkpoint yet, so nothing was learnt: {ways_on(folder)}.")
+        prepared = reopen(folder, data=data, trains=False, verb="finish")
+        state = prepared.reached(trains=False)
+        if state.step == 0:
+            warn("The run has made no step yet: its model knows nothing.")
+        return _concluded(prepared, state)
 
 
 def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
     try:
-        return conclude(prepared, fit(prepared, observers))
+        return _concluded(prepared, fit(prepared, observers))
     except KeyboardInterrupt:
         # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.
         say(f"The run is stopped: {ways_on(prepared.folder)}.")
         raise
 
 
-def _finished(folder: Path, data: str | Path | None, verb: str = "resume") -> TrainResult | None:
-    """The result of a finished run, whose lost pages are drawn again if that can be; None when there is more to do."""
+def _concluded(prepared: Prepared, state: State) -> TrainResult:
+    try:
+        return conclude(prepared, state)
+    except WriteError as problem:
+        on = ways_on(prepared.folder)
+        raise WriteError(f"{problem} What it has learnt is in its checkpoint: {on}.", problem) from problem
+
+
+def _whole(folder: Path) -> TrainResult | None:
+    """The result of a finished run whose files are all as they were written; None when there is something to do."""
     record = RunRecord.read(folder)
-    if record.result is None:
+    return record.result.at(folder) if record.result is not None and not lost(folder, record) else None
+
+
+def _mended(folder: Path, data: str | Path | None, *, trains: bool) -> TrainResult | None:
+    """The result of a finished run, whose lost pages are drawn again if that can be; None when there is more to do.
+
+    Its checkpoint may be older than its model, where there was no room for the last one: then steps are made again.
+    """
+    record = RunRecord.read(folder)
+    if (result := record.result) is None:
         return None
     if data is not None:
-        moved.at(record, moved.find(record, folder, data, verb), data).write(folder)
-    result = record.result.at(folder)
-    if not (folder / MODEL).exists():
+        record = moved.at(record, moved.find(record, folder, data, "resume" if trains else "finish"), data)
+        record.write(folder)
+    result, gone = result.at(folder), lost(folder, record)
+    if MODEL in gone:
         if not (folder / CHECKPOINT).exists():
-            raise ResnetsError(f"{folder} has lost its model, and the checkpoint to make it of: start a new run.")
+            raise ResnetsError(
+                f"{_shown(folder)} has lost its model, and the checkpoint to make it of: start a new run."
+            )
         return None
-    if lost := missing(result, folder):
+    if gone:
         try:
             prepared = reopen(folder, data=data, trains=False)
-            return conclude(prepared, prepared.reached())
+            state = prepared.reached(trains=False)
+            if state.step == prepared.total:
+                return conclude(prepared, state)
+            if trains:
+                return None
+            raise TrainingError(f"its checkpoint stands at step {state.step} of {prepared.total}.")
         except ResnetsError as problem:  # the model is there, and that is what counts
-            warn(f"{folder} has lost {', '.join(lost)}, and they cannot be made again: {problem}")
-            return dataclasses.replace(result, report=result.report if (folder / REPORT).exists() else None)
+            warn(f"{_shown(folder)} has lost {', '.join(gone)}, and they cannot be made again: {problem}")
+            return dataclasses.replace(result, report=None if REPORT in gone else result.report)
     return result
+
+
+def _shown(folder: Path) -> str:
+    return printable(str(folder))

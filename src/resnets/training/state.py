@@ -7,23 +7,20 @@ would have to be saved: see `data/batches.py`. That is what makes a resume exact
 from __future__ import annotations
 
 import copy
-import json
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from resnets.architecture import Plan
 from resnets.errors import TrainingError
 from resnets.network import ResNet
+from resnets.text import printable
+from resnets.training import checkpoint
 from resnets.training.optim import Average, optimiser
 from resnets.training.recipe import Recipe
-from resnets.weights.formats.safetensors_file import header, put
 from resnets.weights.run import CHECKPOINT
-from resnets.whole import whole
 
 
 def memory_format(plan: Plan) -> torch.memory_format:
@@ -45,6 +42,7 @@ class State:
     step        the steps made, which is the number of the next one
     seconds     of training so far, earlier parts of a resumed run included, as of the last checkpoint
     log         bytes of the run's log that belong to these steps
+    identity    of the run that it belongs to, see `identity`; None: of a version that did not write it down
     layout      the memory layout that training uses
     """
 
@@ -55,6 +53,7 @@ class State:
         self.optimiser = optimiser(network, recipe)
         self.average = Average(network, recipe.ema) if recipe.ema else None
         self.step, self.seconds, self.log = 0, 0.0, 0
+        self.identity: dict[str, Any] | None = None
         self._judge: ResNet | None = None
 
     def train(self, head_alone: bool) -> None:
@@ -81,10 +80,8 @@ class State:
         """
         # Row-major copies: the file does not depend on the memory layout that training happens to use.
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
-        state = {"step": self.step, "seconds": self.seconds, "log": self.log}
-        head = header({"state": json.dumps(state)}, plain)
-        with whole(folder / CHECKPOINT) as file:
-            put(file, head + b" " * (-len(head) % 8), plain)
+        state = {"step": self.step, "seconds": self.seconds, "log": self.log, "identity": self.identity}
+        checkpoint.write(folder / CHECKPOINT, state, plain)
 
     def load(self, folder: Path) -> None:
         """Put the checkpoint of a run back, in place.
@@ -92,27 +89,28 @@ class State:
         Raises TrainingError for one that cannot be read, or that is of another network or recipe.
         """
         path = folder / CHECKPOINT
+        state, tensors = checkpoint.read(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                state: dict[str, Any] = json.loads(file.metadata()["state"])
-                step, seconds, log = int(state["step"]), float(state["seconds"]), int(state["log"])
-                if min(step, log) < 0 or not 0 <= seconds < math.inf:
-                    raise ValueError("its numbers make no sense")
-                parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
-                for key in file.keys():  # noqa: SIM118  (a file handle, not a dictionary)
-                    part, _, name = key.partition(".")
-                    parts[part][name] = file.get_tensor(key)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError) as problem:
+            step, log = checkpoint.number(state, "step"), checkpoint.number(state, "log")
+            seconds = float(checkpoint.number(state, "seconds", float))
+            parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
+            for key, tensor in tensors.items():
+                part, _, name = key.partition(".")
+                parts[part][name] = tensor
+        except (KeyError, TypeError, ValueError) as problem:
             raise TrainingError(
-                f"{path} cannot be read ({problem}): start the run anew in another folder."
+                f"{printable(str(path))} cannot be read ({printable(str(problem))}): start the run anew in another "
+                "folder."
             ) from problem
         try:
             self._put_back(parts)
+            self._check_momentum(step)
         except (RuntimeError, KeyError, IndexError, ValueError) as problem:
             raise TrainingError(
-                f"{path} is of another network or recipe than the run: start the run anew."
+                f"{printable(str(path))} is of another network or recipe than the run: start the run anew."
             ) from problem
         self.step, self.seconds, self.log = step, seconds, log
+        self.identity = state.get("identity")
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, under its names there."""
@@ -125,11 +123,26 @@ class State:
         return tensors
 
     def _put_back(self, parts: dict[str, dict[str, Tensor]]) -> None:
+        live = self.network.state_dict()
+        for name, tensor in parts["network"].items():
+            checkpoint.check(name, tensor, live[name])
         self.network.load_state_dict(parts["network"])
-        if self.average is not None:
-            for name, tensor in self.average.state.items():
-                tensor.copy_(parts["average"][name])
-        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        average = self.average.state if self.average is not None else {}
+        if average.keys() != parts["average"].keys():
+            raise ValueError("it has an average, or none")
+        for name, tensor in average.items():
+            tensor.copy_(checkpoint.check(name, parts["average"][name], tensor))
+        parameters = dict(enumerate(p for group in self.optimiser.param_groups for p in group["params"]))
         for index, buffer in parts["momentum"].items():
             parameter = parameters[int(index)]
+            checkpoint.check(index, buffer, parameter)
             self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+
+    def _check_momentum(self, step: int) -> None:
+        """The momentum is that of no parameter yet, of the head alone, or of all."""
+        have = {id(parameter) for parameter, values in self.optimiser.state.items() if values}
+        everything = {id(parameter) for parameter in self.network.parameters()}
+        head = {id(parameter) for parameter in self.network.head.parameters()}
+        moving = step > 0 and any(group["momentum"] for group in self.optimiser.param_groups)
+        if have not in ([set(), head, everything] if moving else [set()]):
+            raise ValueError("it lacks the momentum of some weights")

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from resnets.errors import ModelFileError, nearest
 from resnets.regular import irregular, open_regular
-from resnets.weights.formats.safetensors_file import TYPES, header, put, raw
+from resnets.weights.formats.safetensors_file import TYPES, header, opened, put, raw
 from resnets.whole import whole
 
 
@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[str, dict[str, Tensor], bool]:
     """
     _refuse_what_is_no_file(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with opened(path) as file:
             metadata = file.metadata() or {}
             if "resnets" not in metadata:
                 raise ModelFileError(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from resnets.architecture import names
 from resnets.errors import ModelFileError
-from resnets.regular import check_regular, open_regular
+from resnets.regular import open_regular
 from resnets.weights import registry
+from resnets.weights.formats.safetensors_file import opened
 from resnets.weights.run import MODEL
 
 
@@ -35,8 +36,7 @@ def own_file(path: Path) -> Path | None:
     """The model file that a path or a run's folder means, if `modelfile.save` wrote it; a damaged one counts."""
     own = path / MODEL if path.is_dir() else path
     try:
-        check_regular(own)
-        with safe_open(own, framework="pt") as file:
+        with opened(own) as file:
             return own if "resnets" in (file.metadata() or {}) else None
     except (OSError, SafetensorError):
         if not own.is_file():

@@ -14,30 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from resnets.data.walk import RECORD as RECORD
 from resnets.errors import ModelFileError, ParameterError, ResnetsError
 from resnets.regular import read_regular
 from resnets.text import printable
+from resnets.weights import checked
+from resnets.weights.checked import field
 from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
-RECORD = "run.json"
-LARGEST = 1e15  # of a number in it: what lies beyond is no time, no count and no share
-MOST_BYTES = 2**28  # of it, and of the log: a million keys that were held out, or millions of steps
 RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 REPORT = "report.html"
 CURVES = ("curves.png", "curves.svg")
-
-_WORDS = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "a table",
-    list: "a list",
-    type(None): "null",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +59,18 @@ class Asked:
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
         """The reverse of `to_dict`. Raises ModelFileError, which names the field, for what it cannot be."""
         return cls(
-            data=_field(table, "data", str, where="asked."),
-            network=_field(table, "network", str, dict, type(None), where="asked."),
-            weights=_field(table, "weights", str, type(None), where="asked."),
-            seed=_field(table, "seed", int, where="asked."),
-            device=_field(table, "device", str, where="asked."),
-            strict=_field(table, "strict", bool, where="asked."),
+            data=field(table, "data", str, where="asked."),
+            network=field(table, "network", str, dict, type(None), where="asked."),
+            weights=field(table, "weights", str, type(None), where="asked."),
+            seed=field(table, "seed", int, where="asked."),
+            device=field(table, "device", str, where="asked."),
+            strict=field(table, "strict", bool, where="asked."),
         )
 
 
@@ -109,7 +99,7 @@ class TrainResult:
 
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         found["skipped_files"] = [dict(file) for file in self.skipped_files]
         return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
 
@@ -122,16 +112,16 @@ class TrainResult:
     def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
         """The reverse of `document`. Raises ModelFileError, which names the field, for what it cannot be."""
         return cls(
-            run=_field(table, "run", str, where=where),
-            model=_field(table, "model", str, where=where),
-            report=_field({"report": None, **table}, "report", str, type(None), where=where),
-            top1=_field(table, "top1", float, where=where),
-            seconds=_field(table, "seconds", float, where=where),
-            images=_field(table, "images", int, where=where),
-            epochs=_field(table, "epochs", int, where=where),
-            skipped_files=tuple(_field(table, "skipped_files", list, where=where)),
-            step=_field({"step": None, **table}, "step", int, type(None), where=where),
-            steps=_field({"steps": None, **table}, "steps", int, type(None), where=where),
+            run=field(table, "run", str, where=where),
+            model=field(table, "model", str, where=where),
+            report=field({"report": None, **table}, "report", str, type(None), where=where),
+            top1=field(table, "top1", float, where=where, low=0, high=1),
+            seconds=field(table, "seconds", float, where=where, low=0),
+            images=field(table, "images", int, where=where, low=0),
+            epochs=field(table, "epochs", int, where=where, low=1),
+            skipped_files=checked.files(table, "skipped_files", where),
+            step=field({"step": None, **table}, "step", int, type(None), where=where, low=0),
+            steps=field({"steps": None, **table}, "steps", int, type(None), where=where, low=1),
         )
 
 
@@ -149,8 +139,10 @@ class RunRecord:
     skipped_files       {"path", "why"} of every file that is no usable image
     opening_seconds     for listing the data, and reading the weights to start from
     decoding            {"images", "seconds", "reused"} of the training and the held-out images
+    weights             the hash of those to start from; None: fresh ones, or a run of an older version
     result              what came of it, once it was trained to the end
     so_far              what `finish` made of it before that; the run can still go on
+    files               {"bytes", "sha256"} of model, curves and report as they were written, by their names
     """
 
     asked: Asked
@@ -165,17 +157,21 @@ class RunRecord:
     skipped_files: tuple[Mapping[str, str], ...] = ()
     opening_seconds: float = 0.0
     decoding: tuple[Mapping[str, Any], ...] = ()
+    weights: str | None = None
     result: TrainResult | None = None
     so_far: TrainResult | None = None
+    files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of run.json."""
-        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         found |= {"asked": self.asked.to_dict(), "classes": list(self.classes)}
         found |= {"skipped_files": list(self.skipped_files), "decoding": list(self.decoding)}
         for name in ("result", "so_far"):
             result = found.pop(name)
             found |= {name: result.document()} if result is not None else {}
+        for name in ("weights", "files"):  # where there are any
+            found |= {name: value} if (value := found.pop(name)) else {}
         return found
 
     @classmethod
@@ -186,27 +182,35 @@ class RunRecord:
         """
         if not isinstance(table, dict):
             raise ModelFileError("run.json is not a table.")
-        dataset = _field(table, "dataset", dict)
+        dataset = field(table, "dataset", dict)
         for key, kind in (("name", str), ("fingerprint", str), ("split", dict)):
-            _field(dataset, key, kind, where="dataset.")
+            field(dataset, key, kind, where="dataset.")
+        if "held_out_keys" in dataset["split"]:
+            checked.texts(dataset["split"], "held_out_keys", "dataset.split.")
+        decoding = checked.tables({"decoding": [], **table}, "decoding")
+        for one in decoding:
+            for key in ("images", "seconds"):
+                field(one, key, float, where="decoding.", low=0)
         results = {
-            name: TrainResult.from_dict(_field(table, name, dict), f"{name}.")
+            name: TrainResult.from_dict(field(table, name, dict), f"{name}.")
             for name in ("result", "so_far")
             if table.get(name) is not None
         }
         return cls(
-            asked=Asked.from_dict(_field(table, "asked", dict)),
-            network=_field(table, "network", str),
-            classes=tuple(_field(table, "classes", list)),
+            asked=Asked.from_dict(field(table, "asked", dict)),
+            network=field(table, "network", str),
+            classes=checked.texts(table, "classes"),
             dataset=dataset,
-            recipe=_field(table, "recipe", dict),
-            epochs=_field(table, "epochs", int),
-            precision=_field(table, "precision", str),
-            preprocessing=_field(table, "preprocessing", dict),
-            machine=_field(table, "machine", dict),
-            skipped_files=tuple(_field(table, "skipped_files", list)),
-            opening_seconds=_field({"opening_seconds": 0.0, **table}, "opening_seconds", float),
-            decoding=tuple(_field({"decoding": [], **table}, "decoding", list)),
+            recipe=field(table, "recipe", dict),
+            epochs=field(table, "epochs", int, low=1),
+            precision=field(table, "precision", str),
+            preprocessing=field(table, "preprocessing", dict),
+            machine=field(table, "machine", dict),
+            skipped_files=checked.files(table, "skipped_files"),
+            opening_seconds=field({"opening_seconds": 0.0, **table}, "opening_seconds", float, low=0),
+            decoding=decoding,
+            weights=field({"weights": None, **table}, "weights", str, type(None)),
+            files=field({"files": {}, **table}, "files", dict),
             **results,
         )
 
@@ -214,7 +218,7 @@ class RunRecord:
     def read(cls, folder: Path) -> Self:
         """The record of a run's folder. Raises ModelFileError, in one sentence, when there is none or it is damaged."""
         try:
-            return cls.from_dict(json.loads(read_regular(folder / RECORD, MOST_BYTES).decode()))
+            return cls.from_dict(checked.document(folder / RECORD))
         except ResnetsError as problem:  # which may be a ValueError too
             raise ModelFileError(
                 f"{_shown(folder)} is no run that can be resumed or finished: {printable(str(problem))}"
@@ -240,18 +244,28 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     Raises ModelFileError where there is no log.
     """
     try:
-        text = read_regular(folder / LOG, MOST_BYTES).decode(errors="replace")
+        text = read_regular(folder / LOG, checked.MOST_BYTES).decode(errors="replace")
     except OSError as problem:
         raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
     lines = []
     for line in text.splitlines():
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
-        if isinstance(found, dict) and {"kind", "step", "epoch", "loss"} <= found.keys():
+        if not isinstance(found, dict) or not {"kind", "step", "epoch", "loss"} <= found.keys():
+            continue
+        if all(isinstance(found[key], int) for key in ("step", "epoch")):
             lines.append(found)
     return lines
+
+
+def until(lines: list[dict[str, Any]], record: RunRecord | None) -> list[dict[str, Any]]:
+    """The lines of a log that a model as it stands knows of: others were made after its checkpoint, and are lost."""
+    if record is None or record.so_far is None or record.so_far.step is None:
+        return lines
+    made = record.so_far.step
+    return [line for line in lines if line["step"] + (line["kind"] == "step") <= made]
 
 
 def without_model(folder: Path) -> str:
@@ -277,17 +291,3 @@ def ways_on(folder: Path) -> str:
 
 def _shown(folder: Path) -> str:
     return printable(str(folder))
-
-
-def _field(table: Mapping[str, Any], key: str, *kinds: type, where: str = "") -> Any:
-    """A value of one of these kinds. Raises ModelFileError, which names it and what it should be."""
-    if key not in table:
-        raise ModelFileError(f"{RECORD} has no {where}{key}: put it back, or start a new run.")
-    value = table[key]
-    sensible = not isinstance(value, int | float) or abs(value) < LARGEST  # neither is NaN
-    if sensible and (type(value) in kinds or (type(value) is int and float in kinds)):
-        return value
-    wanted = " or ".join(_WORDS[kind] for kind in kinds)
-    raise ModelFileError(
-        f"{where}{key} in {RECORD} is {wanted}, not {str(value)[:60]!r}: put it back, or start a new run."
-    )

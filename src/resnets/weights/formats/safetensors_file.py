@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,7 +48,7 @@ def open_safetensors(path: Path) -> Foreign:
         if length > MAX_HEADER:
             raise unusable(path, f"it is no safetensors file, or has a directory of more than {MAX_HEADER:,} bytes")
         # The library checks that the tensors lie one behind the other and fill the file, and maps it.
-        file: Any = safe_open(path, framework="pt")
+        file = opened(path)
         tensors = {name: _stored(path, name, file) for name in list(file.keys())}
         metadata = file.metadata()
     except SafetensorError as problem:
@@ -56,6 +58,19 @@ def open_safetensors(path: Path) -> Foreign:
     if not tensors:
         raise unusable(path, "there are no tensors in it; give a file of a network's weights")
     return Foreign(path, "safetensors", tensors, {"metadata": metadata} if metadata else {}, (path,))
+
+
+def opened(path: Path) -> Any:
+    """`safe_open`, of a regular file whatever it is called: that library knows only names in UTF-8.
+
+    Raises OSError and SafetensorError.
+    """
+    with open_regular(path) as file:
+        try:
+            os.fspath(path).encode()
+        except UnicodeEncodeError:
+            return safe_open(f"/dev/fd/{file.fileno()}", framework="pt")  # and it stays mapped
+        return safe_open(path, framework="pt")
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -90,6 +105,15 @@ def put(file: BinaryIO, head: bytes, tensors: Mapping[str, Tensor]) -> None:
     file.write(len(head).to_bytes(8, "little") + head)
     for name in _order(tensors):
         file.write(raw(tensors[name]))
+
+
+def hashed(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, over names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}\n".encode())
+        digest.update(raw(tensors[name].detach().cpu().contiguous()))
+    return digest.hexdigest()
 
 
 def raw(tensor: Tensor) -> memoryview:
