@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 
 def printable(name: str) -> str:
     """``name`` made fit for a terminal, a log or a page: one line of valid UTF-8.
@@ -14,3 +17,17 @@ def printable(name: str) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
         text = name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def typed(*words: str) -> str:
+    """Words as one line for a shell. What no line can hold (line feeds, bytes that are not UTF-8) is spelt $'\\x0a'."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    plain = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in word
+    )
+    return f"$'{''.join(plain)}'"

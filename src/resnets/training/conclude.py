@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
 from resnets.inference import Classifier
@@ -64,7 +65,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             folder / REPORT,
             Classifier(model),
             evaluation,
-            data=record.asked.data,
+            data=here(record.asked.data),
             run=folder,
             record=record.with_result(result),
             findings=prepared.findings.document()["findings"],
