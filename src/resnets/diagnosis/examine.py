@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
-from resnets.diagnosis import balance, shape
+from resnets.diagnosis import balance, light, shape
 from resnets.diagnosis.copies import Copies, joined
 from resnets.diagnosis.diagnosis import Diagnosis, Finding, count
 from resnets.diagnosis.duplicates import exact, near
@@ -53,6 +55,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         found += _mislabelled(looks) if thorough else []
         found += balance.findings(counts)
         found += shape.findings(looks.samples, looks.looks)
+        found += light.findings(looks.samples, light.kinds(looks.thumbs).tolist(), [one.mode for one in looks.looks])
     found += [*broken, *misplaced(data, source)]
     _, held_out = balance.held_out(counts)
     facts = {
@@ -65,14 +68,21 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     return Diagnosis(data=str(data), images=len(looks.samples), findings=tuple(found), facts=facts)
 
 
-def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) -> Diagnosis:
-    """What training can say without looking at a single picture; `Diagnosis.line` puts it in one line.
+def quick(
+    splits: Splits,
+    skipped: Sequence[tuple[str, str]],
+    source: Source,
+    decoded: Iterable[tuple[Sequence[Sample], np.ndarray]] = (),
+) -> Diagnosis:
+    """What training can say without a longer look at the files; `Diagnosis.line` puts it in one line.
 
     splits      what will train and what will be held out
     skipped     (key, reason) of the files that decoding left out
     source      where the samples are read; at most `READS` files are, those of one size on both sides first
+    decoded     samples, and their (N, S, S, 3) uint8 pixels as the network will get them
 
-    Finds equal files on both sides, unreadable files, imbalance, small classes and a small held-out set.
+    Finds equal files on both sides, unreadable files, imbalance, small classes, a small held-out set, and pictures on
+    which there is nothing to see.
     """
     left_out = {key for key, _ in skipped}
     both = {"train": splits.train, splits.held_out_name: splits.held_out}
@@ -84,6 +94,7 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
         *copies.leaks(twice, near=False),
         *copies.contradictions(),
         *unreadable(skipped),
+        *light.of_decoded(decoded),
         *balance.findings(balance.per_split([replace(sample, split=name) for sample, name in placed])),
     ]
     return Diagnosis(data=source.name, images=len(samples), findings=tuple(found))

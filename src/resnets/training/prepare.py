@@ -149,7 +149,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path) -> Prepared:
         train=caches[0],
         held_out=caches[1],
         held_out_name=splits.held_out_name,
-        findings=diagnosis.quick(splits, skipped, source),
+        findings=diagnosis.quick(splits, skipped, source, [(cache.samples, cache.images) for cache in caches]),
         seconds=time.perf_counter() - start,
     )
 
