@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from resnets.data.depth import full_scale
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.data.source import Source
@@ -44,7 +45,8 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         if not everything(data):
             raise
         return Diagnosis(data=str(data), images=0, findings=(_refused(problem),))
-    looks = look_through(source, source.samples)
+    white = full_scale(source, [sample for sample in source.samples if sample.split in ("train", "")])
+    looks = look_through(source, source.samples, white)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
     counts = balance.per_split(looks.samples)
     found: list[Finding] = []
@@ -54,7 +56,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         found += Copies(looks.samples, twice, joined(len(looks.samples), twice, pairs)).findings()
         found += _mislabelled(looks) if thorough else []
         found += balance.findings(counts)
-        found += shape.findings(looks.samples, looks.looks)
+        found += shape.findings(looks.samples, looks.looks, white)
         found += light.findings(looks.samples, light.kinds(looks.thumbs).tolist(), [one.mode for one in looks.looks])
     found += [*broken, *misplaced(data, source)]
     _, held_out = balance.held_out(counts)
@@ -62,6 +64,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         "classes": len({sample.label for sample in looks.samples}),
         "splits": {name: classes.total() for name, classes in counts.items()},
         "smallest_difference": balance.smallest_difference(held_out) if held_out else None,
+        "full_scale": white,
         "thorough": thorough,
         "seconds": time.perf_counter() - start,
     }

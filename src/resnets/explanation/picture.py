@@ -98,7 +98,7 @@ def explain(
     if name is not None and name not in classifier.classes:
         hint = nearest(name, classifier.classes) or f" It knows {len(classifier.classes)} classes."
         raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
-    photo = _read(os.fspath(image))
+    photo = _read(os.fspath(image), classifier.preprocessing.full_scale)
     pixels = classifier.preprocessing.pixels(photo)
     prediction = classifier.name(pixels[None], TOP)[0]
     name = prediction.top[0][0] if name is None else name
@@ -121,14 +121,14 @@ def explain(
     )
 
 
-def _read(path: str) -> Image.Image:
+def _read(path: str, full: float | None) -> Image.Image:
     try:
         if not os.path.isfile(path):  # a folder, a pipe, nothing at all
             raise ImageError("there is no such file")
         with opened(path, None) as file:
             data = file.read(LARGEST + 1)
         check_size(len(data))
-        return decode(data)
+        return decode(data, full)
     except ImageError as problem:
         raise ImageError(f"{printable(path)} cannot be explained: {problem}.") from problem
 

@@ -16,6 +16,7 @@ from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
 from resnets.data.batches import Batches, CachedBatches
 from resnets.data.cache import Cache
+from resnets.data.depth import full_scale
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
@@ -100,22 +101,25 @@ def reopen(folder: Path, *, trains: bool = True) -> Prepared:
     before = RunRecord.read(folder)
     kept = (folder / RECIPE).exists()
     recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
-    prepared = _open(before.asked if trains else dataclasses.replace(before.asked, device="auto"), recipe, folder)
+    asked = before.asked if trains else dataclasses.replace(before.asked, device="auto")
+    prepared = _open(asked, recipe, folder, before)
     _check_same(before, prepared.record, [name for name in SAME if trains or name != "precision"])
     prepared = dataclasses.replace(prepared, record=before)
     _introduce(prepared)
     return prepared
 
 
-def _open(asked: Asked, recipe: Recipe, folder: Path) -> Prepared:
-    """The same for the same data, recipe and machine, whenever it is called."""
+def _open(asked: Asked, recipe: Recipe, folder: Path, before: RunRecord | None = None) -> Prepared:
+    """The same for the same data, recipe and machine, whenever it is called. before: of a run that goes on."""
     start = time.perf_counter()
     machine.keep_memory()
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
     source = open_source(asked.data)
     splits = split(source, seed=asked.seed)
-    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
+    # A run of a version that did not ask what is white in the set goes on with each file's own scale.
+    white = before.preprocessing.get("full_scale") if before else full_scale(source, splits.train)
+    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
     classes = class_names(caches[0].samples)
