@@ -48,7 +48,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     white = full_scale(source, [sample for sample in source.samples if sample.split in ("train", "")])
     looks = look_through(source, source.samples, white)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
-    counts = balance.per_split(looks.samples)
+    counts = balance.per_split(looks.samples, source.samples)
     found: list[Finding] = []
     if looks.samples:
         twice = exact([look.digest for look in looks.looks])
