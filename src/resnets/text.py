@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 
 
@@ -22,3 +24,17 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """The first of many names, fit to be shown: 'a.jpg, b.jpg, c.jpg and 4 more'."""
     shown = ", ".join(printable(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def typed(*words: str) -> str:
+    """Words as one line for a shell. What no line can hold (line feeds, bytes that are not UTF-8) is spelt $'\\x0a'."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    plain = (
+        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in word
+    )
+    return f"$'{''.join(plain)}'"

@@ -1,6 +1,8 @@
 """The report: complete, honest, small, and never a danger to a finished run."""
 
 import json
+import math
+import os
 import re
 import shlex
 import subprocess
@@ -10,9 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import resnets
 from reports import classifier, evaluation, judgement
 from resnets.cli.main import main
 from resnets.pages import charts, page, provenance, report
+from resnets.text import typed
+from resnets.training.curves import draw_curves
 from resnets.weights import Calibration, Provenance
 
 CLASSES = ("ant", "bee", "cat")
@@ -142,6 +147,59 @@ def test_findings_are_listed(tmp_path):
     assert "error Six leaks. Remove them. a/1.jpg , a/1.jpg , a/1.jpg , a/1.jpg and 2 more" in text
 
 
+@pytest.mark.parametrize(("images", "said"), [(6, False), (12, True)])
+def test_no_sentence_is_made_of_fewer_than_twenty_images(tmp_path, images, said):
+    """Right or wrong: of 18 images, or of more than twenty that it is sure of."""
+    for right in (1.0, 0.5):
+        text = words(written(tmp_path, judgement(CLASSES, images, right, strength=40.0)))
+        assert ("sure of itself" in text) is said
+        assert ("too few images to judge its probabilities by" in text) is not said
+
+
+def test_the_network_is_priced_at_the_size_that_it_sees(tmp_path):
+    model = classifier(CLASSES)
+    text = words(written(tmp_path, judgement(CLASSES), model=model))
+    priced = resnets.plan(model.network.plan.spec, num_classes=3, image_size=16)
+    assert f"{priced.macs:,} multiply-adds for an image of 16 × 16 pixels" in text
+
+
+def log_of(losses, held_out):
+    for epoch, (loss, judged) in enumerate(zip(losses, held_out, strict=True), 1):
+        yield {"kind": "step", "step": epoch - 1, "epoch": epoch, "loss": loss}
+        yield {"kind": "epoch", "step": 1, "epoch": epoch, "loss": loss, "held_out_loss": judged, "top1": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("losses", "held_out", "highest", "beyond"),
+    [
+        ([2.3, 1.0, 0.4], [1.9, 1.1, 0.8], 2.3, []),
+        ([2.3, *[0.001] * 99], [2.0, *[0.01] * 99], 2.3, []),  # a long run: the beginning stays
+        ([0.05, 0.04], [0.3, 0.25], 0.3, []),  # the held-out loss lies above the training loss
+        ([1.5, 1.2, 1.3], [1.4, 480.0, 1.6], 1.6, ["held out up to 480, in 1 of 3 epochs"]),
+        (
+            [1.5, 1.2, 1.1, 8.0, 1e20],
+            [1.4, 1.3, 1.2, 9.0, math.inf],
+            1.5,
+            ["training up to 1e+20, in 2 of 5 epochs", "held out up to no finite number, in 2 of 5 epochs"],
+        ),
+        ([1e20, math.nan], [None, None], 1.0, None),
+    ],
+)
+def test_the_loss_chart_shows_the_usual_range_and_says_what_it_cut(losses, held_out, highest, beyond, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log_of(losses, held_out)))
+    found = charts.curves([*log_of(losses, held_out)])
+    assert found["loss"].y_range == (0, pytest.approx(1.1 * highest))
+    text = written(tmp_path, judgement(CLASSES), run=run)
+    assert not {"nan", "inf"} & set(re.findall(r"[a-z]+", " ".join(re.findall(r'(?:points|c[xy])="([^"]*)"', text))))
+    if beyond is not None:
+        assert found["beyond"] == beyond
+    for line in beyond or ():
+        assert line in words(text)
+    draw_curves(run, "title")
+
+
 # Any names, any number of classes ---------------------------------------------------------------------------
 
 
@@ -231,7 +289,7 @@ def test_nothing_is_overwritten_and_it_is_said_before_the_work(trained, tmp_path
 
 @pytest.mark.parametrize("name", ["plain", "two words", "it's $HOME `x`", "a\nb", "\udcff\\'x", "-", "\x85\u202e"])
 def test_commands_can_be_typed(name):
-    line = provenance.joined(["printf", "%s", name])
+    line = typed("printf", "%s", name)
     assert line.isprintable()
     done = subprocess.run(["bash", "-c", line.encode()], capture_output=True, check=True)
     assert done.stdout == name.encode("utf-8", "surrogateescape")
@@ -246,6 +304,21 @@ def test_the_command_trains_the_same_again(trained):
     ]
     assert "--split val" in lines["Judge it again"]
     assert shlex.split(lines["Use it"])[2] == "runs/my run"
+
+
+@pytest.mark.parametrize("name", ["photos", "two words", "-x", "digits"])
+def test_what_a_run_keeps_absolute_is_typed_from_here(trained, tmp_path, monkeypatch, name):
+    """A data folder may be called like a set or begin with a hyphen, and its owner's home is nobody's business."""
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    record, _ = provenance.read_run(Path(trained))
+    asked = replace(record.asked, data=str(tmp_path / name), network="resnet20", weights=str(tmp_path / "w.pt"))
+    lines = dict(provenance.commands("run", "photos", "val", replace(record, asked=asked), Path("run")))
+    typed_words = shlex.split(lines["Train it again"])
+    assert typed_words[2] == {"photos": "photos", "two words": "two words"}.get(name, f"./{name}")
+    assert typed_words[-1] == "w.pt"
+    assert os.path.samefile(typed_words[2], tmp_path / name)
+    assert not any(str(tmp_path) in line for line in lines.values())
 
 
 def test_a_network_that_was_given_as_a_spec_is_said_in_python(trained):

@@ -76,8 +76,10 @@ except ImportError:
     _HAS_AVIF = False
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, full: float | None = None) -> Image.Image:
     """The picture in ``data``: upright, RGB, eight bits, and nothing of the file attached to it.
+
+    full    the value of white in pictures of more than eight bits, where the set tells it
 
     The first frame of an animation or of several pages; see `as_rgb` for the colours.
 
@@ -86,7 +88,7 @@ def decode(data: bytes) -> Image.Image:
     """
     kind = _kind(data)
     with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _rgb(image)
+        return _rgb(image, full)
 
 
 def size(data: bytes) -> tuple[int, int]:
@@ -101,20 +103,20 @@ def is_picture(data: bytes) -> bool:
     return any(re.match(pattern, data[:256], re.DOTALL) for _, pattern in _READ)
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, full: float | None = None) -> Image.Image:
     """An upright RGB copy of any Pillow picture.
 
     - EXIF orientation is applied; a broken EXIF block is ignored.
     - Transparency of any kind is flattened on white.
     - CMYK and YCCK are converted without a profile; embedded colour profiles are ignored throughout.
-    - 16-bit grey is scaled to 0..255 (Pillow's own conversion would clip it).
-    - 32-bit integers and floats have no full scale of their own: it is the first of 1 (floats only), 255
+    - 16-bit grey is scaled to 0..255 (Pillow's own conversion would clip it); with `full`, that is white.
+    - 32-bit integers and floats have no full scale of their own: it is `full`, or the first of 1 (floats only), 255
       and 65535 that holds the largest value, else that value; with negative values, least to largest.
 
     Raises ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
     """
     with guarded(image.format or "picture", 0):
-        return _rgb(image)
+        return _rgb(image, full)
 
 
 def _kind(data: bytes) -> str:
@@ -134,7 +136,7 @@ def _kind(data: bytes) -> str:
     raise ImageError(f"not an image (starts with {start!r})")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, full: float | None) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width:,} x {height:,} pixels; more than {MAX_PIXELS // 1_000_000} million are refused")
@@ -143,7 +145,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     # Loading comes first: some formats keep their EXIF behind the pixels, and TIFF is turned in loading.
     image.load()
     turn = TURNS.get(orientation(image))
-    flat = _flat(image)
+    flat = _flat(image, full)
     upright = flat if turn is None else flat.transpose(turn)
     if upright is image:
         upright = image.copy()
@@ -159,12 +161,12 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _flat(image: Image.Image, full: float | None) -> Image.Image:
     """RGB without transparency."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode[0] in "IF":
-        return _scaled(image).convert("RGB")
+        return _scaled(image, full).convert("RGB")
     if image.has_transparency_data:
         if image.mode == "La":  # premultiplied grey converts to its plain form only
             image = image.convert("LA")
@@ -175,16 +177,18 @@ def _flat(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scaled(image: Image.Image) -> Image.Image:
+def _scaled(image: Image.Image, full: float | None) -> Image.Image:
     """The modes of more than eight bits (I;16, I, F) as eight-bit grey; the rules stand in `as_rgb`."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = min(float(values.min()), 0.0), float(values.max())
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+    if full is not None:
+        high = full
+    elif image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         high = 65535.0  # both formats say so, and Pillow scales PNM files of fewer bits up to it
     elif low == 0:
         scales = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
         high = next((full for full in scales if high <= full), high)
-    grey = ((values - low) * 255 / ((high - low) or 1) + 0.5).astype(np.uint8)
+    grey = ((values - low) * 255 / ((high - low) or 1) + 0.5).clip(0, 255).astype(np.uint8)
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         grey[values == clear] = 255

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import tarfile
 import zipfile
@@ -53,6 +54,17 @@ class NamedSet:
     archive: str
     files: tuple[Remote, ...]
     convert: Callable[[Sequence[Path], BinaryIO], None]
+
+
+def here(path: str) -> str:
+    """An absolute path as one types it in the current folder; names of sets, and all else, as they are."""
+    if not os.path.isabs(path):
+        return path
+    try:
+        near = os.path.relpath(path)
+    except (ValueError, OSError):  # on another drive, or in a folder that is gone
+        return path
+    return os.path.join(".", near) if near in NAMES or near.startswith("-") else near
 
 
 def open_named(name: str) -> Source:

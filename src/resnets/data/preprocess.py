@@ -41,6 +41,7 @@ class Preprocessing:
     interpolation   how pixels between pixels are found, antialiased where the picture shrinks
     channels        the order that the network wants
     mean, std       in units of a picture of 0..1, in that order: the input is (picture - mean) / std
+    full_scale      the value of white in pictures of more than eight bits; None: what each file's format says
     mean_image      (3, image_size, image_size) float32 in the same units and order, subtracted instead of `mean` where
                     a network was trained so (Caffe)
 
@@ -54,6 +55,7 @@ class Preprocessing:
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
+    full_scale: float | None = None
     mean_image: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class Preprocessing:
         _check_choice("channels", self.channels, ("RGB", "BGR"))
         object.__setattr__(self, "mean", _triple("mean", self.mean, 0.0, 1.0))
         object.__setattr__(self, "std", _triple("std", self.std, 1e-6, 1e6))
+        if self.full_scale is not None:
+            object.__setattr__(self, "full_scale", _full_scale(self.full_scale))
         if self.mean_image is not None:
             shape = (3, self.image_size, self.image_size)
             image = np.ascontiguousarray(self.mean_image, dtype=np.float32)
@@ -97,7 +101,11 @@ class Preprocessing:
         return hash((self.geometry(), self.channels, self.mean, self.std))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels of `mean_image` (its presence is told), ready for JSON."""
+        """Everything but the pixels of `mean_image` (its presence is told), ready for JSON.
+
+        "full_scale" is there where it is not None: a file without it is read by older versions, too.
+        """
+        scale = {} if self.full_scale is None else {"full_scale": self.full_scale}
         return {
             "decode": decode.VERSION,
             "image_size": self.image_size,
@@ -108,6 +116,7 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "mean_image": self.mean_image is not None,
+            **scale,
         }
 
     @classmethod
@@ -121,7 +130,7 @@ class Preprocessing:
         """
         if not isinstance(document, Mapping):
             raise ModelFileError("The file's preprocessing is not a table of values; get the file again.")
-        values = dict(document)
+        values = {"full_scale": None, **document}
         wanted = {field.name for field in fields(cls)} | {"decode"}
         if odd := sorted(map(str, wanted ^ values.keys())):
             raise ModelFileError(f"The file's preprocessing has missing or unknown keys: {', '.join(odd)}.")
@@ -141,14 +150,16 @@ class Preprocessing:
 
     def geometry(self) -> str:
         """What decides the pixels, as opposed to their normalisation: equal text, equal `pixels`."""
-        return f"decode {decode.VERSION}, {self.resize} {self.resize_to} {self.interpolation}, centre {self.image_size}"
+        white = "" if self.full_scale is None else f", white {self.full_scale!r}"
+        made = f"{self.resize} {self.resize_to} {self.interpolation}, centre {self.image_size}"
+        return f"decode {decode.VERSION}, {made}{white}"
 
     def read(self, data: bytes) -> np.ndarray:
         """A picture's file as the network sees it before normalisation, decoded as the model file says, then `pixels`.
 
         data    the bytes of the file; returns (image_size, image_size, 3) uint8. Raises ImageError for no usable image
         """
-        return self.pixels(decode.decode(data))
+        return self.pixels(decode.decode(data, self.full_scale))
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A picture resized and cropped: (image_size, image_size, 3) uint8, RGB whatever `channels` says.
@@ -162,7 +173,7 @@ class Preprocessing:
         margin at the right and the bottom.
         """
         if image.mode != "RGB":
-            image = decode.as_rgb(image)
+            image = decode.as_rgb(image, self.full_scale)
         width, height = image.size
         sides = image.size if self.resize == "stretch" else (min(image.size),) * 2
         if sides == (self.resize_to, self.resize_to):
@@ -211,6 +222,12 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise DataError(f"preprocessing: {name} must be {' or '.join(choices)}, not {value!r}.")
+
+
+def _full_scale(value: object) -> float:
+    if not isinstance(value, int | float) or type(value) is bool or not 0 < value <= 2.0**64:
+        raise DataError(f"preprocessing: full_scale must be a number above 0, not {value!r}.")
+    return float(value)
 
 
 def _triple(name: str, value: Any, low: float, high: float) -> Triple:

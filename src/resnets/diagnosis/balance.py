@@ -27,9 +27,11 @@ def smallest_difference(images: int) -> float:
     return min(1.0, 1.96 * math.sqrt(DISAGREE / images))
 
 
-def per_split(samples: Sequence[Sample]) -> dict[str, Counter[str]]:
-    """Split ("" where there are none) -> class -> images."""
+def per_split(samples: Sequence[Sample], listed: Sequence[Sample] = ()) -> dict[str, Counter[str]]:
+    """Split ("" where there are none) -> class -> images; 0 for a class that is only among the `listed` files."""
     found: dict[str, Counter[str]] = {}
+    for sample in listed:
+        found.setdefault(sample.split, Counter())[sample.label] = 0
     for sample in samples:
         found.setdefault(sample.split, Counter())[sample.label] += 1
     return found
@@ -42,11 +44,12 @@ def findings(counts: Mapping[str, Counter[str]]) -> list[Finding]:
 
 def _classes(counts: Mapping[str, Counter[str]]) -> list[Finding]:
     """Classes that one split has and another has not."""
-    everything = set().union(*counts.values())
+    known = sum(counts.values(), Counter[str]())
     found = []
     for split, classes in counts.items():
-        if missing := sorted(everything - classes.keys()):
-            have = [printable(f"{other}/{missing[0]}/") for other in counts if missing[0] in counts[other]]
+        missing = sorted(label for label in known if known[label] and not classes[label])
+        have = [printable(f"{other}/{missing[0]}/") for other in counts if missing and counts[other][missing[0]]]
+        if split and have:
             found.append(
                 Finding(
                     kind="classes-differ",
@@ -63,9 +66,10 @@ def _classes(counts: Mapping[str, Counter[str]]) -> list[Finding]:
 
 def _balance(counts: Mapping[str, Counter[str]]) -> list[Finding]:
     classes = counts.get("train") or counts.get("") or Counter()
-    if len(classes) < 2:
+    ranked = [(label, number) for label, number in classes.most_common() if number]
+    if len(ranked) < 2:
         return []
-    (most, many), (least, few) = classes.most_common(1)[0], classes.most_common()[-1]
+    (most, many), (least, few) = ranked[0], ranked[-1]
     if many < UNEVEN * few:
         return []
     return [
@@ -76,22 +80,24 @@ def _balance(counts: Mapping[str, Counter[str]]) -> list[Finding]:
             f'"{printable(least)}" with {few:,}.',
             mend="Add images to the small classes, or judge by macro-F1 and class by class: top-1 mostly says how well "
             "the large ones are known.",
-            details={"counts": dict(classes.most_common()), "ratio": many / few},
+            details={"counts": dict(ranked), "ratio": many / few},
         )
     ]
 
 
 def _small(counts: Mapping[str, Counter[str]]) -> list[Finding]:
-    """Classes too small to be learned, or to be judged."""
+    """Classes too small to be learned, or to be judged; those that another split has alone are not counted again."""
+    known = sum(counts.values(), Counter[str]())
     found = []
     for split, classes in counts.items():
         enough = FEW_TRAINING if split in ("train", "") else FEW_HELD_OUT
-        few = {label: number for label, number in sorted(classes.items(), key=lambda item: item[1]) if number < enough}
+        ranked = sorted(classes.items(), key=lambda item: item[1])
+        few = {label: number for label, number in ranked if number < enough and (number or not known[label])}
         if not few:
             continue
         shown = [f'"{printable(label)}" {number}' for label, number in list(few.items())[:3]]
         more = f" and {len(few) - 3:,} more" if len(few) > 3 else ""
-        single = split == "" and 1 in few.values()
+        single = min(few.values()) < (2 if split == "" else 1)
         found.append(
             Finding(
                 kind="small-classes",
@@ -99,7 +105,8 @@ def _small(counts: Mapping[str, Counter[str]]) -> list[Finding]:
                 text=f"{'in ' + split + '/ ' if split else ''}{count(len(few), 'class', 'classes')} "
                 f"{'has' if len(few) == 1 else 'have'} fewer than {enough} images: {', '.join(shown)}{more}.",
                 mend=(
-                    "A class with a single image cannot be split, and training refuses it: add images, or remove it."
+                    "Training refuses a class without a usable image, and one with a single image where it has to "
+                    "split: add images, or remove the class."
                     if single
                     else "Add images: so few are hardly learned."
                     if split in ("train", "")
@@ -116,7 +123,8 @@ def held_out(counts: Mapping[str, Counter[str]]) -> tuple[str, int]:
     for name in ("val", "test"):
         if name in counts:
             return name, counts[name].total()
-    return "", round(counts.get("", Counter()).total() * HELD_OUT_SHARE)
+    own = counts.get("", Counter()).values()  # the split is drawn in each class, as `resnets.data.split` does
+    return "", sum(min(max(round(number * HELD_OUT_SHARE), 1), number - 1) for number in own if number > 1)
 
 
 def _power(counts: Mapping[str, Counter[str]]) -> list[Finding]:

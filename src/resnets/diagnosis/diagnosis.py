@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from resnets.text import printable
+from resnets.data.named import here
+from resnets.text import typed
 
 SEVERITIES = ("error", "warning", "note")
 
@@ -84,7 +85,7 @@ class Diagnosis:
         if not self.findings:
             return ""
         said = "; ".join(finding.text.rstrip(".") for finding in self.findings)
-        return f"doctor: {said}; see `resnets doctor {printable(self.data)}`"
+        return f"doctor: {said}; see `{typed('resnets', 'doctor', here(self.data))}`"
 
 
 def count(number: int, what: str, plural: str = "") -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from resnets.data.depth import full_scale
 from resnets.data.labels import LayoutError, check_count, class_names
 from resnets.data.open import open_source
+from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
-from resnets.diagnosis import balance, shape
+from resnets.diagnosis import balance, light, shape
 from resnets.diagnosis.copies import Copies, joined
 from resnets.diagnosis.diagnosis import Diagnosis, Finding, count
 from resnets.diagnosis.duplicates import exact, near
@@ -37,9 +41,10 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         check_count(class_names(source.samples), source.name)
     except LayoutError as problem:
         return Diagnosis(data=str(data), images=0, findings=(_refused(problem),))
-    looks = look_through(source, source.samples)
+    white = full_scale(source, [sample for sample in source.samples if sample.split in ("train", "")])
+    looks = look_through(source, source.samples, white)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
-    counts = balance.per_split(looks.samples)
+    counts = balance.per_split(looks.samples, source.samples)
     found: list[Finding] = []
     if looks.samples:
         twice = exact([look.digest for look in looks.looks])
@@ -47,27 +52,36 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         found += Copies(looks.samples, twice, joined(len(looks.samples), twice, pairs)).findings()
         found += _mislabelled(looks) if thorough else []
         found += balance.findings(counts)
-        found += shape.findings(looks.samples, looks.looks)
+        found += shape.findings(looks.samples, looks.looks, white)
+        found += light.findings(looks.samples, light.kinds(looks.thumbs).tolist(), [one.mode for one in looks.looks])
     found += [*broken, *misplaced(source), *remarked(source)]
     _, held_out = balance.held_out(counts)
     facts = {
         "classes": len({sample.label for sample in looks.samples}),
         "splits": {name: classes.total() for name, classes in counts.items()},
         "smallest_difference": balance.smallest_difference(held_out) if held_out else None,
+        "full_scale": white,
         "thorough": thorough,
         "seconds": time.perf_counter() - start,
     }
     return Diagnosis(data=str(data), images=len(looks.samples), findings=tuple(found), facts=facts)
 
 
-def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) -> Diagnosis:
-    """What training can say without looking at a single picture; `Diagnosis.line` puts it in one line.
+def quick(
+    splits: Splits,
+    skipped: Sequence[tuple[str, str]],
+    source: Source,
+    decoded: Iterable[tuple[Sequence[Sample], np.ndarray]] = (),
+) -> Diagnosis:
+    """What training can say without a longer look at the files; `Diagnosis.line` puts it in one line.
 
     splits      what will train and what will be held out
     skipped     (key, reason) of the files that decoding left out
     source      what the samples come from; it knows their contents already
+    decoded     samples, and their (N, S, S, 3) uint8 pixels as the network will get them
 
-    Finds equal files on both sides, unreadable files, imbalance, small classes and a small held-out set.
+    Finds equal files on both sides, unreadable files, imbalance, small classes, a small held-out set, and pictures on
+    which there is nothing to see.
     """
     left_out = {key for key, _ in skipped}
     both = {"train": splits.train, splits.held_out_name: splits.held_out}
@@ -80,6 +94,7 @@ def quick(splits: Splits, skipped: Sequence[tuple[str, str]], source: Source) ->
         *copies.leaks(twice, near=False),
         *copies.contradictions(),
         *unreadable(skipped),
+        *light.of_decoded(decoded),
         *balance.findings(balance.per_split([replace(sample, split=name) for sample, name in placed])),
     ]
     return Diagnosis(data=source.name, images=len(samples), findings=tuple(found))

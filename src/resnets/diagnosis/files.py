@@ -55,8 +55,8 @@ class Looks:
     broken: tuple[tuple[Sample, str], ...]
 
 
-def look_at(data: bytes) -> tuple[Look, np.ndarray]:
-    """See what the file `data` is, and its thumbnail. Raises ImageError exactly where `decode.decode` does.
+def look_at(data: bytes, full: float | None = None) -> tuple[Look, np.ndarray]:
+    """See what the file `data` is, and its thumbnail; `full` and ImageErrors are those of `decode.decode`.
 
     A JPEG much larger than the thumbnail is decoded at 1/2, 1/4 or 1/8 of its size: all its bytes are read all the
     same, so that damage is seen.
@@ -68,10 +68,10 @@ def look_at(data: bytes) -> tuple[Look, np.ndarray]:
             mode, turn, (width, height) = image.mode, decode.orientation(image), image.size
             if width * height <= decode.MAX_PIXELS:
                 image.draft(None, (2 * THUMB, 2 * THUMB))
-            small = decode.as_rgb(image)
+            small = decode.as_rgb(image, full)
             frames = getattr(image, "n_frames", 1)
     except ImageError:
-        small = decode.decode(data)  # which says it in the words that training uses, or can read it after all
+        small = decode.decode(data, full)  # which says it in the words that training uses, or can read it after all
         (width, height), mode, turn, frames = small.size, "RGB", 1, 1
     if turn >= 5:
         width, height = height, width
@@ -79,14 +79,14 @@ def look_at(data: bytes) -> tuple[Look, np.ndarray]:
     return Look(hashlib.sha256(data).digest(), width, height, mode, frames, turn), thumb
 
 
-def look_through(source: Source, samples: Sequence[Sample]) -> Looks:
-    """Read all `samples` once, with one thread for each core."""
+def look_through(source: Source, samples: Sequence[Sample], full: float | None = None) -> Looks:
+    """Read all `samples` once, with one thread for each core. full: as in `decode.decode`."""
 
     def look(block: Sequence[Sample]) -> list[tuple[Look, np.ndarray] | str]:
         found: list[tuple[Look, np.ndarray] | str] = []
         for sample in block:
             try:
-                found.append(look_at(source.read(sample.key)))
+                found.append(look_at(source.read(sample.key), full))
             except ImageError as error:
                 found.append(str(error))
         return found

@@ -28,7 +28,7 @@ COLOURS = (
         "deep",
         ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"),
         "of more than eight bits",
-        "They are scaled to eight; if their range matters (X-rays, depth), scale them yourself.",
+        "They are scaled to eight; if their range matters (X-rays, depth), scale them yourself.{white}",
     ),
     (
         "transparent",
@@ -51,8 +51,11 @@ COLOURS = (
 )
 
 
-def findings(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Finding]:
-    """All that the headers tell: crops, sizes, orientation, animations, colours."""
+def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | None) -> list[Finding]:
+    """All that the headers tell: crops, sizes, orientation, animations, colours.
+
+    white   of the set's pictures of more than eight bits; see `depth.full_scale`
+    """
     found = []
     sides = np.array([(look.width, look.height) for look in looks])
     short, long = sides.min(axis=1), sides.max(axis=1)
@@ -106,6 +109,7 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look]) -> list[Finding]:
     )
     for kind, modes, what, mend in COLOURS:
         these = np.array([look.mode in modes for look in looks])
-        if these.mean() <= RARE:
-            report(kind, "note", these, what, mend)
+        if these.mean() <= RARE or (kind == "deep" and white is not None):
+            said = "" if white is None else f" White is {white:,.0f}, by the largest value of the training files."
+            report(kind, "note", these, what, mend.format(white=said))
     return found

@@ -98,7 +98,7 @@ def explain(
     if name is not None and name not in classifier.classes:
         hint = nearest(name, classifier.classes) or f" It knows {len(classifier.classes)} classes."
         raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
-    photo = _read(os.fspath(image))
+    photo = _read(os.fspath(image), classifier.preprocessing.full_scale)
     pixels = classifier.preprocessing.pixels(photo)
     prediction = classifier.name(pixels[None], TOP)[0]
     name = prediction.top[0][0] if name is None else name
@@ -121,11 +121,11 @@ def explain(
     )
 
 
-def _read(path: str) -> Image.Image:
+def _read(path: str, full: float | None) -> Image.Image:
     try:
         if not os.path.exists(path) or os.path.isdir(path):
             raise ImageError("there is no such file")
-        return decode(read_image(path))
+        return decode(read_image(path), full)
     except ImageError as problem:
         raise ImageError(f"{printable(path)} cannot be explained: {problem}.") from problem
 

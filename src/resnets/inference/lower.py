@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from resnets.architecture import Plan, Row
-from resnets.architecture import plan as make_plan
 from resnets.architecture.rows import INPUT, readers
 from resnets.network import ResNet
 
@@ -81,9 +80,7 @@ def lower(network: ResNet, image_size: int | None = None) -> Graph:
     image_size: of the square images that will usually come (shapes in `row` follow from it). Default: the plan's own.
     Running statistics are used whatever the mode of the network.
     """
-    plan = network.plan
-    if image_size is not None and image_size != plan.image_size:
-        plan = make_plan(plan.spec, plan.num_classes, plan.in_channels, plan.output_stride, image_size)
+    plan = network.plan if image_size is None else network.plan.at(image_size)
     weights = _Weights(network)
     return Graph(tuple(weights.put_into(step, rows) for step, rows in outline(plan)), plan)
 

@@ -108,7 +108,7 @@ def _pixels(
             raise ImageError(f"an array must be uint8, (H, W, 3) or (H, W), not {picture.dtype} {picture.shape}")
         picture = Image.fromarray(np.ascontiguousarray(picture))
     if isinstance(picture, Image.Image):
-        return preprocessing.pixels(as_rgb(picture))
+        return preprocessing.pixels(as_rgb(picture, preprocessing.full_scale))
     raise ImageError(f"a picture is a path, bytes, a Pillow picture or an array, not {type(picture).__name__}")
 
 

@@ -22,6 +22,8 @@ POINTS = 300  # of a curve: more than a page can show
 AS_TABLE = 12  # classes whose confusion matrix is a table of numbers; more make a picture
 CELLS = 250  # squares along a side of that picture; with more classes a square stands for several
 LABELS = 24  # names along it
+LARGE = 10.0  # nats: a loss beyond it is no part of learning, however the run began
+BEYOND = 3  # times the usual loss, from which on a value leaves the chart instead of flattening all others
 RIGHT, WRONG = (62, 126, 196), (214, 80, 50)  # RGB; the alpha says how many, so that any paper shows through
 
 
@@ -61,33 +63,59 @@ class Frame:
         return _ticks(self.y_range, 5)
 
 
+def loss_range(training: Sequence[float], held_out: Sequence[float]) -> tuple[float, list[str]]:
+    """Where the axis of the losses of all epochs ends, and in words what lies beyond it, if anything.
+
+    A run that diverged for a while, to 480 or to infinity, would else be a flat line with a spike. Usual is what the
+    run began with, or half of the values stay below, but no more than `LARGE`.
+    """
+    known = sorted(value for value in (*training, *held_out) if math.isfinite(value))
+    began = [value for value in (*training[:1], *held_out[:1]) if math.isfinite(value)]
+    usual = min(max([*began, *known[len(known) // 2 :][:1]], default=0.0), LARGE)
+    inside = [value for value in known if value <= BEYOND * usual]
+    beyond = []
+    for name, values in (("training", training), ("held out", held_out)):
+        cut = [value for value in values if not value <= BEYOND * usual]
+        if cut:
+            most = max(value if math.isfinite(value) else math.inf for value in cut)
+            shown = f"up to {most:.3g}" if math.isfinite(most) else "up to no finite number"
+            beyond.append(f"{name} {shown}, in {len(cut)} of {len(values)} epochs")
+    return 1.1 * (max(inside, default=0.0) or 1.0), beyond
+
+
 def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The learning curves of a run's log; None before its first epoch.
 
-    Returns "loss" and "top1" (frames; the latter None where nothing was held out), and points (epoch, value):
-    "steps", "training", "held_out", "right".
+    Returns "loss" and "top1" (frames; the latter None where nothing was held out), "beyond" (see `loss_range`), and
+    points (epoch, value): "steps", "training", "held_out", "right".
     """
     epochs = [line for line in log if line.get("kind") == "epoch"]
     if not epochs:
         return None
     per_epoch = max(1, epochs[0]["step"])
-    steps = [((line["step"] + 1) / per_epoch, line["loss"]) for line in log if line.get("kind") == "step"]
-    training = [(line["epoch"], line["loss"]) for line in epochs]
+    steps = [((line["step"] + 1) / per_epoch, _number(line["loss"])) for line in log if line.get("kind") == "step"]
+    training = [(line["epoch"], _number(line["loss"])) for line in epochs]
     judged = [line for line in epochs if line.get("top1") is not None]
-    held_out = [(line["epoch"], line["held_out_loss"]) for line in judged]
+    held_out = [(line["epoch"], _number(line.get("held_out_loss"))) for line in judged]
     right = [(line["epoch"], line["top1"]) for line in judged]
     last = max(1, epochs[-1]["epoch"])
-    highest = 1.1 * max(loss for _, loss in training + held_out)
+    highest, beyond = loss_range([loss for _, loss in training], [loss for _, loss in held_out])
     shares = [share for _, share in right] or [0.0]
     low, high = math.floor(10 * min(shares)) / 10, min(math.floor(10 * max(shares)) / 10 + 0.1, 1.0)
     return {
         "loss": Frame((0, last), (0, highest)),
+        "beyond": beyond,
         "top1": Frame((0, last), (min(low, high - 0.1), high)) if right else None,
         "steps": _thinned(steps),
         "training": training,
         "held_out": held_out,
         "right": right,
     }
+
+
+def _number(value: Any) -> float:
+    """A loss of a log; one that is no number was no finite one."""
+    return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
@@ -199,6 +227,8 @@ def _heat_map(share: np.ndarray, wrong: np.ndarray, per_cell: int) -> str:
 
 def _part(value: float, extent: tuple[float, float]) -> float:
     low, high = extent
+    if value == math.inf:
+        return 1.0
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 

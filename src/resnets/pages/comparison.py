@@ -12,6 +12,6 @@ from resnets.pages import page
 def write(path: Path, comparison: Comparison, data: str) -> None:
     """Write a comparison as a page. Raises WriteError when it cannot be written."""
     text = page.render(
-        "comparison.html", document=comparison.document(), data=Path(data).name or data, version=__version__
+        "comparison.html", document=comparison.document(), data=Path(data).absolute().name or data, version=__version__
     )
     page.write(path, text)

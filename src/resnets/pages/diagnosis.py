@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,33 @@ check = page.check
 def write(path: Path, diagnosis: Diagnosis) -> None:
     """Write one offline HTML file. Raises DataError or ModelFileError where it cannot be written."""
     source = None if "layout" in diagnosis else open_source(diagnosis.data, quiet=True)
-    sections = [_section(finding, source) for finding in diagnosis.findings]
+    shown = _Shown(source, diagnosis.facts.get("full_scale"))
+    sections = [_section(finding, shown) for finding in diagnosis.findings]
     page.write(path, page.render("doctor.html", diagnosis=diagnosis, sections=sections))
 
 
-def _section(finding: Finding, source: Source | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Shown:
+    """Where pictures are read, if they can be, and what is white in those of more than eight bits."""
+
+    source: Source | None
+    white: float | None
+
+
+def _section(finding: Finding, place: _Shown) -> dict[str, Any]:
     """What the template shows of a finding: rows of pictures, and names."""
     details = finding.details
     if "groups" in details:
-        rows = [[_picture(source, key) for key in group[:COPIES]] for group in details["groups"][:GROUPS]]
+        rows = [[_picture(place, key) for key in group[:COPIES]] for group in details["groups"][:GROUPS]]
         left = len(details["groups"]) - len(rows)
     elif "suspects" in details:
         shown = details["suspects"][:SUSPECTS]
-        rows = [[_picture(source, one["path"], f"{one['label']} → {one['suggested']}")] for one in shown]
+        rows = [[_picture(place, one["path"], f"{one['label']} → {one['suggested']}")] for one in shown]
         left = len(details["suspects"]) - len(rows)
     elif finding.kind in ("unreadable", "misplaced"):
         rows, left = [], 0
     else:
-        rows = [[_picture(source, key)] for key in finding.paths[:OTHERS]]
+        rows = [[_picture(place, key)] for key in finding.paths[:OTHERS]]
         left = len(finding.paths) - len(rows)
     names = [
         {"path": path, "why": why}
@@ -53,10 +63,10 @@ def _section(finding: Finding, source: Source | None) -> dict[str, Any]:
     return {"finding": finding, "rows": rows, "left": left, "names": names, "unnamed": len(finding.paths) - len(names)}
 
 
-def _picture(source: Source | None, key: str, caption: str = "") -> dict[str, Any]:
+def _picture(shown: _Shown, key: str, caption: str = "") -> dict[str, Any]:
     """A picture and its name; `uri` is None for one that cannot be read any more."""
     try:
-        pixels = np.asarray(decode(source.read(key))) if source else None
+        pixels = np.asarray(decode(shown.source.read(key), shown.white)) if shown.source else None
     except ImageError:
         pixels = None
     return {"key": key, "uri": None if pixels is None else page.picture(pixels, SIDE), "caption": caption}

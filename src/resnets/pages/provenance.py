@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resnets.data.named import here
 from resnets.errors import ModelFileError
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
-from resnets.text import printable
+from resnets.text import typed
 from resnets.weights.run import RECIPE, RunRecord, read_log
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
@@ -76,46 +75,34 @@ def commands(model: str, data: str, split: str, record: RunRecord | None, run: P
 
     model, data     as on a command line
     split           that was judged: "train", "val", "test", or "all" for data without splits
+
+    What a run keeps absolute, so that it can go on anywhere, is named from the current folder (see `here`).
     """
     found = []
     if run is not None and record is not None:
         asked, recipe = record.asked, run / RECIPE
         if isinstance(asked.network, Mapping):
-            options = f"recipe={str(recipe)!r}, weights={asked.weights!r}, seed={asked.seed}"
+            options = f"recipe={str(recipe)!r}, weights={asked.weights and here(asked.weights)!r}, seed={asked.seed}"
             spec = f"ResNetSpec.from_dict({dict(asked.network)!r})"
             line = (
                 "import resnets; from resnets.architecture import ResNetSpec; "
-                f"resnets.train({asked.data!r}, model={spec}, {options})"
+                f"resnets.train({here(asked.data)!r}, model={spec}, {options})"
             )
             found.append(("Train it again (Python)", line))
         else:
-            words = ["resnets", "train", asked.data, "--recipe", str(recipe), "--seed", str(asked.seed)]
+            words = ["resnets", "train", here(asked.data), "--recipe", str(recipe), "--seed", str(asked.seed)]
             words += ["--model", asked.network] if asked.network else []
-            words += ["--weights", asked.weights] if asked.weights else []
+            words += ["--weights", here(asked.weights)] if asked.weights else []
             words += ["--strict"] if asked.strict else []
-            found.append(("Train it again", joined(words)))
+            found.append(("Train it again", typed(*words)))
     chosen = [] if split == "all" else ["--split", split]
     return [
         *found,
-        ("Judge it again", joined(["resnets", "evaluate", model, data, *chosen, "--report", "report.html"])),
-        ("Use it", joined(["resnets", "predict", model, "new.jpg"])),
-        ("Ask why", joined(["resnets", "explain", model, "new.jpg", "--out", "why.png"])),
+        ("Judge it again", typed("resnets", "evaluate", model, data, *chosen, "--report", "report.html")),
+        ("Use it", typed("resnets", "predict", model, "new.jpg")),
+        ("Ask why", typed("resnets", "explain", model, "new.jpg", "--out", "why.png")),
         ("Use it from Python", f'import resnets; resnets.load({model!r}).predict(["new.jpg"])'),
     ]
-
-
-def joined(words: list[str]) -> str:
-    """Words as one line for a shell. What no line can hold (line feeds, bytes that are not UTF-8) is spelt $'\\x0a'."""
-    return " ".join(map(_quoted, words))
-
-
-def _quoted(word: str) -> str:
-    if printable(word) == word:
-        return shlex.quote(word)
-    plain = (
-        c if c.isprintable() and c not in "\\'" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in word
-    )
-    return f"$'{''.join(plain)}'"
 
 
 def _split(split: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from resnets.inspection.diagram import diagram
 from resnets.pages import charts, page, provenance
 from resnets.weights.run import RunRecord, until
 
+FEWEST = 20  # images, below which no sentence is made of them
 SURE = 0.9  # a probability that a reader takes for certainty
 MISTAKES = 12  # shown with their heat maps
 PAIRS, LISTED, EXAMPLES = 6, 20, 4  # confused pairs with pictures, and in the list; pictures of each
@@ -61,10 +62,11 @@ def write(
     np.add.at(confusion, (judgement.labels, judgement.predicted), 1)
     named = model or (str(run) if run is not None else "model.safetensors")
     network = str(classifier.provenance.network or "network")
+    plan = classifier.network.plan.at(classifier.preprocessing.image_size)
     text = page.render(
         "report.html",
         network=network,
-        data=Path(data).name or data,
+        data=Path(data).absolute().name or data,
         version=__version__,
         today=datetime.date.today().isoformat(),
         document=evaluation.document(),
@@ -72,6 +74,7 @@ def write(
         top1=share_interval(int(judgement.correct.sum()), len(judgement.labels)),
         commonest=float(confusion.sum(axis=1).max() / confusion.sum()),
         sure=_sure(judgement, confidence),
+        fewest=FEWEST,
         calibration=_calibration(judgement, confidence),
         pairs=_pairs(judgement, confidence, confusion),
         mistakes=_mistakes(classifier, judgement, confidence),
@@ -81,8 +84,8 @@ def write(
         stated=judgement.coverage,
         curves=charts.curves(until(log, record)),
         findings=findings,
-        drawing=Markup(diagram(classifier.network.plan, network)),
-        plan=classifier.network.plan,
+        drawing=Markup(diagram(plan, network)),
+        plan=plan,
         facts=provenance.facts(classifier.provenance.to_dict(), record),
         commands=provenance.commands(named, data, evaluation.split, record, run),
     )
@@ -107,7 +110,9 @@ def _calibration(judgement: Judgement, confidence: np.ndarray) -> dict[str, Any]
     """How far the stated probabilities can be believed."""
     right = judgement.correct
     error, bias = ece(confidence, right), float(confidence.mean() - right.mean())
-    if error <= TRUE_TO_WORD:
+    if len(right) < FEWEST:
+        verdict = "few"
+    elif error <= TRUE_TO_WORD:
         verdict = "honest"
     elif error <= honest_ece(confidence):
         verdict = "unrefuted"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.data.known import Known
+from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
 from resnets.inference import Classifier
@@ -67,7 +68,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             folder / REPORT,
             Classifier(model),
             evaluation,
-            data=record.asked.data,
+            data=here(record.asked.data),
             run=folder,
             record=told,
             findings=prepared.findings.document()["findings"],

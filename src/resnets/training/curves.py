@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from resnets.pages.charts import curves
 from resnets.weights.run import CURVES, RunRecord, read_log, until
 from resnets.whole import whole
 
@@ -17,37 +20,30 @@ def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    lines = until(read_log(folder), record)
-    steps = [line for line in lines if line["kind"] == "step"]
-    epochs = [line for line in lines if line["kind"] == "epoch"]
-    judged = [line for line in epochs if line.get("top1") is not None]
-    per_epoch = max(1, epochs[0]["step"]) if epochs else 1
-
+    nothing: dict[str, Any] = {"steps": [], "training": [], "held_out": [], "right": [], "beyond": []}
+    found = curves(until(read_log(folder), record)) or nothing
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, accuracy = figure.subplots(1, 2)
-    x = [(line["step"] + 1) / per_epoch for line in steps]
-    loss.plot(x, [line["loss"] for line in steps], color="#9db8d2", linewidth=0.6)
-    loss.plot([e["epoch"] for e in epochs], [e["loss"] for e in epochs], "o-", color="#1f5a96", ms=3, label="training")
-    loss.plot(
-        [e["epoch"] for e in judged],
-        [e["held_out_loss"] for e in judged],
-        "o-",
-        color="#c8553d",
-        ms=3,
-        label="held out",
-    )
+
+    def draw(axis: Any, points: Sequence[tuple[float, float]], style: str, **look: Any) -> None:
+        axis.plot([x for x, _ in points], [y for _, y in points], style, **look)
+
+    draw(loss, found["steps"], "-", color="#9db8d2", linewidth=0.6)
+    draw(loss, found["training"], "o-", color="#1f5a96", ms=3, label="training")
+    draw(loss, found["held_out"], "o-", color="#c8553d", ms=3, label="held out")
     loss.set_ylabel("loss (nats)")
-    if epochs:
-        loss.set_ylim(0, 1.1 * max(e["loss"] for e in epochs))
+    if "loss" in found:
+        loss.set_ylim(found["loss"].y_range)
+    if found["beyond"]:
+        loss.set_title(f"beyond the chart: {'; '.join(found['beyond'])}", fontsize=7, loc="left")
     loss.legend(frameon=False)
-    accuracy.plot([e["epoch"] for e in judged], [e["top1"] for e in judged], "o-", color="#c8553d", ms=3)
+    draw(accuracy, found["right"], "o-", color="#c8553d", ms=3)
     accuracy.set_ylabel("top-1, held out")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    if judged:
-        last = judged[-1]
+    if found["right"]:
         accuracy.annotate(
-            f"{last['top1']:.1%}", (last["epoch"], last["top1"]), (-4, -14), textcoords="offset points", ha="right"
+            f"{found['right'][-1][1]:.1%}", found["right"][-1], (-4, -14), textcoords="offset points", ha="right"
         )
     for axis in (loss, accuracy):
         axis.set_xlabel("epoch")

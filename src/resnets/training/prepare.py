@@ -16,6 +16,7 @@ from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
 from resnets.data.batches import Batches, CachedBatches
 from resnets.data.cache import Cache
+from resnets.data.depth import full_scale
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
@@ -120,7 +121,7 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
     kept = (folder / RECIPE).exists()
     recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
     asked = before.asked if trains else dataclasses.replace(before.asked, device="auto")
-    prepared = _open(asked, recipe, folder, source, moved.order_of(before))
+    prepared = _open(asked, recipe, folder, source, before)
     _check_same(before, prepared.record, () if trains else ELSEWHERE)
     now = dataclasses.replace(moved.at(before, source, data), skipped_files=prepared.record.skipped_files)
     if now != before:
@@ -130,14 +131,16 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
     return prepared
 
 
-def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str = CONTENT) -> Prepared:
-    """The same for the same data, recipe and machine, whenever it is called."""
+def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: RunRecord | None = None) -> Prepared:
+    """The same for the same data, recipe and machine, whenever it is called. before: of a run that goes on."""
     start = time.perf_counter()
     machine.keep_memory()
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
-    splits = split(source, seed=asked.seed, order=order)
-    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
+    splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
+    # A run of a version that did not ask what is white in the set goes on with each file's own scale.
+    white = before.preprocessing.get("full_scale") if before else full_scale(source, splits.train)
+    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
     classes = class_names(caches[0].samples)
@@ -172,7 +175,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str
         train=caches[0],
         held_out=caches[1],
         held_out_name=splits.held_out_name,
-        findings=diagnosis.quick(splits, skipped, source),
+        findings=diagnosis.quick(splits, skipped, source, [(cache.samples, cache.images) for cache in caches]),
         seconds=time.perf_counter() - start,
     )
 

@@ -51,23 +51,28 @@ def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
 
 
 def choose_preprocessing(
-    recipe: Recipe, parent: Model | None, source: Source, splits: Splits, device: str
+    recipe: Recipe, parent: Model | None, source: Source, splits: Splits, device: str, white: float | None
 ) -> Preprocessing:
-    """That of the weights to start from, at the recipe's size if it names one; else what suits the data."""
-    if parent is not None:
-        size = recipe.image_size or parent.preprocessing.image_size
-        if parent.preprocessing.mean_image is not None and (
-            size != parent.preprocessing.image_size or recipe.start_size < 1
-        ):
-            own = parent.preprocessing.image_size
-            raise RecipeError(
-                f"The weights subtract a mean image of {own} pixels: leave image_size={own}, start_size=1."
-            )
-        if size == parent.preprocessing.image_size:
-            return parent.preprocessing
-        ratio = parent.preprocessing.resize_to / parent.preprocessing.image_size
-        return dataclasses.replace(parent.preprocessing, image_size=size, resize_to=round(size * ratio))
-    return Preprocessing.evaluation(recipe.image_size or data_size(source, splits.train, device))
+    """That of the weights to start from, at the recipe's size if it names one; else what suits the data.
+
+    white       of pictures of more than eight bits in this set, unless the weights know it; see `depth.full_scale`
+    """
+    if parent is None:
+        size = recipe.image_size or data_size(source, splits.train, device)
+        return Preprocessing.evaluation(size, full_scale=white)
+    known = parent.preprocessing
+    if known.full_scale is None and white is not None:
+        known = dataclasses.replace(known, full_scale=white)
+    size = recipe.image_size or known.image_size
+    if known.mean_image is not None and (size != known.image_size or recipe.start_size < 1):
+        raise RecipeError(
+            f"The weights subtract a mean image of {known.image_size} pixels: leave image_size={known.image_size}, "
+            "start_size=1."
+        )
+    if size == known.image_size:
+        return known
+    ratio = known.resize_to / known.image_size
+    return dataclasses.replace(known, image_size=size, resize_to=round(size * ratio))
 
 
 def decode_splits(
