@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from resnets.data.source import LARGEST, Source, check_size, hidden, opened
+from resnets.data.source import Source, all_of, hidden, opened
 from resnets.errors import DataError
 from resnets.text import printable
 
@@ -22,9 +22,7 @@ class Folder(Source):
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
         with opened(os.path.join(self._root, key), None) as file:
-            data = file.read(LARGEST + 1)
-        check_size(len(data))
-        return data
+            return all_of(file)
 
 
 def _walk(name: str, root: str) -> dict[str, tuple[int, int]]:

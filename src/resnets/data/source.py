@@ -129,6 +129,17 @@ def opened(path: str, stamp: tuple[int, int] | None) -> Iterator[BinaryIO]:
         raise UnreadableError(f"cannot be read: {error.strerror}") from error
 
 
+def all_of(file: BinaryIO) -> bytes:
+    """The bytes of an open file; memory is taken for as many as there are. Raises ``ImageError`` for too many."""
+    size = os.fstat(file.fileno()).st_size
+    check_size(size)
+    data = file.read(size + 1)
+    while len(data) > size and (more := file.read(2**20)):  # it grows, or does not say how long it is
+        data, size = data + more, len(data)
+        check_size(len(data))
+    return data
+
+
 def check_size(size: int) -> None:
     """Raise ``ImageError`` for a file of more than ``LARGEST`` bytes."""
     if size > LARGEST:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from resnets.data.decode import decode
 from resnets.data.preprocess import Preprocessing
-from resnets.data.source import LARGEST, check_size, opened
+from resnets.data.source import all_of, opened
 from resnets.errors import DataError, ImageError, nearest
 from resnets.explanation.heat import check, heat
 from resnets.explanation.neighbours import Neighbour, neighbours
@@ -126,8 +126,7 @@ def _read(path: str) -> Image.Image:
         if not os.path.isfile(path):  # a folder, a pipe, nothing at all
             raise ImageError("there is no such file")
         with opened(path, None) as file:
-            data = file.read(LARGEST + 1)
-        check_size(len(data))
+            data = all_of(file)
         return decode(data)
     except ImageError as problem:
         raise ImageError(f"{printable(path)} cannot be explained: {problem}.") from problem

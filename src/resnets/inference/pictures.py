@@ -21,7 +21,8 @@ from PIL import Image
 from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
-from resnets.data.source import LARGEST, check_size, opened
+from resnets.data.source import all_of, opened
+from resnets.data.threads import attempt
 from resnets.errors import ImageError, ParameterError
 from resnets.machine import cores
 
@@ -68,7 +69,7 @@ def each(
         read_ahead()
         while ahead:
             batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
-            prepared = [_result(future) for _, future in batch]
+            prepared = [attempt(future.result) for _, future in batch]
             read_ahead()
             good = [one for one in prepared if not isinstance(one, ImageError)]
             results = iter(work(np.stack(good)) if good else ())
@@ -101,8 +102,7 @@ def _pixels(
     """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
     if isinstance(picture, str | Path):
         with opened(os.fspath(picture), None) as file:
-            picture = file.read(LARGEST + 1)
-        check_size(len(picture))
+            picture = all_of(file)
     if isinstance(picture, bytes):
         return read(preprocessing, picture)
     if isinstance(picture, np.ndarray):
@@ -112,10 +112,3 @@ def _pixels(
     if isinstance(picture, Image.Image):
         return preprocessing.pixels(as_rgb(picture))
     raise ImageError(f"a picture is a path, bytes, a Pillow picture or an array, not {type(picture).__name__}")
-
-
-def _result(future: Future[np.ndarray]) -> np.ndarray | ImageError:
-    try:
-        return future.result()
-    except ImageError as problem:
-        return problem
