@@ -14,9 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +25,7 @@ from PIL import __version__ as pillow_version
 from PIL import features
 
 from resnets.data.preprocess import Preprocessing
+from resnets.data.threads import attempt, in_order
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.machine import cores, home
 from resnets.progress import track
@@ -42,7 +41,6 @@ IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
 SPARE_DISK = 256 * 2**20  # bytes left free, for the checkpoints of the run
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
 STALE = 24 * 3600  # seconds after its last write that an unfinished file has no writer any more
-BLOCK = 16  # images per task: one task per image is 10 to 20 % slower
 
 # Threads, not processes. Measured on two idle cores, photos of 10 KB to 128 x 128 (imagenette.zip), images/s:
 # one thread 1,110 to 1,140, two threads 1,580 to 1,710, two forked processes 1,420 to 1,460. Pillow's codecs
@@ -150,30 +148,19 @@ class _Job:
     def decoded(self, skipped: list[tuple[str, str]]) -> Iterator[np.ndarray]:
         """The pixels of every usable sample in order; the others are added to ``skipped``."""
 
-        def decode(block: tuple[Sample, ...]) -> list[np.ndarray | str]:
-            results: list[np.ndarray | str] = []
-            for sample in block:
-                try:
-                    results.append(self.preprocessing.read(self.source.read(sample.key)))
-                except ImageError as error:
-                    results.append(str(error))
-                    if isinstance(error, UnreadableError):
-                        self.unreadable.append(sample.key)
-            return results
+        def decode(sample: Sample) -> np.ndarray | ImageError:
+            return attempt(lambda: self.preprocessing.read(self.source.read(sample.key)))
 
-        with track(self.what, len(self.samples)) as advance, ThreadPoolExecutor(self.workers) as pool:
-            running: deque[tuple[tuple[Sample, ...], Future[list[np.ndarray | str]]]] = deque()
-            todo = (self.samples[i : i + BLOCK] for i in range(0, len(self.samples), BLOCK))
-            while True:
-                # A bounded number ahead, or a slow disk would let the decoded images pile up in memory.
-                while len(running) < 4 * self.workers and (block := next(todo, None)):
-                    running.append((block, pool.submit(decode, block)))
-                if not running:
-                    break
-                block, future = running.popleft()
-                for sample, result in zip(block, future.result(), strict=True):
-                    if isinstance(result, str):
-                        skipped.append((sample.key, result))
+        with (
+            track(self.what, len(self.samples)) as advance,
+            in_order(decode, self.samples, self.workers) as blocks,
+        ):
+            for block, results in blocks:
+                for sample, result in zip(block, results, strict=True):
+                    if isinstance(result, ImageError):
+                        skipped.append((sample.key, str(result)))
+                        if isinstance(result, UnreadableError):
+                            self.unreadable.append(sample.key)
                     else:
                         yield result
                 advance(len(block))

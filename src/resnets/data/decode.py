@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import io
 import re
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import numpy as np
 
 # TIFF and WebP are imported because `Image.open` loads only the commonest readers by itself.
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
+from resnets.data import headers
+from resnets.data.bounds import MAX_PIXELS
+from resnets.data.picture import Picture
 from resnets.errors import ImageError, UnreadableError
 from resnets.text import printable
 
@@ -27,9 +25,6 @@ VERSION = 2
 
 2: tall pictures are resampled columns first, as all others (before, it depended on Pillow).
 """
-
-MAX_PIXELS = 64_000_000
-"""Larger pictures are refused by their header: decoded, one would take more than 256 MB."""
 
 # A file is opened by the one reader that its first bytes call for, never by its name. Only these readers
 # are ever tried; Pillow's EPS reader, for one, would run Ghostscript on the file.
@@ -57,17 +52,6 @@ _REFUSED = (
 )
 _READ_NAMES = "JPEG, PNG, WebP, GIF, TIFF, BMP, PNM and AVIF"
 
-# EXIF 2.32, section 4.6.4 A, tag 274: where row 0 and column 0 of the stored picture are when it is upright.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 try:
     from PIL import AvifImagePlugin  # since Pillow 11.3
 
@@ -76,26 +60,36 @@ except ImportError:
     _HAS_AVIF = False
 
 
+@contextmanager
+def opened(data: bytes) -> Iterator[Picture]:
+    """The picture in ``data``, measured and not decoded yet. What goes wrong inside is raised as an `ImageError`."""
+    kind = _kind(data)
+    with guarded(kind, len(data)):
+        header = headers.measure(kind, data)
+        with Image.open(io.BytesIO(header.data), formats=(kind,)) as image:
+            yield Picture(image, header)
+
+
 def decode(data: bytes, full: float | None = None) -> Image.Image:
     """The picture in ``data``: upright, RGB, eight bits, and nothing of the file attached to it.
 
     full    the value of white in pictures of more than eight bits, where the set tells it
 
-    The first frame of an animation or of several pages; see `as_rgb` for the colours.
+    The first frame of an animation or of several pages; see `as_rgb` for the colours. A JPEG that would take more than
+    `MAX_BYTES` at its full size is decoded at 1/2, 1/4 or 1/8 of it.
 
-    Raises ImageError: empty, not an image, of a format that is not read, damaged, truncated, or of more than
-    `MAX_PIXELS` pixels. The message is the reason alone.
+    Raises ImageError: empty, not an image, of a format that is not read, damaged, truncated, of more than `MAX_PIXELS`
+    pixels, or one that would take more memory or time than a picture may (see `bounds`). The message is the reason
+    alone.
     """
-    kind = _kind(data)
-    with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return _rgb(image, full)
+    with opened(data) as picture:
+        return picture.rgb(full)
 
 
 def size(data: bytes) -> tuple[int, int]:
     """(width, height) by the header alone, before an EXIF orientation is applied. Raises `ImageError`."""
-    kind = _kind(data)
-    with guarded(kind, len(data)), Image.open(io.BytesIO(data), formats=(kind,)) as image:
-        return image.size
+    with opened(data) as picture:
+        return picture.image.size
 
 
 def is_picture(data: bytes) -> bool:
@@ -116,7 +110,7 @@ def as_rgb(image: Image.Image, full: float | None = None) -> Image.Image:
     Raises ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
     """
     with guarded(image.format or "picture", 0):
-        return _rgb(image, full)
+        return Picture(image, None).rgb(full)
 
 
 def _kind(data: bytes) -> str:
@@ -136,71 +130,11 @@ def _kind(data: bytes) -> str:
     raise ImageError(f"not an image (starts with {start!r})")
 
 
-def _rgb(image: Image.Image, full: float | None) -> Image.Image:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width:,} x {height:,} pixels; more than {MAX_PIXELS // 1_000_000} million are refused")
-    if width * height == 0:
-        raise ImageError(f"no pixels ({width} x {height})")
-    # Loading comes first: some formats keep their EXIF behind the pixels, and TIFF is turned in loading.
-    image.load()
-    turn = TURNS.get(orientation(image))
-    flat = _flat(image, full)
-    upright = flat if turn is None else flat.transpose(turn)
-    if upright is image:
-        upright = image.copy()
-    upright.info = {}  # the orientation among it, which a later reader would apply once more
-    return upright
-
-
-def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8 (see `TURNS`); 1 where there is none."""
-    try:
-        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever is wrong with the EXIF block, the picture itself is good
-        return 1
-
-
-def _flat(image: Image.Image, full: float | None) -> Image.Image:
-    """RGB without transparency."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode[0] in "IF":
-        return _scaled(image, full).convert("RGB")
-    if image.has_transparency_data:
-        if image.mode == "La":  # premultiplied grey converts to its plain form only
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image)
-        return white
-    return image.convert("RGB")
-
-
-def _scaled(image: Image.Image, full: float | None) -> Image.Image:
-    """The modes of more than eight bits (I;16, I, F) as eight-bit grey; the rules stand in `as_rgb`."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = min(float(values.min()), 0.0), float(values.max())
-    if full is not None:
-        high = full
-    elif image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        high = 65535.0  # both formats say so, and Pillow scales PNM files of fewer bits up to it
-    elif low == 0:
-        scales = (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
-        high = next((full for full in scales if high <= full), high)
-    grey = ((values - low) * 255 / ((high - low) or 1) + 0.5).clip(0, 255).astype(np.uint8)
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        grey[values == clear] = 255
-    return Image.fromarray(grey)
-
-
 @contextmanager
 def guarded(kind: str, size: int) -> Iterator[None]:
     """Turn whatever reading does into silence or an `ImageError`. ``size``: bytes of the file, 0 unknown."""
     try:
-        with _silence:
-            yield
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -215,31 +149,3 @@ def guarded(kind: str, size: int) -> Iterator[None]:
             ends = f": the file ends after {size:,} bytes" if size else ""
             raise ImageError(f"truncated {kind}{ends}") from error
         raise ImageError(f"damaged {kind}: {reason}") from error
-
-
-class _Silence(threading.local):
-    """``with _silence:`` hides the warnings of this thread, and of no other.
-
-    Pillow warns of odd but readable files, and a user can turn warnings into errors. `catch_warnings`
-    would swap the filters of the whole process, so that two decoding threads restore each other's. This
-    adds one filter for good instead, which matches only in a thread that is inside the block: a filter's
-    fourth field is anything with a ``match`` method, in the C and in the Python implementation alike.
-    """
-
-    depth = 0
-
-    def match(self, module: str) -> bool:
-        return self.depth > 0
-
-    def __enter__(self) -> None:
-        filters: Any = warnings.filters
-        if not filters or filters[0] is not _FILTER:  # catch_warnings of somebody else may have dropped it
-            filters.insert(0, _FILTER)
-        self.depth += 1
-
-    def __exit__(self, *exc: object) -> None:
-        self.depth -= 1
-
-
-_silence = _Silence()
-_FILTER = ("ignore", None, Warning, _silence, 0)

@@ -6,12 +6,9 @@ it may be dark. The set can, and its answer travels with the model's preprocessi
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-
-from PIL import Image
 
 from resnets.data import decode
 from resnets.data.sample import Sample
@@ -52,9 +49,11 @@ def _most(data: bytes) -> tuple[float, bool]:
     """(largest value, whether its format says what is white) of a picture of more than eight bits; else (0, True)."""
     if not data.startswith(_BEGINNINGS) or (data.startswith(b"\x89PNG") and data[24:25] != b"\x10"):
         return 0.0, True
-    with decode.guarded("picture", len(data)), Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "PPM")) as image:
-        if image.mode[0] not in "IF" or image.width * image.height > decode.MAX_PIXELS:
+    with decode.opened(data) as picture:
+        image = picture.image
+        if image.mode[0] not in "IF":
             return 0.0, True
-        high = image.getextrema()[1]
         known = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")
-        return (float(high) if isinstance(high, int | float) and math.isfinite(high) else 0.0), known
+        picture.load()
+        high = image.getextrema()[1]
+    return (float(high) if isinstance(high, int | float) and math.isfinite(high) else 0.0), known

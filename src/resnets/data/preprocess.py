@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_SIZE = 8192  # of the network's input: a wrong number in a file must not take all memory
+MAX_BETWEEN = 32_000_000  # pixels of four bytes between two passes of resampling
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SUPPORT = {"bilinear": 1, "bicubic": 2}  # pixels that a filter reaches to either side, at equal size
 Triple = tuple[float, float, float]
@@ -183,14 +184,17 @@ class Preprocessing:
         x, y = (width - across) / 2, (height - down) / 2
         size, resample = self.image_size, _FILTERS[self.interpolation]
         # Columns are resampled first, and rounded. For tall pictures Pillow's order depends on its version and their
-        # size, which moves pixels by up to 6 of 255: there each of the two passes is a call of its own, unless what
-        # lies between them would be larger than a picture may be.
+        # size, which moves pixels by up to 6 of 255: there each of the two passes is a call of its own. What lies
+        # between them is bounded: a picture that is tall beyond all measure is resampled rows first.
         reach = math.ceil(_SUPPORT[self.interpolation] * max(down / size, 1)) + 1
         top, bottom = max(math.floor(y) - reach, 0), min(math.ceil(y + down) + reach, height)
-        if height > width and (bottom - top) * size <= decode.MAX_PIXELS:
-            rows = image.crop((0, top, width, bottom)) if (top, bottom) != (0, height) else image
-            image = rows.resize((size, bottom - top), resample, box=(x, 0, x + across, bottom - top))
+        if height > width and (bottom - top) * size <= MAX_BETWEEN:
+            # Rows that are as many and lie as before cost nothing, and no copy of the picture is made.
+            image = image.resize((size, bottom - top), resample, box=(x, top, x + across, bottom))
             x, y, across = 0, y - top, size
+        elif height > width:
+            image = image.resize((width, size), resample, box=(0, y, width, y + down))
+            y, down = 0, size
         return np.array(image.resize((size, size), resample, box=(x, y, x + across, y + down)))
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:

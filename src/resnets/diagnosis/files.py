@@ -7,9 +7,7 @@ pictures are shown.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +16,12 @@ from PIL import Image
 from resnets.data import decode
 from resnets.data.sample import Sample
 from resnets.data.source import Source
+from resnets.data.threads import attempt, in_order
 from resnets.errors import ImageError
 from resnets.machine import cores
 from resnets.progress import track
 
 THUMB = 64  # pixels, of the thumbnails; enough to learn classes from, and 12 kB an image
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")
-BLOCK = 16  # files for each task
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +58,11 @@ def look_at(data: bytes, full: float | None = None) -> tuple[Look, np.ndarray]:
     A JPEG much larger than the thumbnail is decoded at 1/2, 1/4 or 1/8 of its size: all its bytes are read all the
     same, so that damage is seen.
     """
-    if not decode.is_picture(data):
-        decode.decode(data)  # which says why not
-    try:
-        with decode.guarded("picture", len(data)), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            mode, turn, (width, height) = image.mode, decode.orientation(image), image.size
-            if width * height <= decode.MAX_PIXELS:
-                image.draft(None, (2 * THUMB, 2 * THUMB))
-            small = decode.as_rgb(image, full)
-            frames = getattr(image, "n_frames", 1)
-    except ImageError:
-        small = decode.decode(data, full)  # which says it in the words that training uses, or can read it after all
-        (width, height), mode, turn, frames = small.size, "RGB", 1, 1
+    with decode.opened(data) as picture:
+        image, turn, frames = picture.image, picture.turn, picture.frames
+        mode, (width, height) = image.mode, image.size
+        picture.shrink(2 * THUMB)
+        small = picture.rgb(full)
     if turn >= 5:
         width, height = height, width
     thumb = np.asarray(small.resize((THUMB, THUMB), Image.Resampling.BILINEAR))
@@ -82,24 +72,20 @@ def look_at(data: bytes, full: float | None = None) -> tuple[Look, np.ndarray]:
 def look_through(source: Source, samples: Sequence[Sample], full: float | None = None) -> Looks:
     """Read all `samples` once, with one thread for each core. full: as in `decode.decode`."""
 
-    def look(block: Sequence[Sample]) -> list[tuple[Look, np.ndarray] | str]:
-        found: list[tuple[Look, np.ndarray] | str] = []
-        for sample in block:
-            try:
-                found.append(look_at(source.read(sample.key), full))
-            except ImageError as error:
-                found.append(str(error))
-        return found
+    def look(sample: Sample) -> tuple[Look, np.ndarray] | ImageError:
+        return attempt(lambda: look_at(source.read(sample.key), full))
 
     thumbs = np.empty((len(samples), THUMB, THUMB, 3), np.uint8)
     good: list[tuple[Sample, Look]] = []
     broken: list[tuple[Sample, str]] = []
-    blocks = [samples[i : i + BLOCK] for i in range(0, len(samples), BLOCK)]
-    with track("looking at files", len(samples), "files") as advance, ThreadPoolExecutor(cores()) as pool:
-        for block, results in zip(blocks, pool.map(look, blocks), strict=True):
+    with (
+        track("looking at files", len(samples), "files") as advance,
+        in_order(look, samples, cores()) as blocks,
+    ):
+        for block, results in blocks:
             for sample, result in zip(block, results, strict=True):
-                if isinstance(result, str):
-                    broken.append((sample, result))
+                if isinstance(result, ImageError):
+                    broken.append((sample, str(result)))
                 else:
                     thumbs[len(good)] = result[1]
                     good.append((sample, result[0]))

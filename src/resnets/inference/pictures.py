@@ -22,6 +22,7 @@ from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import read_image
+from resnets.data.threads import attempt
 from resnets.errors import ImageError, ParameterError
 from resnets.machine import cores
 
@@ -68,7 +69,7 @@ def each(
         read_ahead()
         while ahead:
             batch = [ahead.popleft() for _ in range(min(batch_size, len(ahead)))]
-            prepared = [_result(future) for _, future in batch]
+            prepared = [attempt(future.result) for _, future in batch]
             read_ahead()
             good = [one for one in prepared if not isinstance(one, ImageError)]
             results = iter(work(np.stack(good)) if good else ())
@@ -110,10 +111,3 @@ def _pixels(
     if isinstance(picture, Image.Image):
         return preprocessing.pixels(as_rgb(picture, preprocessing.full_scale))
     raise ImageError(f"a picture is a path, bytes, a Pillow picture or an array, not {type(picture).__name__}")
-
-
-def _result(future: Future[np.ndarray]) -> np.ndarray | ImageError:
-    try:
-        return future.result()
-    except ImageError as problem:
-        return problem

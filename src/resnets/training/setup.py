@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
+from resnets.data.threads import attempt
 from resnets.errors import DataError, ImageError, RecipeError, SpecError
 from resnets.network import ResNet, create, with_new_head
 from resnets.progress import say
@@ -39,12 +41,12 @@ def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
     224 pixels take a processor three times as long as at 128.
     """
     samples = list(samples)
-    sides = []
-    for sample in samples[:: max(1, len(samples) // 100)]:
-        try:
-            sides.append(min(decode.size(source.read(sample.key))))
-        except ImageError:
-            continue  # decoding names it
+
+    def side(sample: Sample) -> int:
+        return min(decode.size(source.read(sample.key)))
+
+    found = [attempt(partial(side, sample)) for sample in samples[:: max(1, len(samples) // 100)]]
+    sides = [one for one in found if not isinstance(one, ImageError)]  # decoding names the others
     median = float(np.median(sides)) if sides else 224.0
     fitting = [size for size in (16, 32, SMALL) if median <= size]
     return fitting[0] if fitting else (128 if device == "cpu" else 224)
