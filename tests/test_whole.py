@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from resnets import whole as whole_module
 from resnets.errors import ModelFileError, WriteError
-from resnets.whole import staged
+from resnets.whole import STALE, staged, sweep, whole, workspace, write_text
 
 
 def names(folder: Path) -> set[str]:
@@ -83,3 +88,79 @@ def test_an_error_in_between_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         stage_all(tmp_path / "net.xml", then=lambda: 1 // 0)
     assert names(tmp_path) == set()
+
+
+# What killed writers leave ----------------------------------------------------------------------------------
+
+
+def aged(path: Path, seconds: float) -> Path:
+    for one in [*path.rglob("*"), path]:
+        os.utime(one, (time.time() - seconds,) * 2)
+    return path
+
+
+def killed(folder: Path, kind: str) -> Path:
+    """What a writer leaves that is killed with -9, an hour and more ago."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from resnets.whole import staged, whole\n"
+        f"with {kind}(Path(sys.argv[1]) / 'net.xml') as file:\n"
+        "    file.write(b'half') if hasattr(file, 'write') else file.path.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
+    (left,) = (path for path in folder.iterdir() if path.name.startswith(".net.xml."))
+    return left
+
+
+@pytest.mark.parametrize("kind", ["whole", "staged"])
+def test_what_a_killed_writer_left_goes_with_the_next_that_writes_there(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole_module, "_swept", set())
+    young = killed(tmp_path, kind).rename(tmp_path / f".young.xml.0123abcd.part{'s' if kind == 'staged' else ''}")
+    left = aged(killed(tmp_path, kind), STALE + 9)
+    strangers = ".git.parts", ".x.0123abcd.partial", "x.0123abcd.part", ".x.0123ABCD.part", "model.onnx.part"
+    for name in strangers:
+        (tmp_path / name).write_text("theirs")
+        aged(tmp_path / name, STALE + 9)
+    (tmp_path / ".link.0123abcd.part").symlink_to(tmp_path / "x.0123abcd.part")
+    write_text(tmp_path / "new.txt", "new")
+    assert not left.exists()
+    assert names(tmp_path) >= {young.name, "new.txt", ".link.0123abcd.part", *strangers}
+    aged(young, STALE + 9)
+    write_text(tmp_path / "new.txt", "newer")
+    assert young.exists(), "a folder is looked through once"
+
+
+@pytest.mark.parametrize("kind", [whole, staged])
+def test_what_a_living_writer_holds_stays_however_old(
+    tmp_path: Path, kind: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kind(tmp_path / "net.xml"):
+        (held,) = tmp_path.iterdir()
+        aged(held, 100 * STALE)
+        monkeypatch.setattr(whole_module, "_swept", set())
+        sweep(tmp_path)
+        assert held.exists()
+    assert names(tmp_path) - {"net.xml"} == set()
+
+
+def test_another_users_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = aged(killed(tmp_path, "whole"), STALE + 9)
+    monkeypatch.setattr(whole_module, "_swept", set())
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    sweep(tmp_path)
+    assert left.exists()
+
+
+def test_a_workspace_is_swept_like_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(whole_module, "_swept", set())
+    left = tmp_path / ".resnets.0123abcd.parts"
+    left.mkdir()
+    (left / "raw.onnx").write_text("big")
+    aged(left, STALE + 9)
+    with workspace() as folder:
+        (folder / "raw.onnx").write_text("big")
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,6 @@ of the rounds' ratios.
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from resnets.errors import DataError, ParameterError, nearest
 from resnets.inference.engines import KINDS, PRECISIONS, installed, supported
 from resnets.machine import describe
 from resnets.progress import Tracker, say, track
+from resnets.whole import workspace
 
 TASKS = ("infer", "train", "input")
 PEERS = tuple(peers.PRECISIONS)
@@ -71,9 +71,9 @@ def bench(
     _choices("precision", precisions, PRECISIONS)
     _choices("engine", engines or [], list(KINDS))
     files = _photos(Path(images)) if images else ()
-    with tempfile.TemporaryDirectory() as temporary:
+    with workspace() as temporary:
         if task == "input":
-            jobs = [_input_jobs(against, files or make_photos(Path(temporary)))]
+            jobs = [_input_jobs(against, files or make_photos(temporary))]
             batches = (32,)
         else:
             jobs = []

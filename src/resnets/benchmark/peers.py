@@ -5,7 +5,6 @@ They get torch's default allocator and their own best practice; the network is t
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from importlib import import_module
 from io import BytesIO
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
 from resnets.benchmark.plain import eager, open_model, training
+from resnets.whole import workspace
 
 PRECISIONS = {
     "torchvision": ("float32", "bfloat16"),
@@ -112,8 +112,8 @@ def _quantised(data: bytes, size: int) -> bytes:
             batch = next(self.rest, None)
             return None if batch is None else {"input": batch.numpy()}
 
-    with tempfile.TemporaryDirectory() as temporary:
-        raw, prepared, done = (Path(temporary) / f"{name}.onnx" for name in ("raw", "prepared", "done"))
+    with workspace() as temporary:
+        raw, prepared, done = (temporary / f"{name}.onnx" for name in ("raw", "prepared", "done"))
         raw.write_bytes(data)
         import_module("onnxruntime.quantization.shape_inference").quant_pre_process(raw, prepared)
         q.quantize_static(

@@ -1,8 +1,8 @@
 """A classifier -> one file that other runtimes run, preprocessing included; it is read back before it counts.
 
-The suffix says the format: .onnx, .xml (OpenVINO's, with its .bin beside it) or .pt2 (torch.export). A file takes uint8
-pictures (N, H, W, 3) of any size as "images" and gives "probabilities" and "logits"; a raw one takes what
-`Preprocessing.normalise` gives, as "input" (in .onnx and .xml of any height and width), and has "logits" alone.
+The suffix says the format: .onnx, .xml (OpenVINO's, with its .bin beside it: see `pair`) or .pt2 (torch.export). A
+file takes uint8 pictures (N, H, W, 3) of any size as "images" and gives "probabilities" and "logits"; a raw one takes
+what `Preprocessing.normalise` gives, as "input" (in .onnx and .xml of any height and width), and has "logits" alone.
 
 A runtime that lowers the precision by itself lowers that of the preprocessing too: OpenVINO does on processors that
 multiply in bfloat16, unless its reader sets INFERENCE_PRECISION_HINT to f32. No file can do that for its reader.
@@ -11,6 +11,8 @@ multiply in bfloat16, unless its reader sets INFERENCE_PRECISION_HINT to f32. No
 from __future__ import annotations
 
 import copy
+import errno
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from resnets import __version__
 from resnets.architecture.catalog import name_of
 from resnets.errors import DataError, ParameterError
-from resnets.inference import engines
+from resnets.inference import engines, pair
 from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import PROBABILITIES, model
@@ -132,7 +134,12 @@ def _write_onnx(
     read = openvino_core().read_model(made.SerializeToString())
     for key, text in metadata(classifier, precision).items():
         read.set_rt_info(text, ["resnets", key])
-    openvino.save_model(read, path, compress_to_fp16=False)
+    read.set_rt_info(pair.NONE, list(pair.PLACE))
+    try:
+        openvino.save_model(read, path, compress_to_fp16=False)
+    except RuntimeError as problem:  # all that it says of a full disk is "iostream error"
+        raise OSError(errno.ENOSPC, "the system did not take all of it") from problem
+    pair.sign(path)
 
 
 class _Whole(nn.Module):
@@ -174,4 +181,7 @@ def _write_pt2(path: Path, classifier: Classifier, precision: str, raw: bool) ->
         free = {0: dynamic, 1: dynamic, 2: dynamic}
     with torch.no_grad():
         program = torch.export.export(module.eval(), (example,), dynamic_shapes=(free,))
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(metadata(classifier, precision))})
+    # To memory first: where a file takes no more, torch ends the process.
+    made = io.BytesIO()
+    torch.export.save(program, made, extra_files={METADATA: json.dumps(metadata(classifier, precision))})
+    path.write_bytes(made.getbuffer())

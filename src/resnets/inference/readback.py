@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ExportError
+from resnets.inference import pair
 from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
@@ -113,6 +114,8 @@ def runtimes(path: Path, preprocessing: Preprocessing, precision: str) -> list[O
         name = "torch.export" if reader is _torch else reader.__name__[1:]
         try:
             entry, run = reader(path, precision)
+        except ExportError:
+            raise
         except Exception as problem:  # see `check`
             raise ExportError(f"{path.name}: {name} cannot read it ({_reason(problem)}).") from problem
         found.append(Opened(path.name, name, entry != IMAGES, run, preprocessing))
@@ -127,7 +130,11 @@ def _onnxruntime(path: Path, precision: str) -> tuple[str, Run]:
 
 def _openvino(path: Path, precision: str) -> tuple[str, Run]:
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32"}
-    compiled = openvino_core().compile_model(path, "CPU", hint)
+    core = openvino_core()
+    read = core.read_model(path)
+    if path.suffix == ".xml":
+        pair.check(path, read)
+    compiled = core.compile_model(read, "CPU", hint)
     return compiled.input(0).any_name, lambda x: torch.from_numpy(compiled(x)[OUTPUT].copy())
 
 
