@@ -122,6 +122,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
     splits = split(source, seed=asked.seed, order=order)
+    seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
@@ -135,7 +136,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, order: str
         asked=asked,
         network=name,
         classes=classes,
-        dataset=moved.dataset(source, splits),
+        dataset=moved.dataset(source, splits) | seen,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
         epochs=setup.count_epochs(recipe, len(caches[0].samples)),
         precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
