@@ -17,8 +17,8 @@ LEAK = (
     "every figure on the held-out images is too good to be true."
 )
 TORN = (
-    "Keep one of each: the set has no splits, and a split made of it puts one copy into training and another among the "
-    "held-out images; `resnets doctor --fix-into` keeps the first."
+    "Keep one of each: the set has no splits. Training keeps equal files on one side, but pictures that only look the "
+    "same it parts, and other programs part both; `resnets doctor --fix-into` keeps the first."
 )
 
 
