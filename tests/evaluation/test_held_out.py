@@ -25,6 +25,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.split import split as divide
 from resnets.errors import DataError
 from resnets.evaluation import compare, evaluate
+from resnets.evaluation.evaluation import judge_source
 from resnets.explanation.neighbours import neighbours
 from resnets.inference import Classifier
 from resnets.network import create
@@ -139,7 +140,7 @@ def test_a_new_photo_is_new_and_not_judged_beside_the_held_out_ones(photos, mode
     assert judged(after) == judged(before)
     assert after.judged == {"held_out": 6, "new": 0, "trained_on": 0}
     assert after.document()["left_out"]["new"] == keys
-    assert '2 images new to the model, left out: `split="new"` judges it by what is new' in capsys.readouterr().err
+    assert "2 images new to the model, left out: `split='new'` judges it by what is new" in capsys.readouterr().err
     new = evaluate(model, photos, split="new")
     assert (judged(new), new.split) == (set(keys), "new")
     assert new.document()["judged_paths"] == {"new": keys, "trained_on": []}
@@ -226,6 +227,18 @@ def test_a_split_of_the_data_that_was_trained_on_is_said_and_named(photo_folder,
     with pytest.raises(DataError, match="The 24 images are ones that the model was trained on"):
         evaluate(model, photos / "train")
     assert evaluate(model, photos / "val").judged == {"held_out": 24, "new": 0, "trained_on": 0}
+
+
+def test_a_split_of_the_data_is_judged_without_a_look_into_the_others(photo_folder, monkeypatch):
+    photos = photo_folder(CLASSES, images=4, splits=["train", "val"])
+    model = trained_on(photos)
+    for path in (photos / "train").rglob("*.jpg"):
+        path.write_bytes(b"not read")
+    source = open_source(photos)
+    keys, read = [], source.read
+    monkeypatch.setattr(source, "read", lambda key: keys.append(key) or read(key))
+    assert judge_source(model, source, None).judged == {"held_out": 12, "new": 0, "trained_on": 0}
+    assert {key.split("/")[0] for key in keys} == {"val"}
 
 
 def test_a_split_that_is_not_there_names_those_that_are(photos, model):

@@ -300,7 +300,7 @@ def test_the_command_trains_the_same_again(trained):
     record = replace(record, asked=replace(record.asked, network="resnet20"))
     lines = dict(provenance.commands("runs/my run", "digits", "val", record, Path(trained)))
     assert shlex.split(lines["Train it again"]) == [
-        *("resnets", "train", "digits", "--recipe", f"{trained}/recipe.toml", "--seed", "0", "--model", "resnet20")
+        *("resnets", "train", "digits", "--recipe", f"{trained}/recipe.toml", "--seed", "1", "--model", "resnet20")
     ]
     assert "--split val" in lines["Judge it again"]
     assert shlex.split(lines["Use it"])[2] == "runs/my run"

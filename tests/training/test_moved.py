@@ -16,6 +16,7 @@ from PIL import Image
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import DataError, TrainingError
+from resnets.evaluation import evaluate
 from resnets.training import Observer, finish, resume, train
 from resnets.weights import load
 from resnets.weights.run import CHECKPOINT, MODEL, REPORT
@@ -211,3 +212,25 @@ def test_a_run_of_an_earlier_version_keeps_its_split_and_knows_its_data_as_it_di
     resume(run, data="digits")
     after = json.loads((run / "run.json").read_text())["dataset"]
     assert after == before
+
+
+def test_what_the_weights_to_start_from_were_trained_on_is_not_forgotten(undisturbed, place, tmp_path, capsys):
+    """Another seed holds out what the first training has seen."""
+    photos = place / "photos"
+    again = train(photos, weights=undisturbed / MODEL, epochs=3, image_size=16, seed=5, out=tmp_path / "again")
+    said = capsys.readouterr().err
+    assert "The weights to start from were trained on" in said
+    found = evaluate(again.model, photos)
+    first, second = ({path.name for path in held_out(run)} for run in (undisturbed, tmp_path / "again"))
+    assert {Path(sample.key).name for sample in found.judgement.samples} == first & second
+    assert found.judged["new"] == found.judged["trained_on"] == 0
+    assert f"were trained on {len(second - first)} of the {len(second)} held-out images" in said
+    resume(tmp_path / "again")
+    same = train(photos, weights=undisturbed / MODEL, epochs=3, image_size=16, out=tmp_path / "same")
+    assert "were trained on" not in capsys.readouterr().err, "the same seed holds out the same images"
+    assert evaluate(same.model, photos).images == len(first)
+
+
+def held_out(run: Path) -> list[Path]:
+    record = json.loads((run / "run.json").read_text())
+    return [Path(key) for key in record["dataset"]["split"]["held_out_keys"]]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnets.data.cache import Cache, cached
 from resnets.data.open import open_source
+from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
 from resnets.evaluation.answers import BATCH, Run, answers, top1
@@ -90,18 +91,15 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
     on, and for fewer than `FEWEST` images to judge with.
     """
     source = open_source(data)
-    chosen_ones = choose(source, classifier.provenance, classes=classifier.classes)
-    chosen_ones.announce()
-    held_out = chosen_ones.samples
-    judging = {source.contents[sample.key] for sample in held_out}  # a copy of one would not be another image
-    contents = {sample: source.contents[sample.key] for sample in source.samples if sample.split in ("train", "")}
-    train = sorted((sample for sample in contents if contents[sample] not in judging), key=contents.__getitem__)
-    order = np.random.default_rng(0).permutation(len(train) or len(held_out))
+    held_out = choose(source, classifier.provenance, classes=classifier.classes).announce().samples
+    train = _others(source, held_out)
     if train:
-        chosen = [train[i] for i in order[:CALIBRATION]]
+        chosen = train[:CALIBRATION]
     else:
         most = min(CALIBRATION, len(held_out) // 4)
+        order = np.random.default_rng(0).permutation(len(held_out))
         chosen, held_out = [held_out[i] for i in order[:most]], tuple(held_out[i] for i in sorted(order[most:]))
+        chosen = _apart(source, chosen, held_out)
     judged = cached(source, held_out, classifier.preprocessing)
     if len(judged.samples) < FEWEST or not chosen:
         raise DataError(f"{source.name} has {len(judged.samples)} images to judge with, too few: {FEWEST} are needed.")
@@ -113,6 +111,21 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
         labels=np.array([index[sample.label] for sample in judged.samples]),
         source=source,
     )
+
+
+def _others(source: Source, judging: Sequence[Sample]) -> list[Sample]:
+    """Images of a source that do not judge, shuffled, as many as calibrate and some more."""
+    judges = {sample.key for sample in judging}
+    others = [sample for sample in source.samples if sample.key not in judges and sample.split in ("train", "")]
+    some = np.random.default_rng(0).permutation(len(others))[: 4 * CALIBRATION]
+    return _apart(source, [others[i] for i in some], judging)
+
+
+def _apart(source: Source, samples: Sequence[Sample], judging: Sequence[Sample]) -> list[Sample]:
+    """Those of the samples that are no copies of any that judges."""
+    contents = source.contents_of([*samples, *judging])
+    judges = {contents[sample.key] for sample in judging}
+    return [sample for sample in samples if contents[sample.key] not in judges]
 
 
 class AccuracyError(ExportError):

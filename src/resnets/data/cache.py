@@ -130,7 +130,7 @@ class _Job:
         codecs = [(name, features.version(name)) for name in ("libjpeg_turbo", "zlib", "webp")]
         made_by = [FORMAT, self.preprocessing.geometry(), pillow_version, codecs]
         digest = hashlib.sha256(json.dumps(made_by).encode())
-        contents = self.source.contents
+        contents = self.source.contents_of(self.samples)
         for sample in self.samples:
             digest.update(contents[sample.key])
         return digest.hexdigest()

@@ -43,8 +43,10 @@ class Files(Protocol):
         """As `Source.holder`."""
 
 
-def contents(files: Files, samples: Sequence[Sample]) -> dict[str, bytes]:
+def contents(files: Files, samples: Sequence[Sample], *, everything: bool = True) -> dict[str, bytes]:
     """The digest of each sample's content by its key: SIZE bytes of BLAKE2b; equal for equal bytes alone.
+
+    everything  whether these are all files at that place, so that what else was known of it is of no use any more
 
     A file that cannot be read has a digest of its own, that of no content: nobody knows what is in it.
     """
@@ -56,7 +58,7 @@ def contents(files: Files, samples: Sequence[Sample]) -> dict[str, bytes]:
     found |= {key: digest or _of_nothing(key) for key, digest in read.items()}
     lasting = {state: found[key] for key, (state, settled) in states.items() if settled and read.get(key, True)}
     if not lasting.keys() <= known.keys():
-        index.write(lasting)
+        index.write(lasting if everything else known | lasting)
     return found
 
 

@@ -19,7 +19,7 @@ from resnets.data.source import Source
 from resnets.data.split import Splits
 
 SHORT = 6  # bytes of each digest in a model file
-MOST = 1_000_000  # images; of more, a model file would grow by over 8 MB, and has none
+MOST = 1_500_000  # images; of more, a model file would grow by over 12 MB, and has none
 
 TRAINED_ON, HELD_OUT, NEW = "trained_on", "held_out", "new"
 
@@ -44,6 +44,12 @@ class Known:
             return None
         short = (tuple(digest[:SHORT] for digest in side) for side in (self.trained_on, self.held_out))
         return Known(SHORT, *short)
+
+    def after(self, before: Known) -> Known:
+        """Of a training that started from weights which had been trained on other images before."""
+        short = Known(SHORT, *(tuple(one[:SHORT] for one in side) for side in (self.trained_on, self.held_out)))
+        seen = {one[:SHORT] for one in before.trained_on}
+        return Known(SHORT, tuple(sorted([*short.trained_on, *(seen - short._trained_on)])), short.held_out)
 
     def of_content(self, content: bytes) -> str:
         """TRAINED_ON, HELD_OUT or NEW; an image that lies on both sides was trained on."""
@@ -70,8 +76,10 @@ class Known:
             return None
         sides = []
         for text in (table.get(TRAINED_ON), table.get(HELD_OUT)):
+            if not isinstance(text, str) or 3 * len(text) > 4 * size * (MOST + 1):
+                return None
             try:
-                data = base64.b64decode(text if isinstance(text, str) else "?", validate=True)
+                data = base64.b64decode(text, validate=True)
             except (binascii.Error, ValueError):
                 return None
             if len(data) % size:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import BinaryIO
 
 from resnets.data import identity
 from resnets.data.layout import arrange
+from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.regular import IrregularError, bounded, open_regular
 from resnets.text import printable
@@ -58,6 +59,7 @@ class Source:
         layout = arrange(name, sizes, odd=odd, empty=empty)
         self.samples, self.beside = layout.samples, layout.beside
         self.remarks = (*remarks, *layout.remarks)
+        self._contents: dict[str, bytes] = {}
         digest = hashlib.sha256()
         for sample in self.samples:
             line = f"{sample.key}\0{sample.size}\0{stamp(sample.key)}\n"
@@ -65,9 +67,16 @@ class Source:
         self.fingerprint_before = digest.hexdigest()
 
     @cached_property
-    def contents(self) -> dict[str, bytes]:
+    def contents(self) -> Mapping[str, bytes]:
         """What is in each file, by its key: see `resnets.data.identity`. Reads all files, unless they are known."""
-        return identity.contents(self, self.samples)
+        return self.contents_of(self.samples)
+
+    def contents_of(self, samples: Sequence[Sample]) -> Mapping[str, bytes]:
+        """The same of some files at least; no others are read."""
+        if missing := [sample for sample in samples if sample.key not in self._contents]:
+            everything = len(missing) == len(self.samples)
+            self._contents = self._contents | identity.contents(self, missing, everything=everything)
+        return self._contents
 
     @cached_property
     def fingerprint(self) -> str:

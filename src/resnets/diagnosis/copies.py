@@ -130,10 +130,12 @@ class Copies:
         shows = "shows the same picture as" if extra == 1 else "show the same picture as"
         said = f"{shows} another{ALTERED}" if near else f"{'is a copy' if extra == 1 else 'are copies'} of another"
         if torn:
-            mend = (
-                "Keep one of each, as `resnets doctor --fix-into` does: the set has no splits, and a split made of it "
-                "puts one copy into training and another among the held-out images."
+            why = (
+                "a split made of it may put one into training and another among the held-out images"
+                if near
+                else "`resnets train` keeps equal files on one side, but other programs part them"
             )
+            mend = f"Keep one of each, as `resnets doctor --fix-into` does: the set has no splits, and {why}."
         elif near:
             mend = "Each counts twice. Remove those that add nothing; `resnets doctor --fix-into` keeps them."
         else:

@@ -43,10 +43,11 @@ class Chosen:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
-    def announce(self) -> None:
-        """Say the words."""
+    def announce(self) -> Chosen:
+        """Say the words; returns itself."""
         for sentence in self.words:
             say(sentence)
+        return self
 
     def keys(self, role: str, among: Iterable[Sample] | None = None) -> tuple[str, ...]:
         """The keys of a role, of all images or of those among them that are usable."""
@@ -76,22 +77,24 @@ def choose(
     """
     samples, strange = _of_known_classes(source, classes)
     known = Known.from_dict((provenance.dataset or {}).get("contents"))
-    roles = None if known is None else {s.key: known.of_content(source.contents[s.key]) for s in samples}
     parts = {name: tuple(s for s in samples if s.split == name) for name in sorted({s.split for s in samples} - {""})}
     given, held_out = frozenset(parts), "val" if "val" in parts else "test"
-    if roles is not None:
+    name = held_out if wanted is None else split_named(wanted, parts)
+    looked_at = parts[name] if name in given else samples  # a split that the data brings needs no look into the others
+    roles = None if known is None else _roles(source, looked_at, known)
+    if known is not None and roles is not None and name not in given:
         held_out = held_out if given else _held_out_name(provenance)
-        parts |= {name: own for name, own in _by_role(samples, roles, held_out).items() if name not in given}
+        parts |= {part: own for part, own in _by_role(samples, roles, held_out).items() if part not in given}
+        name = _fairest(source, known, parts, held_out, unseen) if wanted is None and not given else name
     elif not given and (seeded := _seeded(source, provenance)):
         there, held_out = {sample.key for sample in samples}, seeded.held_out_name
         sides = {"train": seeded.train, held_out: seeded.held_out}
-        parts = {name: tuple(s for s in side if s.key in there) for name, side in sides.items()}
+        parts = {part: tuple(s for s in side if s.key in there) for part, side in sides.items()}
+        name = held_out if wanted is None else name
     if not parts:
         return _everything(source, samples, strange, wanted)
     if wanted is not None:
         name = split_named(wanted, parts)
-    else:
-        name = held_out if given or known is None else _fairest(source, known, parts, held_out, unseen)
     if not parts.get(name):
         raise DataError(
             f'There is no split "{name}": {printable(source.name)} has {", ".join(filter(parts.get, parts))}.'
@@ -120,6 +123,11 @@ def _of_known_classes(source: Source, classes: Sequence[str] | None) -> tuple[tu
     return known, tuple(sample for sample in source.samples if sample.label not in index)
 
 
+def _roles(source: Source, samples: Sequence[Sample], known: Known) -> dict[str, str]:
+    contents = source.contents_of(samples)
+    return {sample.key: known.of_content(contents[sample.key]) for sample in samples}
+
+
 def _by_role(samples: Sequence[Sample], roles: Mapping[str, str], held_out: str) -> dict[str, tuple[Sample, ...]]:
     """Parts by what the model knows of the images, none of them empty."""
     named = {TRAINED_ON: ("train",), HELD_OUT: (held_out, UNSEEN), NEW: (NEW, UNSEEN)}
@@ -136,7 +144,8 @@ def _fairest(source: Source, known: Known, parts: Mapping[str, Sequence[Sample]]
         raise _all_seen(source, len(parts["train"]))
     if unseen or not (NEW in parts and held_out in parts):
         return UNSEEN if unseen else NEW if NEW in parts else held_out
-    there = {source.contents[sample.key][: known.size] for sample in parts[held_out]}
+    contents = source.contents_of(parts[held_out])
+    there = {contents[sample.key][: known.size] for sample in parts[held_out]}
     return held_out if 2 * len(there) >= len(set(known.held_out)) else UNSEEN
 
 
@@ -199,7 +208,7 @@ def _besides(
         held_out = _images(len(chosen) - new)
         return [f"What training held out and what is new judge the model, {held_out} and {_images(new)}{besides}."]
     if left := left_out[NEW]:
-        return [f'{_images(len(left))} new to the model, left out: `split="new"` judges it by what is new.']
+        return [f"{_images(len(left))} new to the model, left out: `split='new'` judges it by what is new."]
     return []
 
 

@@ -94,8 +94,9 @@ def _remembered(classifier: Classifier, cache: Cache, source: Source) -> np.ndar
     if cache.images.nbytes < IN_MEMORY:
         return directions(classifier, cache.images)
     key = hashlib.sha256(classifier.digest.encode())
+    contents = source.contents_of(cache.samples)
     for sample in cache.samples:
-        key.update(source.contents[sample.key])
+        key.update(contents[sample.key])
     path = home() / "cache" / f"{key.hexdigest()}.npy"
     with suppress(OSError, ValueError):
         known = np.load(path, allow_pickle=False)

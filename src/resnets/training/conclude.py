@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from resnets.data.known import Known
 from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
@@ -15,6 +14,7 @@ from resnets.inference import Classifier
 from resnets.pages import report
 from resnets.progress import say, warn
 from resnets.text import printable
+from resnets.training import moved
 from resnets.training.curves import draw_curves
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
@@ -97,9 +97,9 @@ def _provenance(record: RunRecord, figures: dict[str, Any], stands: dict[str, in
     # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
     dataset = {**record.dataset, "name": Path(record.dataset["name"]).name}
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
-    known = Known.from_dict(dataset.pop("contents", None))
-    if known is not None and (short := known.shortened()) is not None:
-        dataset["contents"] = short.to_dict()  # so that a model alone knows its training images again
+    dataset = {key: value for key, value in dataset.items() if key not in ("contents", "seen_before")}
+    if (known := moved.known_of(record)) is not None:
+        dataset["contents"] = known.to_dict()  # so that a model alone knows its training images again
     weights = record.asked.weights
     return Provenance(
         network=record.network,

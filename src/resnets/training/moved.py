@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from resnets.data.identity import SIZE
-from resnets.data.known import Known
+from resnets.data.known import TRAINED_ON, Known
 from resnets.data.named import NAMES
 from resnets.data.open import open_source
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, KEY, Splits, split
 from resnets.errors import DataError, TrainingError
+from resnets.progress import say
 from resnets.text import printable
+from resnets.weights import Provenance
 from resnets.weights.run import RunRecord
 
 
@@ -23,6 +25,30 @@ def dataset(source: Source, splits: Splits) -> dict[str, Any]:
     """What a run's record says of its data."""
     contents = Known.of(source, splits).to_dict()
     return {"name": source.name, "fingerprint": source.fingerprint, "split": splits.record(), "contents": contents}
+
+
+def seen_before(source: Source, splits: Splits, weights: Provenance) -> dict[str, Any]:
+    """What it says of the images that the weights to start from had been trained on, if they tell; a line says how
+    many of them are held out now."""
+    known = Known.from_dict((weights.dataset or {}).get("contents"))
+    if known is None:
+        return {}
+    held_out = [sample for sample in splits.held_out if known.of_content(source.contents[sample.key]) == TRAINED_ON]
+    if held_out:
+        say(
+            f"The weights to start from were trained on {len(held_out):,} of the {len(splits.held_out):,} held-out "
+            "images: what is measured on those flatters."
+        )
+    return {"seen_before": known.to_dict()}
+
+
+def known_of(record: RunRecord) -> Known | None:
+    """What a model of a run knows of its training images, fit for its file; None where there are too many."""
+    known = Known.from_dict(record.dataset.get("contents"))
+    before = Known.from_dict(record.dataset.get("seen_before"))
+    if known is not None and before is not None:
+        known = known.after(before)
+    return known and known.shortened()
 
 
 def order_of(record: RunRecord) -> str:

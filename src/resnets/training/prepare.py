@@ -138,6 +138,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
+    seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.
     white = before.preprocessing.get("full_scale") if before else full_scale(source, splits.train)
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
@@ -153,7 +154,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         asked=asked,
         network=name,
         classes=classes,
-        dataset=moved.dataset(source, splits),
+        dataset=moved.dataset(source, splits) | seen,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
         epochs=setup.count_epochs(recipe, len(caches[0].samples)),
         precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
