@@ -56,6 +56,7 @@ def test_names_that_are_not_utf8_go_the_whole_road(photo_folder, tmp_path, monke
     assert main(["predict", "run", data, "--out", "t.csv"]) == 0
     picture = document["predictions"][0]["path"]
     assert main(["explain", "run", picture, "--out", "e.png", "--neighbours", data]) == 0
+    assert main(["explain", "run", picture, "--out", "e.png", "--class", DECOMPOSED]) == 0
 
 
 def test_a_model_and_data_that_write_a_class_in_other_bytes_agree(photo_folder, tmp_path, monkeypatch) -> None:

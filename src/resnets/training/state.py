@@ -19,6 +19,7 @@ from torch import Tensor
 from resnets.architecture import Plan
 from resnets.errors import TrainingError
 from resnets.network import ResNet
+from resnets.regular import check_regular
 from resnets.training.optim import Average, optimiser
 from resnets.training.recipe import Recipe
 from resnets.weights.formats.safetensors_file import header, put
@@ -93,6 +94,7 @@ class State:
         """
         path = folder / CHECKPOINT
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["state"])
                 step, seconds, log = int(state["step"]), float(state["seconds"]), int(state["log"])
