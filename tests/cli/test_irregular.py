@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from resnets.data import source
 from resnets.data.preprocess import Preprocessing
 from resnets.weights import Model, save
 
+BEFORE = Path(__file__).parents[1] / "data_before" / "stopped"
 CLASSES = ("cat", "dog")
 
 
@@ -69,6 +71,14 @@ def test_every_verb_refuses_it(place: Path, capsys, odd: str, words: str, said: 
 def test_a_pipe_in_the_place_of_a_file_of_a_folder(place: Path, capsys, words: str) -> None:
     assert main(words.split()) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_pipe_in_the_place_of_a_checkpoint(place: Path, capsys) -> None:
+    shutil.copytree(BEFORE, "stopped")
+    Path("stopped/checkpoint.safetensors").unlink()
+    os.mkfifo("stopped/checkpoint.safetensors")
+    assert main(["train", "--resume", "stopped"]) != 0
+    assert "it is a pipe, not a file" in capsys.readouterr().err
 
 
 def test_caffes_pipe_is_refused(place: Path, capsys) -> None:

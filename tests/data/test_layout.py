@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -80,7 +81,14 @@ def test_splits_may_lie_in_a_folder_beside_others_without_pictures() -> None:
     layout = read("images/train/{cat,dog}", "images/val/{cat,dog}", "labels/train/1.txt", "labels/val/1.txt")
     assert found(layout) == {"train": ANIMALS, "val": ANIMALS}
     assert "labels/" in layout.remarks[0]
-    assert found(read("train/{cat,dog}", "annotations/1.xml")) == {"": ANIMALS}
+    for around in ("train", "101_ObjectCategories"):
+        layout = read(f"{around}/{{cat,dog}}", "annotations/cat/1.mat", "annotations/dog/1.mat")
+        assert found(layout) == {"": ANIMALS}
+        assert layout.remarks == ("annotations/: without pictures, and left out.",)
+
+
+def test_a_class_whose_files_have_no_ending_is_a_class() -> None:
+    assert found(read("cat/old/1.jpg", "cat/new/1.jpg", "cat/1.jpg", "dog/1", "dog/2")) == {"": ANIMALS}
 
 
 def test_names_that_only_contain_a_word_are_no_splits() -> None:
@@ -111,6 +119,8 @@ def test_two_folders_with_the_same_folders_in_them_are_never_classes() -> None:
     for other in ("val", "more", "train"):
         with pytest.raises(LayoutError, match=f"{other}/ holds folders of the same names: put those that train into"):
             read("{cat,dog}", f"{other}/{{cat,dog}}")
+    with pytest.raises(LayoutError, match="data/ holds folders of the same names"):
+        read("natural_images/{cat,dog}", "data/natural_images/{cat,dog}")  # as archives of contests have it
     with pytest.raises(LayoutError, match="is it a split, or a class"):
         read("train/{cat,dog}", "bird/1.jpg", "cow/1.jpg")
 
@@ -247,3 +257,38 @@ def test_thousands_of_class_folders_and_deep_ones_take_no_time() -> None:
     assert len(class_names(arrange("many", sizes).samples)) == 10_000
     deep = "a/" * 1000
     assert found(read(f"{deep}cat/1.jpg", f"{deep}dog/1.jpg")) == {"": ANIMALS}
+
+
+def told(keys: list[str], odd: set[str], empty: list[str]) -> Layout | str:
+    """The layout of files in this order, or what is wrong with them."""
+    try:
+        return arrange("set", dict.fromkeys(keys, 1), odd=odd, empty=empty)
+    except DataError as problem:
+        return str(problem)
+
+
+def test_any_folders_give_a_layout_or_a_sentence_whatever_their_order() -> None:
+    random = Random(0)
+    names = ["train", "val", "test", "Train", "holdout", "cat", "dog", "Cat", COMPOSED, DECOMPOSED, "images", "setA"]
+    refused = 0
+    for _ in range(1000):
+        some = random.sample(names, random.randint(2, 5))
+        keys = sorted(
+            {
+                "/".join([*random.choices(some, k=random.randint(0, 4)), random.choice(["1.jpg", "2.png", "list.txt"])])
+                for _ in range(random.randint(1, 14))
+            }
+        )
+        odd = {key for key in keys if random.random() < 0.1}
+        empty = [f"{'/'.join(random.choices(some, k=random.randint(1, 3)))}/"]
+        layout = told(keys, odd, empty)
+        assert told(random.sample(keys, len(keys)), odd, empty) == layout
+        if isinstance(layout, str):
+            refused += 1
+            assert layout.startswith("set h")  # has, or holds
+            continue
+        used = {sample.key for sample in layout.samples}
+        assert sorted([*used, *layout.beside]) == keys
+        assert not used <= odd
+        assert len({bool(sample.split) for sample in layout.samples}) == 1
+    assert 100 < refused < 900

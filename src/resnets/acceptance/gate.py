@@ -29,6 +29,7 @@ from resnets.inference.quantize import Quantisation, fallbacks, measure_ranges
 from resnets.inference.session import Session, open_session
 from resnets.machine import home
 from resnets.progress import say, track
+from resnets.regular import read_regular
 from resnets.weights import Model
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may cost
@@ -259,7 +260,7 @@ class _Kept:
 
     def read(self) -> Quantisation | None:
         try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
+            document = json.loads(read_regular(self.path, choice.MOST_BYTES))
             graph = lower(self.classifier.network, self.classifier.preprocessing.image_size)
             found = Quantisation.from_dict(document["quantisation"], graph)
             judgement = Verdict(**document["judgement"])

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from resnets.architecture import plan
 from resnets.architecture.spec import CHOICES
-from resnets.data.labels import class_names
+from resnets.data.labels import class_name, class_names
 from resnets.data.open import open_source
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Triple
 from resnets.data.sample import Sample
@@ -215,8 +215,9 @@ def _targets(where: str, classes: tuple[str, ...], known: tuple[str, ...]) -> np
             f"{printable(where)} has {len(classes)} classes and the model {len(known)}: probe with images of the "
             "model's own classes, one folder each."
         )
-    if set(classes) <= set(known):
-        return np.array([known.index(name) for name in classes])
+    places = {class_name(name): place for place, name in enumerate(known)}
+    if set(classes) <= places.keys():
+        return np.array([places[name] for name in classes])
     if len(classes) == len(known):
         say("The model has other names for its classes: the folders are taken in their sorted order.")
         return np.arange(len(classes))

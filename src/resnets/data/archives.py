@@ -224,7 +224,7 @@ def _key(raw: str, taken: Collection[str], folders: set[str], name: str) -> str 
         return None
     key = folder + last
     if not last:
-        folders.add(folder)
+        folders.update({folder} - {""})
         return None
     if key in taken:
         raise LayoutError(f"{printable(name)} has two entries named {printable(key)}: pack it again.")

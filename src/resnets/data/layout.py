@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from resnets.data.labels import LayoutError, class_name, is_utf8
 from resnets.data.sample import Sample
 from resnets.data.splitnames import roles
-from resnets.data.tops import Top, read_tops
+from resnets.data.tops import SAME, Top, read_tops
 from resnets.errors import DataError
 from resnets.text import printable, some
 
@@ -117,7 +117,7 @@ def _folder(key: str) -> str:
 
 
 def _around(folders: Collection[Parts], pictures: Iterable[Parts], remarks: list[str]) -> Parts:
-    """The folders around the layout, from the outside: each is alone, or holds splits and alone holds pictures."""
+    """The folders around the layout, from the outside: each is alone, or alone holds pictures, in several folders."""
     around: Parts = []
     inside, seen = [parts for parts in folders if parts], list(pictures)  # those in the folders so far
     while True:
@@ -130,7 +130,8 @@ def _around(folders: Collection[Parts], pictures: Iterable[Parts], remarks: list
         (top,) = tops
         below = {parts[depth + 1] for parts in inside if parts[depth] == top and len(parts) > depth + 1}
         others = sorted({parts[depth] for parts in inside} - tops)
-        if not below or (others and roles(tops) != {top: "train"} and "train" not in roles(below).values()):
+        whole = [*around, top] not in inside  # no file lies in it itself
+        if not below or (others and roles(tops) != {top: "train"} and not (whole and len(below) >= SAME)):
             return around
         if others:  # lists, labels, models
             remarks.append(f"{some([f'{other}/' for other in others])}: without pictures, and left out.")

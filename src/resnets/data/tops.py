@@ -141,7 +141,7 @@ def _ask(shown: str, every: Sequence[Top]) -> None:
     places = {_compared(top.name): top for top in every}
     for top in every:
         beside = [places[name] for name in sorted(top.names) if places.get(name, top) is not top]
-        if len(beside) >= SAME or (beside and top.role):
+        if len(beside) >= SAME or (beside and (top.role or top.wrapped)):
             raise LayoutError(
                 f"{shown} holds {_listed(beside)} and others, and {printable(top.name)}/ holds folders of the same "
                 "names: put those that train into train/, and those that are held out into val/."

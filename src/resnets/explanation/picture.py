@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from resnets.data.decode import decode
+from resnets.data.labels import class_name
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import read_image
 from resnets.errors import DataError, ImageError, nearest
@@ -95,6 +96,8 @@ def explain(
     """
     check(method)
     classifier = as_classifier(model)
+    if name is not None:
+        name = next((known for known in classifier.classes if class_name(known) == class_name(name)), name)
     if name is not None and name not in classifier.classes:
         hint = nearest(name, classifier.classes) or f" It knows {len(classifier.classes)} classes."
         raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
