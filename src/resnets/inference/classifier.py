@@ -155,18 +155,20 @@ class Classifier:
         *,
         fast: bool = False,
         threads: int | None = None,
+        watch: pictures.Watch | None = None,
     ) -> Iterator[tuple[P, Prediction | ImageError]]:
         """Like `predict`, with (picture, result) as results come in; never stop at a bad one.
 
         fast      read JPEG files by `data.fast_decode`, which does not give quite the same pixels
         threads   how many prepare pictures. Default: one for each core
+        watch     told of each file that was read, and of what it was
 
         A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
         """
         if top < 1 or batch_size < 1:
             raise ParameterError(f"top and batch_size are at least 1, not {top} and {batch_size}.")
         return pictures.each(
-            lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads
+            lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads, watch
         )
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:

@@ -23,8 +23,10 @@ from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import LARGEST, check_size, opened
 from resnets.errors import ImageError, ParameterError
+from resnets.inference.seen import Seen, seen
 from resnets.machine import cores
 
+Watch = Callable[[str, Seen], None]
 Picture = str | Path | bytes | Image.Image | np.ndarray
 P = TypeVar("P", bound=Picture)
 R = TypeVar("R")
@@ -44,12 +46,14 @@ def each(
     batch_size: int = BATCH,
     fast: bool = False,
     threads: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[P, R | ImageError]]:
     """(picture, what `work` makes of it) in their order, as it comes in; never stop at a bad one.
 
     work      (N, S, S, 3) uint8, as `preprocessing` gives them -> N results; N is at most `batch_size`
     fast      read JPEG files by `data.fast_decode`
     threads   how many prepare pictures. Default: `decoders()`
+    watch     told of each file that was read, on these threads: its path as given, and what it was
 
     A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
     """
@@ -62,7 +66,7 @@ def each(
 
     def read_ahead() -> None:
         more = islice(todo, 2 * batch_size - len(ahead))
-        ahead.extend((picture, pool.submit(_pixels, preprocessing, picture, read)) for picture in more)
+        ahead.extend((picture, pool.submit(_pixels, preprocessing, picture, read, watch)) for picture in more)
 
     try:
         read_ahead()
@@ -96,12 +100,19 @@ def good(results: Iterable[tuple[Picture, R | ImageError]]) -> Iterator[R]:
 
 
 def _pixels(
-    preprocessing: Preprocessing, picture: Picture, read: Callable[[Preprocessing, bytes], np.ndarray]
+    preprocessing: Preprocessing,
+    picture: Picture,
+    read: Callable[[Preprocessing, bytes], np.ndarray],
+    watch: Watch | None,
 ) -> np.ndarray:
     """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
     if isinstance(picture, str | Path):
-        with opened(os.fspath(picture), None) as file:
+        path = os.fspath(picture)
+        with opened(path, None) as file:
+            info = os.fstat(file.fileno())
             picture = file.read(LARGEST + 1)
+        if watch is not None:
+            watch(path, seen(info, picture))
         check_size(len(picture))
     if isinstance(picture, bytes):
         return read(preprocessing, picture)

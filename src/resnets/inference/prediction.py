@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from resnets.inference.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Outcome:
     why      the reason if it could not, else ""
     among    the classes that it is one of, and
     unlike   whether it is unlike all that the model knows, both as in `Prediction`
+    seen     what the file was when it was read; None where it could not be read this time, and for what is no file
     """
 
     path: str
@@ -52,6 +55,7 @@ class Outcome:
     why: str = ""
     among: tuple[str, ...] | None = None
     unlike: bool | None = None
+    seen: Seen | None = field(default=None, compare=False, repr=False)
 
     @property
     def unsure(self) -> bool | None:
