@@ -85,3 +85,23 @@ def test_a_closed_standard_input_is_an_empty_one(trained):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: There is nothing to predict: -: standard input is empty.\n"
+
+
+def test_a_benchmark_of_an_oddly_named_file_is_drawn_and_tabled(tmp_path):
+    from resnets.benchmark.report import write
+
+    figures = {"images_per_second": 9.0, "ratio": None, "baseline": None, "latency": None}
+    row = {
+        "name": "$a^|\x1b[2J{.safetensors",
+        "task": "infer",
+        "precision": "float32",
+        "batch": 1,
+        "who": "torchvision",
+    }
+    machine = {"cores": 2, "processor": "x"}
+    document = {"rows": [{**row, **figures}], "machine": machine, "rounds": 1, "date": "2026-01-01", "versions": {}}
+    write(document, tmp_path)
+    assert (tmp_path / "bench.png").stat().st_size > 1000
+    line = (tmp_path / "bench.md").read_text().splitlines()[-1]
+    assert line.startswith(r"| $a^\|\x1b[2J{.safetensors | infer |")
+    assert "\x1b" not in (tmp_path / "bench.svg").read_text()

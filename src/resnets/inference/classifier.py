@@ -18,7 +18,7 @@ from resnets.errors import ImageError, ModelFileError, ParameterError
 from resnets.inference import engines, features, novelty, pictures
 from resnets.inference.engine import Engine
 from resnets.inference.pictures import P, Picture
-from resnets.inference.prediction import Prediction
+from resnets.inference.prediction import Prediction, Predictions
 from resnets.inference.session import Session
 from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
@@ -135,7 +135,7 @@ class Classifier:
         device = next(self.network.parameters()).device
         return features.pooled(self.network, self.input(pixels).to(device)).cpu().numpy()
 
-    def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
+    def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> Predictions:
         """Say what pictures show, one `Prediction` each, in their order.
 
         images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W)
@@ -145,7 +145,7 @@ class Classifier:
 
         Raises ImageError, naming the picture, for the first that cannot be used. `predict_each` goes on.
         """
-        return list(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)))
+        return Predictions(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)))
 
     def predict_each(
         self,
@@ -182,7 +182,7 @@ class Classifier:
         """
         wanted = pictures.listed(images)
         each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, batch_size)
-        found = list(pictures.good(each))
+        found = [row for _, row in pictures.good(each)]
         return np.stack(found) if found else np.empty((0, self.network.plan.head[-1].input[0]), np.float32)
 
     def name(self, pixels: np.ndarray, top: int) -> list[Prediction]:

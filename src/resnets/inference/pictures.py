@@ -90,13 +90,16 @@ def listed(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
     return cast(Iterable[Picture], images)
 
 
-def good(results: Iterable[tuple[Picture, R | ImageError]]) -> Iterator[R]:
-    """The results alone. Raises ImageError, naming the picture, at the first that could not be used."""
+def good(results: Iterable[tuple[Picture, R | ImageError]]) -> Iterator[tuple[str, R]]:
+    """(name, result): a path as it was given, or "image 3" for what has none, counted from 0.
+
+    Raises ImageError, with that name, at the first that could not be used.
+    """
     for number, (picture, result) in enumerate(results):
+        name = str(picture) if isinstance(picture, str | Path) else f"image {number}"
         if isinstance(result, ImageError):
-            name = picture if isinstance(picture, str | Path) else f"image {number}"
             raise ImageError(f"{name}: {result}") from result
-        yield result
+        yield name, result
 
 
 def _pixels(

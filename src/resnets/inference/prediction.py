@@ -38,6 +38,23 @@ class Prediction:
         }
 
 
+class Predictions(list[Prediction]):
+    """A list of predictions that knows what the pictures are called.
+
+    paths   a path as it was given; "image 3" for a picture without one, counted from 0
+    """
+
+    def __init__(self, named: Iterable[tuple[str, Prediction]] = ()) -> None:
+        pairs = list(named)
+        super().__init__(prediction for _, prediction in pairs)
+        self.paths = tuple(path for path, _ in pairs)
+
+    def document(self) -> dict[str, list[dict[str, Any]]]:
+        """What a program reads, ready for JSON: as of `document`, with nothing that failed."""
+        good = [{"path": path, **one.document()} for path, one in zip(self.paths, self, strict=True)]
+        return {"predictions": good, "failed": []}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one file.
