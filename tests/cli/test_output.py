@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from resnets import cli
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
-from resnets.cli.output import console, line, note
+from resnets.cli.output import console, line, note, rows_of
 from resnets.data.preprocess import Preprocessing
 from resnets.network import create
 from resnets.weights import Model, save
@@ -85,3 +86,38 @@ def test_a_closed_standard_input_is_an_empty_one(trained):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: There is nothing to predict: -: standard input is empty.\n"
+
+
+def test_a_benchmark_of_an_oddly_named_file_is_drawn_and_tabled(tmp_path):
+    from resnets.benchmark.report import write
+
+    figures = {"images_per_second": 9.0, "ratio": None, "baseline": None, "latency": None}
+    row = {
+        "name": "$a^|\x1b[2J{.safetensors",
+        "task": "infer",
+        "precision": "float32",
+        "batch": 1,
+        "who": "torchvision",
+    }
+    machine = {"cores": 2, "processor": "x"}
+    document = {"rows": [{**row, **figures}], "machine": machine, "rounds": 1, "date": "2026-01-01", "versions": {}}
+    write(document, tmp_path)
+    assert (tmp_path / "bench.png").stat().st_size > 1000
+    line = (tmp_path / "bench.md").read_text().splitlines()[-1]
+    assert line.startswith(r"| $a^\|\x1b[2J{.safetensors | infer |")
+    assert "\x1b" not in (tmp_path / "bench.svg").read_text()
+
+
+def test_a_message_with_rows_keeps_them_and_no_name_makes_one_of_its_own(tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    spec = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
+    weights = create(spec, num_classes=3, seed=0).state_dict()
+    save_file({**weights, "odd\x1b[2J\nerror: all is well\u202e": torch.zeros(2)}, tmp_path / "w.safetensors")
+    assert main(["convert", str(tmp_path / "w.safetensors"), str(tmp_path / "m.safetensors")]) == 2
+    first, *rows = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: ")
+    assert [row for row in rows if row.startswith("  ")]
+    assert not [row for row in rows if row.startswith("error: ")]
+    assert all(row.isprintable() for row in [first, *rows])
+    assert rows_of("a\nb\n  row\n  row\nIf so, do that.\nc") == ["a\nb", "  row", "  row", "If so, do that.\nc"]

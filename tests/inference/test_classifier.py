@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import pickle
 import threading
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 import resnets
 from resnets.architecture import ResNetSpec
+from resnets.cli.main import main
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError, ModelFileError
 from resnets.inference import Classifier, Outcome, Prediction, as_classifier, engines, load, novelty
@@ -345,3 +348,20 @@ def test_a_document_of_outcomes():
         ],
         "failed": [{"path": "b.jpg", "why": "empty file"}],
     }
+
+
+def test_predictions_know_what_the_pictures_are_called(classifier, tmp_path, capsys):
+    """Python's result is the document that the command prints."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    found = resnets.predict(classifier, [path, np.zeros((8, 8, 3), np.uint8)], top=2)
+    assert found == list(found)
+    assert found.paths == (str(path), "image 1")
+    first, second = found.document()["predictions"]
+    assert (first["path"], second["path"], first["top"]) == (str(path), "image 1", second["top"])
+    classifier.save(tmp_path / "m.safetensors")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(path), "--top", "2", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed.keys() == found.document().keys()
+    assert printed["predictions"][0].keys() == first.keys()
+    assert pickle.loads(pickle.dumps(found)).document() == found.document()

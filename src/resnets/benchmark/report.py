@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from resnets.whole import write_json, write_text
+from resnets.text import printable
+from resnets.whole import whole, write_json, write_text
 
 COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "p50 ms", "p90 ms", "p99 ms")
 LEFT = ("network", "task", "precision", "who")  # columns of words
@@ -31,7 +33,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     latency = row["latency"] or {}
     times = (f"{1000 * latency[p]:.2f}" if p in latency else "" for p in ("p50", "p90", "p99"))
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    name = Path(row["name"]).name
+    name = _shown(row["name"])
     rate = f"{row['images_per_second']:,.1f}"
     return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
 
@@ -51,7 +53,8 @@ def caption(document: dict[str, Any]) -> str:
 def markdown(document: dict[str, Any]) -> str:
     """The table for a document, with its caption."""
     rule = ("---" if column in LEFT else "---:" for column in COLUMNS)
-    lines = [COLUMNS, rule, *map(cells, document["rows"])]
+    rows = ([cell.replace("|", "\\|") for cell in cells(row)] for row in document["rows"])
+    lines = [COLUMNS, rule, *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{caption(document)}\n\n{table}\n"
 
@@ -85,9 +88,9 @@ def draw(document: dict[str, Any], targets: Iterable[Path]) -> None:
                 axes[i][j].set_visible(False)
                 continue
             _panel(axes[i][j], here)
-            what = Path(name).name if task in ("infer", "input") else f"{Path(name).name}, {task}"
+            what = _shown(name) if task in ("infer", "input") else f"{_shown(name)}, {task}"
             title = f"{what}, batches of {batch}" if batch > 1 else f"{what}, one image"
-            axes[i][j].set_title(title, loc="left", fontsize=10)
+            axes[i][j].set_title(title, loc="left", fontsize=10, parse_math=False)  # a file may be called a$^b
             axes[i][j].set_ylabel("images/s" if j == 0 or not axes[i][0].get_visible() else "")
     figure.legend(
         handles=[Patch(color=COLOURS[who], label=who) for who in whos],
@@ -100,7 +103,10 @@ def draw(document: dict[str, Any], targets: Iterable[Path]) -> None:
     text = "\n".join(textwrap.wrap(text, 36 * (1 + len(batches))))
     figure.supxlabel(text, fontsize=7, color="#666666", x=0.01, ha="left")
     for target in targets:
-        figure.savefig(target, dpi=150)
+        with whole(target) as file, warnings.catch_warnings():
+            # A name in a script that the font does not have is drawn as boxes.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(file, format=target.suffix[1:], dpi=150)
 
 
 def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:
@@ -125,6 +131,11 @@ def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:
 
 
 _SMALL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": "#444444"}
+
+
+def _shown(name: str) -> str:
+    """A network's or a model file's name, in one printable line."""
+    return printable(Path(name).name)
 
 
 def _unique(items: Iterable[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from resnets.cli.evaluate import evaluate
 from resnets.cli.explain import explain
 from resnets.cli.export import export
 from resnets.cli.list import list_networks
-from resnets.cli.output import line, note, speaking, with_flags
+from resnets.cli.output import line, note, rows_of, speaking, with_flags
 from resnets.cli.predict import predict
 from resnets.cli.show import show
 from resnets.cli.streams import Output, Unwritten, drain, standard
@@ -96,8 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with standard(document="--json" in arguments) as out:
             status, said = _run(arguments, out)
         if not (out.alone and out.used):  # a document is there, and says it too
-            for line in said:
-                note(line)
+            for sentence in said:
+                for row in rows_of(sentence):
+                    note(row)
     finally:
         drain()
     return status

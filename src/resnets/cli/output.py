@@ -59,6 +59,17 @@ def note(text: str) -> None:
             print(printable(text), file=sys.stderr, flush=True)
 
 
+def rows_of(message: str) -> list[str]:
+    """The lines of a message. Rows of a table in it begin with two spaces; any other line feed is a part of a name."""
+    lines: list[str] = []
+    for part in message.split("\n"):
+        if not lines or part.startswith("  ") or lines[-1].startswith("  "):
+            lines.append(part)
+        else:
+            lines[-1] += f"\n{part}"
+    return lines
+
+
 @contextmanager
 def speaking(words: Callable[[str], str]) -> Iterator[None]:
     """Print what the library says, in other words, on standard error."""

@@ -136,23 +136,26 @@ def _fill(
 ) -> None:
     """Write a table, or go on with one of the same identity."""
     import resnets
-    from resnets.inference import tables
+    from resnets.inference import seen, tables
 
     identity = {
         "model": classifier.digest,
         "version": resnets.__version__,
         **what,
         "folder": os.getcwd(),
-        "standard input": [tables.digest(picture) for picture in pictures if isinstance(picture, bytes)],
+        "standard input": [seen.digest(picture) for picture in pictures if isinstance(picture, bytes)],
     }
     with tables.Journal(out, min(what["top"], len(classifier.classes)), identity) as journal:
+        todo, dropped = journal.review(pictures)
+        if told := str(dropped):
+            note(told)
         for outcome in failed:
             journal.add(outcome)
-        for outcome in outcomes([picture for picture in pictures if _path(picture) not in journal]):
+        for outcome in outcomes(todo):
             journal.add(outcome)
         listed = list(journal.rows()) if json else []  # one document needs all of them
-        journal.finish()
-    note(f"wrote {out}")
+        said = journal.finish()
+    note(" ".join([f"wrote {out}", *([f"({' '.join(said)})"] if said else [])]))
     _finish(listed, journal.failed, journal.failures, json)
 
 
@@ -184,7 +187,7 @@ def _prepared(
     classifier: Classifier, model: str, engine: str, precision: str, data: str | None, top: int, fast: bool
 ) -> tuple[Outcomes, list[str]]:
     """What says what pictures show, with the engine and precision asked for; and what exactly was taken for it."""
-    from resnets.inference import bulk, pictures, ray_engine, tables
+    from resnets.inference import bulk, pictures, ray_engine, seen
 
     quantisation, taken = None, [engine]
     if (engine, precision) != DEFAULT and (engine != "ray" or precision == "int8"):
@@ -194,7 +197,7 @@ def _prepared(
         classifier.use(session)
         quantisation, taken = session.quantisation, [engine if engine == "ray" else session.name]
     if quantisation:
-        taken.append(tables.digest(repr(quantisation.to_dict()).encode()))
+        taken.append(seen.digest(repr(quantisation.to_dict()).encode()))
     if engine == "ray":
         more = {"top": top, "fast": fast, "precision": precision, "quantisation": quantisation}
         return lambda pictures: ray_engine.predict_files(model, pictures, **more), taken  # type: ignore[arg-type]
@@ -237,10 +240,6 @@ def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | byt
         else:
             lines = (os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n"))
             yield from files_of(filter(None, lines), failed)
-
-
-def _path(picture: str | bytes) -> str:
-    return "-" if isinstance(picture, bytes) else picture
 
 
 def _show(outcome: Outcome) -> None:

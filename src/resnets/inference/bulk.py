@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable, Iterator
 
 from resnets.data.walk import walk
-from resnets.errors import ImageError
+from resnets.errors import ImageError, UnreadableError
 from resnets.inference.classifier import Classifier
 from resnets.inference.pictures import BATCH
 from resnets.inference.prediction import Outcome
+from resnets.inference.seen import Seen
 from resnets.progress import say
 from resnets.text import printable
 
@@ -31,12 +32,15 @@ def predict_files(
     files     paths; bytes are a picture itself, whose path is `STDIN`
     others    as in `Classifier.predict_each`
     """
-    for picture, result in classifier.predict_each(files, top, batch_size, fast=fast, threads=threads):
+    read: dict[str, Seen] = {}  # of the files that are at work
+    each = classifier.predict_each(files, top, batch_size, fast=fast, threads=threads, watch=read.__setitem__)
+    for picture, result in each:
         path = STDIN if isinstance(picture, bytes) else picture
+        seen = read.pop(path, None)
         if isinstance(result, ImageError):
-            yield Outcome(path, (), str(result))
+            yield Outcome(path, (), str(result), seen=None if isinstance(result, UnreadableError) else seen)
         else:
-            yield Outcome(path, result.top, "", result.among, result.unlike)
+            yield Outcome(path, result.top, "", result.among, result.unlike, seen)
 
 
 def files_of(names: Iterable[str], failed: list[Outcome]) -> Iterator[str]:

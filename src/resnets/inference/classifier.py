@@ -18,7 +18,7 @@ from resnets.errors import ImageError, ModelFileError, ParameterError
 from resnets.inference import engines, features, novelty, pictures
 from resnets.inference.engine import Engine
 from resnets.inference.pictures import P, Picture
-from resnets.inference.prediction import Prediction
+from resnets.inference.prediction import Prediction, Predictions
 from resnets.inference.session import Session
 from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
@@ -135,7 +135,7 @@ class Classifier:
         device = next(self.network.parameters()).device
         return features.pooled(self.network, self.input(pixels).to(device)).cpu().numpy()
 
-    def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> list[Prediction]:
+    def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> Predictions:
         """Say what pictures show, one `Prediction` each, in their order.
 
         images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W)
@@ -145,7 +145,7 @@ class Classifier:
 
         Raises ImageError, naming the picture, for the first that cannot be used. `predict_each` goes on.
         """
-        return list(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)))
+        return Predictions(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)))
 
     def predict_each(
         self,
@@ -155,18 +155,20 @@ class Classifier:
         *,
         fast: bool = False,
         threads: int | None = None,
+        watch: pictures.Watch | None = None,
     ) -> Iterator[tuple[P, Prediction | ImageError]]:
         """Like `predict`, with (picture, result) as results come in; never stop at a bad one.
 
         fast      read JPEG files by `data.fast_decode`, which does not give quite the same pixels
         threads   how many prepare pictures. Default: one for each core
+        watch     told of each file that was read, and of what it was
 
         A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
         """
         if top < 1 or batch_size < 1:
             raise ParameterError(f"top and batch_size are at least 1, not {top} and {batch_size}.")
         return pictures.each(
-            lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads
+            lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads, watch
         )
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
@@ -180,7 +182,7 @@ class Classifier:
         """
         wanted = pictures.listed(images)
         each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, batch_size)
-        found = list(pictures.good(each))
+        found = [row for _, row in pictures.good(each)]
         return np.stack(found) if found else np.empty((0, self.network.plan.head[-1].input[0]), np.float32)
 
     def name(self, pixels: np.ndarray, top: int) -> list[Prediction]:

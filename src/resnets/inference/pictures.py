@@ -21,11 +21,14 @@ from PIL import Image
 from resnets.data import fast_decode
 from resnets.data.decode import as_rgb
 from resnets.data.preprocess import Preprocessing
-from resnets.data.source import read_image
+from resnets.data.source import LARGEST, check_size, opened
 from resnets.data.threads import attempt
 from resnets.errors import ImageError, ParameterError
+from resnets.inference.seen import Seen, seen
 from resnets.machine import cores
+from resnets.regular import bounded
 
+Watch = Callable[[str, Seen], None]
 Picture = str | Path | bytes | Image.Image | np.ndarray
 P = TypeVar("P", bound=Picture)
 R = TypeVar("R")
@@ -45,12 +48,14 @@ def each(
     batch_size: int = BATCH,
     fast: bool = False,
     threads: int | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[tuple[P, R | ImageError]]:
     """(picture, what `work` makes of it) in their order, as it comes in; never stop at a bad one.
 
     work      (N, S, S, 3) uint8, as `preprocessing` gives them -> N results; N is at most `batch_size`
     fast      read JPEG files by `data.fast_decode`
     threads   how many prepare pictures. Default: `decoders()`
+    watch     told of each file that was read, on these threads: its path as given, and what it was
 
     A picture that cannot be used has an ImageError in its place, whose message is the reason alone.
     """
@@ -63,7 +68,7 @@ def each(
 
     def read_ahead() -> None:
         more = islice(todo, 2 * batch_size - len(ahead))
-        ahead.extend((picture, pool.submit(_pixels, preprocessing, picture, read)) for picture in more)
+        ahead.extend((picture, pool.submit(_pixels, preprocessing, picture, read, watch)) for picture in more)
 
     try:
         read_ahead()
@@ -87,21 +92,33 @@ def listed(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
     return cast(Iterable[Picture], images)
 
 
-def good(results: Iterable[tuple[Picture, R | ImageError]]) -> Iterator[R]:
-    """The results alone. Raises ImageError, naming the picture, at the first that could not be used."""
+def good(results: Iterable[tuple[Picture, R | ImageError]]) -> Iterator[tuple[str, R]]:
+    """(name, result): a path as it was given, or "image 3" for what has none, counted from 0.
+
+    Raises ImageError, with that name, at the first that could not be used.
+    """
     for number, (picture, result) in enumerate(results):
+        name = str(picture) if isinstance(picture, str | Path) else f"image {number}"
         if isinstance(result, ImageError):
-            name = picture if isinstance(picture, str | Path) else f"image {number}"
             raise ImageError(f"{name}: {result}") from result
-        yield result
+        yield name, result
 
 
 def _pixels(
-    preprocessing: Preprocessing, picture: Picture, read: Callable[[Preprocessing, bytes], np.ndarray]
+    preprocessing: Preprocessing,
+    picture: Picture,
+    read: Callable[[Preprocessing, bytes], np.ndarray],
+    watch: Watch | None,
 ) -> np.ndarray:
     """(S, S, 3) uint8 of a picture in any of its forms. Raises ImageError."""
     if isinstance(picture, str | Path):
-        picture = read_image(os.fspath(picture))
+        path = os.fspath(picture)
+        with opened(path, None) as file:
+            info = os.fstat(file.fileno())
+            picture = bounded(file, LARGEST)
+        if watch is not None:
+            watch(path, seen(info, picture))
+        check_size(len(picture))
     if isinstance(picture, bytes):
         return read(preprocessing, picture)
     if isinstance(picture, np.ndarray):

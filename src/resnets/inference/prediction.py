@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from resnets.inference.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,23 @@ class Prediction:
         }
 
 
+class Predictions(list[Prediction]):
+    """A list of predictions that knows what the pictures are called.
+
+    paths   a path as it was given; "image 3" for a picture without one, counted from 0
+    """
+
+    def __init__(self, named: Iterable[tuple[str, Prediction]] = ()) -> None:
+        pairs = list(named)
+        super().__init__(prediction for _, prediction in pairs)
+        self.paths = tuple(path for path, _ in pairs)
+
+    def document(self) -> dict[str, list[dict[str, Any]]]:
+        """What a program reads, ready for JSON: as of `document`, with nothing that failed."""
+        good = [{"path": path, **one.document()} for path, one in zip(self.paths, self, strict=True)]
+        return {"predictions": good, "failed": []}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one file.
@@ -45,6 +64,7 @@ class Outcome:
     why      the reason if it could not, else ""
     among    the classes that it is one of, and
     unlike   whether it is unlike all that the model knows, both as in `Prediction`
+    seen     what the file was when it was read; None where it could not be read this time, and for what is no file
     """
 
     path: str
@@ -52,6 +72,7 @@ class Outcome:
     why: str = ""
     among: tuple[str, ...] | None = None
     unlike: bool | None = None
+    seen: Seen | None = field(default=None, compare=False, repr=False)
 
     @property
     def unsure(self) -> bool | None:

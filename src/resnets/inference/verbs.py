@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnets.inference.classifier import Classifier
 from resnets.inference.pictures import Picture
-from resnets.inference.prediction import Prediction
+from resnets.inference.prediction import Predictions
 from resnets.inference.session import open_session
 from resnets.weights import Model
 from resnets.weights import load as load_model
@@ -53,8 +53,10 @@ def predict(
     precision: str = "float32",
     threads: int | None = None,
     batch_size: int = 32,
-) -> list[Prediction]:
-    """Say what pictures show, one `Prediction` each, in their order.
+) -> Predictions:
+    """Say what pictures show: a list with a `Prediction` for each, in their order.
+
+    Its `paths` are what the pictures are called, and its `document()` is what `resnets predict --json` prints.
 
     model       a classifier, a model, or whatever `load` takes
     images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W) grey; a single one

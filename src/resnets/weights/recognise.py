@@ -15,6 +15,7 @@ from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.architecture.catalog import spec_of
 from resnets.errors import ModelFileError, SpecError, nearest
 from resnets.network import ResNet
+from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.worlds import DIALECTS, Dialect
 from resnets.weights.worlds.base import Naming, Part
@@ -146,8 +147,8 @@ def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, s
 
 def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -> ModelFileError:
     if not misfits:
-        some = ", ".join(list(file.tensors)[:4])
-        why = "\n".join(f"  {reason}" for reason in dict.fromkeys(reasons))
+        some = printable(", ".join(list(file.tensors)[:4]))
+        why = "\n".join(f"  {printable(reason)}" for reason in dict.fromkeys(reasons))
         return ModelFileError(
             f"{file.path} ({len(file.tensors)} tensors: {some}, ...) is no residual network of a dialect that is "
             f"known:\n{why}\nIf you know which it is, say so with `source_dialect` and `network`."
@@ -156,7 +157,7 @@ def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -
     rows = list(_limited(best.rows))
     return ModelFileError(
         f"{file.path} reads best as {best.dialect}, with {best.matched} tensors in place, but these do not fit:\n"
-        + "\n".join(f"  {row}" for row in rows)
+        + "\n".join(f"  {printable(row)}" for row in rows)
         + "\nNothing was loaded. If it is another network or dialect, say so with `source_dialect` and `network`."
     )
 
