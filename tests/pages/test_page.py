@@ -115,3 +115,11 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         page.write(path, "\ud800")
     assert path.read_text() == page.BEGINNING
+
+
+def test_what_stands_in_backquotes_is_code_and_names_stay_harmless():
+    assert page.code("run `resnets doctor --fix-into` on <b>\n") == (
+        "run <code>resnets doctor --fix-into</code> on &lt;b&gt;\\n"
+    )
+    assert page.code("a`b") == "a`b"
+    assert page.code("`<img src=x>`") == "<code>&lt;img src=x&gt;</code>"

@@ -50,10 +50,11 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         twice = exact([look.digest for look in looks.looks])
         pairs = near(looks.thumbs, twice) if thorough else []
         found += Copies(looks.samples, twice, joined(len(looks.samples), twice, pairs)).findings()
-        found += _mislabelled(looks) if thorough else []
+        seen = light.kinds(looks.thumbs)
+        found += _mislabelled(looks.only(np.flatnonzero(seen == light.PLAIN))) if thorough else []
         found += balance.findings(counts)
         found += shape.findings(looks.samples, looks.looks, white)
-        found += light.findings(looks.samples, light.kinds(looks.thumbs).tolist(), [one.mode for one in looks.looks])
+        found += light.findings(looks.samples, seen.tolist(), [one.mode for one in looks.looks])
     found += [*broken, *misplaced(source), *remarked(source)]
     _, held_out = balance.held_out(counts)
     facts = {

@@ -51,6 +51,12 @@ class Looks:
     thumbs: np.ndarray
     broken: tuple[tuple[Sample, str], ...]
 
+    def only(self, rows: np.ndarray) -> Looks:
+        """Some of the pictures: `rows` are places among the N."""
+        chosen = rows.tolist()
+        samples, looks = (tuple(of[i] for i in chosen) for of in (self.samples, self.looks))
+        return Looks(samples, looks, self.thumbs[rows], self.broken)
+
 
 def look_at(data: bytes, full: float | None = None) -> tuple[Look, np.ndarray]:
     """See what the file `data` is, and its thumbnail; `full` and ImageErrors are those of `decode.decode`.

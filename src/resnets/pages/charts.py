@@ -33,6 +33,7 @@ class Frame:
 
     x, y            (lowest, highest) value
     left, right, top, bottom    the rectangle's edges
+    counts          whether values across are whole numbers, as epochs are
     """
 
     x_range: tuple[float, float]
@@ -41,6 +42,7 @@ class Frame:
     right: float = 338
     top: float = 24
     bottom: float = 190
+    counts: bool = False
 
     def x(self, value: float) -> float:
         """Where a value lies across; one outside lies on the edge."""
@@ -56,7 +58,7 @@ class Frame:
 
     def x_ticks(self) -> list[float]:
         """Round values inside the frame."""
-        return _ticks(self.x_range, 6)
+        return _ticks(self.x_range, 6, self.counts)
 
     def y_ticks(self) -> list[float]:
         """Round values inside the frame."""
@@ -103,9 +105,9 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     shares = [share for _, share in right] or [0.0]
     low, high = math.floor(10 * min(shares)) / 10, min(math.floor(10 * max(shares)) / 10 + 0.1, 1.0)
     return {
-        "loss": Frame((0, last), (0, highest)),
+        "loss": Frame((0, last), (0, highest), counts=True),
         "beyond": beyond,
-        "top1": Frame((0, last), (min(low, high - 0.1), high)) if right else None,
+        "top1": Frame((0, last), (min(low, high - 0.1), high), counts=True) if right else None,
         "steps": _thinned(steps),
         "training": training,
         "held_out": held_out,
@@ -232,10 +234,10 @@ def _part(value: float, extent: tuple[float, float]) -> float:
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def _ticks(extent: tuple[float, float], most: int) -> list[float]:
+def _ticks(extent: tuple[float, float], most: int, whole: bool = False) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
-    found = MaxNLocator(most, steps=[1, 2, 5, 10]).tick_values(*extent)
+    found = MaxNLocator(most, steps=[1, 2, 5, 10], integer=whole, min_n_ticks=1).tick_values(*extent)
     return [float(value) for value in found if extent[0] <= value <= extent[1] + 1e-9]
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup, escape
 from PIL import Image
 
 from resnets.errors import DataError
@@ -36,7 +38,8 @@ def render(template: str, *, folders: tuple[Path, ...] = (), **values: Any) -> s
                 `markupsafe.Markup` passes as it is
 
     Filters: `percent` (0.744 -> "74.4 %", None -> "-"; `percent(2)` for another number of digits), `count`
-    (3925 -> "3,925"), `duration` (seconds -> "3 min 20 s"). Raises jinja2.UndefinedError for a name without a value.
+    (3925 -> "3,925"), `duration` (seconds -> "3 min 20 s"), `code` (what stands in backquotes as code). Raises
+    jinja2.UndefinedError for a name without a value.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, TEMPLATES]),
@@ -46,13 +49,18 @@ def render(template: str, *, folders: tuple[Path, ...] = (), **values: Any) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, count=lambda number: f"{number:,}", duration=duration)
+    environment.filters.update(percent=percent, count=lambda number: f"{number:,}", duration=duration, code=code)
     return environment.get_template(template).render(**values)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """0.744 -> '74.4 %'; None -> '-'."""
     return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def code(text: str) -> Markup:
+    """A sentence in which `...` is a command or a name: that becomes code; all of it is escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
 
 
 def picture(pixels: np.ndarray, side: int | None = None) -> str:
