@@ -109,6 +109,7 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in (
         ("images", f"{result['images']:,} ({result['split']}), in {duration(result['seconds'])}"),
         ("top-1", _percent(result["top1"])),
+        ("guessing", f"{_percent(result['baseline'])}, always the commonest class"),
         ("top-5", _percent(result["top5"])),
         ("macro-F1", _percent(result["macro_f1"])),
         ("loss", f"{result['loss']:.4f}"),
@@ -123,7 +124,8 @@ def _show(result: dict[str, Any]) -> None:
     for row in result["per_class"]:
         shares = (_percent(row["precision"]), _percent(row["recall"]))
         classes.add_row(escape(printable(row["name"])), f"{row['images']:,}", *shares)
-    console().print(figures, "", classes)
+    said = [escape(f"{remark}\n") for remark in result["remarks"]]
+    console().print(figures, "", *said, classes)
     _name_skipped(result["skipped_files"])
 
 

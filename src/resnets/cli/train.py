@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import emit
+from resnets.cli.output import emit, spoken
 
 if TYPE_CHECKING:
     from resnets.training import TrainResult
@@ -113,6 +113,8 @@ def _show(result: TrainResult) -> None:
         where = f"as it stands at step {result.step} of {result.steps}"
         print(f"{where}; {ways_on(Path(result.run))}")
     print(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
+    for remark in result.remarks:
+        print(spoken(remark))
     print(f"model  {result.model}")
     if result.report:
         print(f"report {result.report}")

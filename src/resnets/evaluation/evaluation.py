@@ -10,6 +10,7 @@ from typing import Any
 
 from resnets.data.cache import cached
 from resnets.data.open import open_source
+from resnets.evaluation.guessing import remarks
 from resnets.evaluation.held_out import choose, class_indices
 from resnets.evaluation.judging import Judgement, judge
 from resnets.inference import Classifier, as_classifier
@@ -34,6 +35,8 @@ class Evaluation:
     images                  that were judged
     top1, top5, macro_f1, loss, ece, per_class
                             see `resnets.evaluation.metrics.measure`
+    baseline, better_than_guessing, unrecognised, only_answer
+                            see `resnets.evaluation.guessing.against_guessing`
     coverage, stated_coverage, set_size, unsure, unlike
                             of a calibrated model how far its doubts can be trusted, see `Judgement.figures`; else None
     skipped_files           (path, why) of every file that is no usable image
@@ -48,6 +51,10 @@ class Evaluation:
     loss: float
     ece: float
     per_class: tuple[ClassFigures, ...] = field(repr=False)
+    baseline: float
+    better_than_guessing: bool | None
+    unrecognised: tuple[str, ...]
+    only_answer: str | None
     coverage: float | None
     stated_coverage: float | None
     set_size: float | None
@@ -63,14 +70,16 @@ class Evaluation:
         """What a judgement comes to."""
         figures = judgement.figures
         figures["per_class"] = tuple(ClassFigures(**row) for row in figures["per_class"])
+        figures["unrecognised"] = tuple(figures["unrecognised"])
         return cls(**figures, skipped_files=tuple(skipped), split=split, seconds=seconds, judgement=judgement)
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
         figures = {name: value for name, value in vars(self).items() if name != "judgement"}
+        figures |= {"per_class": [vars(row).copy() for row in self.per_class], "unrecognised": list(self.unrecognised)}
         return {
             **figures,
-            "per_class": [vars(row).copy() for row in self.per_class],
+            "remarks": remarks(figures),
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
         }
 

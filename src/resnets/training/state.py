@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,18 @@ def memory_format(plan: Plan) -> torch.memory_format:
     return torch.contiguous_format if narrow else torch.channels_last
 
 
+@dataclass(frozen=True)
+class Good:
+    """A state of between two epochs to go back to: its step, what was watched by then, and weights and average.
+
+    The momentum is left out: it points to where the training went wrong.
+    """
+
+    step: int
+    watch: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
 class State:
     """What a step of training changes.
 
@@ -45,6 +59,10 @@ class State:
     step        the steps made, which is the number of the next one
     seconds     of training so far, earlier parts of a resumed run included, as of the last checkpoint
     log         bytes of the run's log that belong to these steps
+    rate_share  of the recipe's learning rate; it falls where the training went wrong, see `divergence`
+    fallbacks   what was said of each time that it did
+    watch       what the watch over the losses knows, see `divergence.Watch`
+    good        the last good state; None: none yet
     layout      the memory layout that training uses
     """
 
@@ -54,7 +72,10 @@ class State:
         self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimiser = optimiser(network, recipe)
         self.average = Average(network, recipe.ema) if recipe.ema else None
-        self.step, self.seconds, self.log = 0, 0.0, 0
+        self.step, self.seconds, self.log, self.rate_share = 0, 0.0, 0, 1.0
+        self.fallbacks: list[dict[str, Any]] = []
+        self.watch: Mapping[str, Any] = {}
+        self.good: Good | None = None
         self._judge: ResNet | None = None
 
     def train(self, head_alone: bool) -> None:
@@ -74,6 +95,21 @@ class State:
         self._judge.load_state_dict(self.network.state_dict() if self.average is None else self.average.state)
         return self._judge.eval()
 
+    def snapshot(self, watch: Mapping[str, Any]) -> Good:
+        """A copy of this state, to go back to."""
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, tensor in self._tensors().items()
+            if not name.startswith("momentum.")
+        }
+        return Good(self.step, watch, tensors)
+
+    def go_back(self, good: Good, share: float) -> None:
+        """Stand where that state stood, and go on at a share of the rate."""
+        self._put_back(_parts(good.tensors))
+        self.step, self.watch, self.good = good.step, good.watch, good
+        self.rate_share *= share
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint of a run: whole, or the one before it stays.
 
@@ -81,7 +117,11 @@ class State:
         """
         # Row-major copies: the file does not depend on the memory layout that training happens to use.
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
-        state = {"step": self.step, "seconds": self.seconds, "log": self.log}
+        state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "log": self.log}
+        state |= {"rate_share": self.rate_share, "fallbacks": self.fallbacks, "watch": self.watch}
+        if self.good is not None:
+            state["good"] = {"step": self.good.step, "watch": self.good.watch}
+            plain |= {f"good.{name}": tensor for name, tensor in self.good.tensors.items()}
         head = header({"state": json.dumps(state)}, plain)
         with whole(folder / CHECKPOINT) as file:
             put(file, head + b" " * (-len(head) % 8), plain)
@@ -96,23 +136,28 @@ class State:
             with safe_open(path, framework="pt") as file:
                 state: dict[str, Any] = json.loads(file.metadata()["state"])
                 step, seconds, log = int(state["step"]), float(state["seconds"]), int(state["log"])
-                if min(step, log) < 0 or not 0 <= seconds < math.inf:
+                share, fallbacks = float(state.get("rate_share", 1.0)), list(state.get("fallbacks", []))
+                if min(step, log) < 0 or not 0 <= seconds < math.inf or not 0 < share <= 1:
                     raise ValueError("its numbers make no sense")
-                parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
-                for key in file.keys():  # noqa: SIM118  (a file handle, not a dictionary)
-                    part, _, name = key.partition(".")
-                    parts[part][name] = file.get_tensor(key)
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (a file handle)
+            kept = {key: tensors.pop(f"good.{key}") for key in [k[5:] for k in tensors if k.startswith("good.")]}
+            known = state.get("good") or {}
+            good = Good(int(known["step"]), dict(known["watch"]), kept) if kept else None
+            watch, parts = dict(state.get("watch", {})), _parts(tensors)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError) as problem:
             raise TrainingError(
                 f"{path} cannot be read ({problem}): start the run anew in another folder."
             ) from problem
         try:
+            if good is not None:  # it is of this network and recipe, too
+                self._put_back(_parts(good.tensors))
             self._put_back(parts)
         except (RuntimeError, KeyError, IndexError, ValueError) as problem:
             raise TrainingError(
                 f"{path} is of another network or recipe than the run: start the run anew."
             ) from problem
-        self.step, self.seconds, self.log = step, seconds, log
+        self.step, self.seconds, self.log, self.rate_share = step, seconds, log, share
+        self.fallbacks, self.watch, self.good = fallbacks, watch, good
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, under its names there."""
@@ -129,7 +174,17 @@ class State:
         if self.average is not None:
             for name, tensor in self.average.state.items():
                 tensor.copy_(parts["average"][name])
+        self.optimiser.state.clear()
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         for index, buffer in parts["momentum"].items():
             parameter = parameters[int(index)]
             self.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by what they are a part of. Raises KeyError for a part that there is not."""
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    return parts

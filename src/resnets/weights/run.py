@@ -10,12 +10,14 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import ModelFileError, ParameterError, ResnetsError
 from resnets.text import printable
+from resnets.weights.outcome import Outcome, standing
 from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
@@ -83,8 +85,8 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What came of a run.
+class TrainResult(Outcome):
+    """What came of a run, and all that `Outcome` has.
 
     run, model, report  paths of its folder, its model file and its page; report is None where it could not be written
     top1            on the held-out images, in float32, each image once; a fraction
@@ -108,7 +110,7 @@ class TrainResult:
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        found["skipped_files"] = [dict(file) for file in self.skipped_files]
+        found |= {name: [*map(copy, value)] for name, value in found.items() if isinstance(value, tuple)}
         return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
 
     def at(self, folder: Path) -> Self:
@@ -119,18 +121,15 @@ class TrainResult:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
         """The reverse of `document`. Raises ModelFileError, which names the field, for what it cannot be."""
-        return cls(
-            run=_field(table, "run", str, where=where),
-            model=_field(table, "model", str, where=where),
-            report=_field({"report": None, **table}, "report", str, type(None), where=where),
-            top1=_field(table, "top1", float, where=where),
-            seconds=_field(table, "seconds", float, where=where),
-            images=_field(table, "images", int, where=where),
-            epochs=_field(table, "epochs", int, where=where),
-            skipped_files=tuple(_field(table, "skipped_files", list, where=where)),
-            step=_field({"step": None, **table}, "step", int, type(None), where=where),
-            steps=_field({"steps": None, **table}, "steps", int, type(None), where=where),
-        )
+        given = {"run": str, "model": str, "top1": float, "seconds": float, "images": int, "epochs": int}
+        values = {name: _field(table, name, kind, where=where) for name, kind in given.items()}
+        values["skipped_files"] = tuple(_field(table, "skipped_files", list, where=where))
+        later = {"report": str, "baseline": float, "better_than_guessing": bool, "step": int, "steps": int}
+        for name, kind in later.items():
+            values[name] = _field({name: None, **table}, name, kind, type(None), where=where)
+        for name in ("unrecognised", "fallbacks", "remarks"):
+            values[name] = tuple(_field({name: [], **table}, name, list, where=where))
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +232,9 @@ class RunRecord:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, "kind" step or epoch, without a last one that a kill cut short and what is no line.
+    """The lines of a run's log, "kind" step, epoch or fallback: each step once.
+
+    Left out are a last line that a kill cut short, what is no line, and steps that a fallback gave up.
 
     Raises ModelFileError where there is no log.
     """
@@ -241,13 +242,14 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError as problem:
         raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
-    lines = []
+    lines: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
             found = json.loads(line)
         except ValueError:
             break
         if isinstance(found, dict) and {"kind", "step", "epoch", "loss"} <= found.keys():
+            lines = standing(lines, found) if found["kind"] == "fallback" else lines
             lines.append(found)
     return lines
 
