@@ -134,7 +134,8 @@ def _doubts(result: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
     if (coverage := result.get("coverage")) is not None:
         stated, size = result.get("stated_coverage"), result["set_size"]
-        lines.append(("coverage", f"{_percent(coverage)} ({_percent(stated)} stated), {size:.2f} classes in a set"))
+        promised = "" if stated is None else f" ({_percent(stated)} stated)"
+        lines.append(("coverage", f"{_percent(coverage)}{promised}, {size:.2f} classes in a set"))
     for name in ("unsure", "unlike"):
         if (share := result.get(name)) is not None:
             lines.append((name, _percent(share)))

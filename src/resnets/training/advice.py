@@ -26,6 +26,8 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
             f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}: "
             f"begin with `overrides=['learning_rate={rate:g}']`."
         )
+    if figures.get("unsure") == 1:
+        said.append("It calls every answer unsure.")
     useless = figures["better_than_guessing"] is False or figures["only_answer"] is not None
     losses = [line["loss"] for line in read_log(prepared.folder) if line["kind"] == "epoch"] if useless else []
     if not losses:
