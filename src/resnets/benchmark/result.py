@@ -18,8 +18,9 @@ class Speed:
     precision           what it computed in
     batch               images at once
     images_per_second   the median of the rounds
-    ratio               to the baseline: the median of the rounds' ratios; None without one
-    baseline            who that was, and its precision
+    ratio               images_per_second by that of the baseline; None without one
+    baseline            who that was, and its precision: a row of the same name, task and batch
+    baseline_images_per_second  of that row, measured in turn with this one
     latency             seconds of one call, over all calls: "p50", "p90", "p99"; None for more than one image at once
     image_size          side of the images in pixels
     set_up_seconds      from the network to the first answer
@@ -33,6 +34,7 @@ class Speed:
     images_per_second: float
     ratio: float | None
     baseline: str | None
+    baseline_images_per_second: float | None
     latency: Mapping[str, float] | None
     image_size: int
     set_up_seconds: float

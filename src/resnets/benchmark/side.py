@@ -17,7 +17,7 @@ class Side:
 
     job      what it was told to do
     set_up   seconds that setting up for the present batch took
-    times    of the present batch: for each turn, seconds of each call
+    times    of the present batch: for each round, seconds of each call
     """
 
     def __init__(self, job: Job) -> None:

@@ -3,7 +3,7 @@
 Each side has a process of its own because an allocator is set for a whole process, and ours is part of what we offer.
 
     {"set_up": 8}                    -> {"seconds": 1.2}
-    {"run": 8, "seconds": 0.5}       -> {"times": [...]}, seconds of each call
+    {"run": 8, "seconds": 0.5}       -> {"times": [...]}, seconds of one call
     anything that goes wrong         -> {"why": "..."}
 """
 
@@ -17,8 +17,6 @@ from typing import Any
 
 from resnets.benchmark import ours, peers, plain
 from resnets.benchmark.job import Job, Maker, Work
-
-FEWEST = 2  # calls of a turn, if they are short
 
 
 def main() -> None:
@@ -54,14 +52,9 @@ def _maker(job: Job) -> Maker:
 
 
 def _times(work: Work, seconds: float) -> list[float]:
-    """Calls for so long, after a first that does not count, because caches are cold; unless it fills the turn alone."""
+    """One call, after one that does not count, because another side's work lies in the caches; unless it is long."""
     first = _timed(work)
-    if first >= seconds:
-        return [first]
-    times: list[float] = []
-    while len(times) < FEWEST or sum(times) < seconds:
-        times.append(_timed(work))
-    return times
+    return [first] if first >= seconds else [_timed(work)]
 
 
 def _timed(work: Work) -> float:

@@ -49,9 +49,9 @@ def bench(
 ) -> None:
     """Measure our engines beside torchvision, timm and the raw runtimes.
 
-    Every side works in a process of its own, one at a time, in alternating rounds. A ratio is to torchvision as it
-    is, in float32, with the same number of images at once (where there is no torchvision: to our network run plainly).
-    A peer that is not installed is left out. Networks given by name have random weights.
+    Every side works in a process of its own, and they take turns call by call. A ratio is to the row of torchvision as
+    it is, in float32, with as many images at once (where there is no torchvision: of our network run plainly). A peer
+    that is not installed is left out. Networks given by name have random weights.
 
     \b
     Examples:
