@@ -9,7 +9,7 @@ from PIL import Image
 
 from resnets.acceptance import exported, gate
 from resnets.cli.main import main
-from resnets.errors import ExportError
+from resnets.errors import ExportError, ParameterError
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import runtimes
 
@@ -117,3 +117,9 @@ def test_a_refusal_on_the_command_line(trained, tmp_path, capsys, monkeypatch):
     document = json.loads(capsys.readouterr().out)
     assert document["written"] is False
     assert "points" in document["why"]
+
+
+@pytest.mark.parametrize("wrong", [-1, 101, float("nan"), float("inf")])
+def test_a_drop_that_makes_no_sense_is_refused_before_work(tmp_path, wrong):
+    with pytest.raises(ParameterError, match="`max_drop` is a number of points from 0 to 100"):
+        exported.export("nothing is opened", tmp_path / "m.onnx", max_drop=wrong)

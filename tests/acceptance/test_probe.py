@@ -9,10 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from resnets.acceptance.conversion import convert
 from resnets.acceptance.probe import Candidate, probe, verdict
 from resnets.architecture import CATALOG, ResNetSpec
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import DataError, ModelFileError
+from resnets.errors import DataError, ModelFileError, ParameterError
 from resnets.network import create
 from resnets.weights import Model, load
 
@@ -208,3 +209,9 @@ def test_the_public_checkpoint_wants_what_its_author_trained_it_with(shared_data
     assert best.preprocessing == Preprocessing.evaluation(32)
     assert best.accuracy > 0.8
     assert np.isfinite(best.loss)
+
+
+@pytest.mark.parametrize("images", [0, -5])
+def test_no_images_are_not_taken_for_the_default(images, tmp_path):
+    with pytest.raises(ParameterError, match="`images` is a whole number of 1 or more"):
+        convert("nothing is opened", tmp_path / "x.pth", probe="digits", images=images)

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import ModelFileError
 from resnets.evaluation import evaluate
 from resnets.evaluation.calibration import FEWEST, calibrate, digest, fit_temperature, fit_threshold, judges
 from resnets.evaluation.metrics import ece, log_softmax
 from resnets.inference import Classifier
+from resnets.training import train
 from resnets.weights import Calibration, Model, Provenance, save
 from resnets.weights import load as load_model
 from resnets.weights.calibration import Usual
@@ -131,6 +134,89 @@ def test_a_provenance_may_hold_anything(trained, tmp_path, provenance):
 def test_too_few_images_leave_a_model_as_it_is():
     pixels, (logits, labels) = pixels_of(FEWEST - 1), world(FEWEST - 1)
     assert calibrate(pixels, logits, labels) == Calibration()
+
+
+# What knows nothing, or little ------------------------------------------------------------------------------
+
+
+def doubts(calibration, logits):
+    """(the share of answers that are called sure, which of them those are) of logits, by a calibration."""
+    sets = np.exp(log_softmax(logits / calibration.temperature)) >= calibration.unsure
+    sure = sets.sum(axis=1) == 1
+    return sure.mean(), sure
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 60.0, 1e4, 1e12, 1e30])
+def test_a_model_that_knows_nothing_is_never_sure(classes, scale):
+    random = np.random.default_rng(classes)
+    logits = (scale * random.normal(size=(153, classes))).astype(np.float32)
+    labels = random.integers(0, classes, 153)
+    calibration = calibrate(pixels_of(153), logits, labels)
+    assert [fit.unsure for fit in (calibration, *calibration.halves)] == [0, 0, 0]
+    assert doubts(calibration, logits)[0] == 0
+    if scale < 1e6:  # and its probabilities say so, however large its logits are
+        probabilities = np.exp(log_softmax(logits / calibration.temperature))
+        assert ece(probabilities.max(axis=1), logits.argmax(axis=1) == labels) < 0.15
+
+
+def test_what_names_the_commonest_class_alone_knows_nothing():
+    labels = np.repeat([0, 1], [110, 30])
+    logits = np.tile([9.0, -9.0], (140, 1))
+    assert calibrate(pixels_of(140), logits, labels).unsure == 0
+
+
+def test_guesses_about_some_classes_are_not_called_sure():
+    """Half of the images are of a class that it knows; between the two others it guesses, as loudly."""
+    random = np.random.default_rng(0)
+    labels = random.choice(3, 1200, p=[0.5, 0.25, 0.25])
+    said = np.where(labels == 0, 0, random.integers(1, 3, 1200))
+    logits = 6 * np.eye(3)[said] + random.normal(size=(1200, 3))
+    calibration = calibrate(pixels_of(600), logits[:600], labels[:600])
+    share, sure = doubts(calibration, logits[600:])
+    wrong = (logits[600:].argmax(axis=1) != labels[600:])[sure]
+    assert share == 0 or wrong.mean() < 0.25
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4, 1e8])
+def test_a_set_that_can_be_separated_has_a_temperature_of_its_scale(scale):
+    labels = np.repeat([0, 1], 100)
+    calibration = calibrate(pixels_of(200), scale * np.eye(2)[labels], labels)
+    assert calibration.unsure == 0.5
+    assert calibration.temperature == pytest.approx(scale * fit_temperature(np.eye(2)[labels], labels), rel=1e-3)
+    assert doubts(calibration, scale * np.eye(2)[labels])[0] == 1
+
+
+@pytest.mark.parametrize(("images", "unsure"), [(1, None), (4, None), (20, 0.0), (99, 0.0)])
+def test_few_images_are_enough_to_see_that_nothing_is_known(images, unsure):
+    """All answers wrong, of as many images; of four it cannot be told."""
+    labels = np.arange(images) % 2
+    calibration = calibrate(pixels_of(images), np.eye(2)[1 - labels], labels)
+    assert calibration == Calibration(unsure=unsure)
+
+
+@pytest.mark.parametrize("logits", [np.ones((120, 1)), np.ones((120, 3)), np.zeros((120, 3))])
+def test_answers_that_are_all_the_same_give_numbers(logits):
+    calibration = calibrate(pixels_of(120), logits, np.arange(120) % logits.shape[1])
+    assert calibration.temperature == 1
+    assert calibration.unsure == (0 if logits.shape[1] > 1 else 0.5)
+
+
+def test_a_model_that_knows_nothing_says_so_in_every_verb(tmp_path, capsys):
+    """Random weights, trained for no step worth the name, on digits."""
+    spec = ResNetSpec(depths=(1,), widths=(4,), stem="cifar", stem_width=4)
+    high = ["learning_rate=1e-6", "epochs=1", "min_steps=0", "ema=0", "batch_size=512"]
+    result = train("digits", model=spec, overrides=high, out=tmp_path / "run")
+    assert result.better_than_guessing is False
+    assert "It calls every answer unsure." in result.remarks
+    document = evaluate(tmp_path / "run", "digits").document()
+    assert (document["unsure"], document["better_than_guessing"]) == (1.0, False)
+    assert document["ece"] < 0.1
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "x.png")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "x.png"), "--json"]) == 0
+    prediction = json.loads(capsys.readouterr().out)["predictions"][0]
+    assert prediction["unsure"] is True
+    assert len(prediction["among"]) == 10
 
 
 # A trained model --------------------------------------------------------------------------------------------

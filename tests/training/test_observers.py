@@ -94,7 +94,7 @@ class Numbers:
 )
 def test_on_a_gpu_the_losses_are_looked_at_in_bunches(device, seconds, bunches):
     """A device that is no device: only the loop's own policy is looked at, with batches of nobody in particular."""
-    state = SimpleNamespace(step=0, device=device, train=lambda head_alone: None)
+    state = SimpleNamespace(step=0, device=device, rate_share=1.0, train=lambda head_alone: None)
     recipe = Recipe(epochs=2, checkpoint_seconds=seconds)
     training = Training(recipe=recipe, epochs=2, image_size=8, batches=Numbers(), state=state)
 

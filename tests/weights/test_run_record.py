@@ -20,6 +20,11 @@ RESULT = {
     "images": 40,
     "epochs": 3,
     "skipped_files": [{"path": "a.jpg", "why": "it is empty"}],
+    "baseline": 0.25,
+    "better_than_guessing": True,
+    "unrecognised": ["b"],
+    "fallbacks": [{"step": 3, "back_to": 2}],
+    "remarks": ['Every answer is "a".'],
 }
 RECORD = {
     "asked": {"data": "digits", "network": None, "weights": None, "seed": 3, "device": "auto", "strict": False},

@@ -97,6 +97,8 @@ def convert(
         raise ParameterError("`certificate` compares `source` with `target`: name the file to write.")
     if images is not None and probe is None:
         raise ParameterError("`images` says how many images `probe` takes: name them with `probe`.")
+    if images is not None and images < 1:
+        raise ParameterError(f"`images` is a whole number of 1 or more, not {images!r}.")
     if num_classes is not None and (certificate is not None or probe is not None):
         raise ParameterError("`num_classes` gives a fresh head, of which `certificate` and `probe` can say nothing.")
     job = transfer.open_source(str(source), source_dialect, network, num_classes)

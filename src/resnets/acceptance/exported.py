@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from resnets.acceptance.gate import MAX_DROP, Examples, Verdict, attempts, examples, first_good
-from resnets.errors import DataError, ExportError
+from resnets.errors import DataError, ExportError, ParameterError
 from resnets.evaluation.metrics import interval
 from resnets.inference import Classifier, as_classifier
 from resnets.inference.export import check_place, write
@@ -105,6 +105,8 @@ def export(
     """
     out = Path(out)
     check_place(out, precision)
+    if not 0 <= max_drop <= 100:
+        raise ParameterError(f"`max_drop` is a number of points from 0 to 100, not {max_drop!r}.")
     if precision == "int8" and data is None:
         raise DataError("int8 needs images to calibrate and to judge it with: give them with `data=DATA`.")
     classifier = as_classifier(model)

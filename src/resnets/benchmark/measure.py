@@ -1,12 +1,14 @@
-"""The run: every side in a process of its own, one at work at a time, in single calls that alternate.
+"""The run: every side in a process of its own, one at work at a time, call by call in turn.
 
-How fast a machine is drifts within seconds. Where every call of a side has one of each other side beside it, drift
-slows all of them alike, and a ratio is that of the two figures that are shown.
+How fast a machine is drifts within seconds, so the sides take turns with single calls: what slows one slows all.
+All precisions of a network are measured together: a ratio is to the very row of the baseline that is shown.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -29,12 +31,12 @@ from resnets.errors import DataError, ParameterError, nearest
 from resnets.inference.engines import KINDS, PRECISIONS, installed, supported
 from resnets.machine import describe
 from resnets.progress import Tracker, say, track
-from resnets.whole import workspace
 
 TASKS = ("infer", "train", "input")
 PEERS = tuple(peers.PRECISIONS)
 ROUNDS = 7
 SECONDS = 0.5  # of a round, for each side
+MOST_IMAGES = 4096  # at once
 BATCHES = (1, 8, 32)
 MOST_FILES = 256  # photos of the whole job
 BASELINE = "torchvision"  # as it is, in float32: what ratios are to
@@ -53,7 +55,7 @@ def bench(
     seconds: float = SECONDS,
     images: str | Path | None = None,
 ) -> BenchResult:
-    """Measure our engines beside those of others, each side in a process of its own, in alternating calls.
+    """Measure our engines beside those of others, each side in a process of its own, call by call in turn.
 
     models      names of the catalog (random weights), model files, runs, tags
     task        "infer" (batches to logits), "train" (one step), "input" (from JPEG files to pixels, per core)
@@ -61,8 +63,8 @@ def bench(
     engines     our engines. Default: those installed, without "compiled", which takes long to compile
     precisions  what to compute in
     batches     images at once. Default: 1, 8 and 32; for "train" 32
-    rounds      of calls, one after the other of all sides
-    seconds     how long a round is for each side; every side has one call in it at least
+    rounds      how often the sides are gone through, in alternating order
+    seconds     how long a round is at least, for each side; in it they make single calls in turn
     images      a folder of JPEG files: "infer" then has the whole job, from files to labels, too
 
     Raises ParameterError for a wrong choice and DataError for a folder without JPEG files.
@@ -71,10 +73,11 @@ def bench(
     _choices("peer", against, PEERS)
     _choices("precision", precisions, PRECISIONS)
     _choices("engine", engines or [], list(KINDS))
+    _counts(batches, rounds, seconds)
     files = _photos(Path(images)) if images else ()
-    with workspace() as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         if task == "input":
-            jobs = [_input_jobs(against, files or make_photos(temporary))]
+            jobs = [_input_jobs(against, files or make_photos(Path(temporary)))]
             batches = (32,)
         else:
             jobs = []
@@ -115,19 +118,21 @@ def _jobs(
         "image_size": size,
     }
     ours = own or [name for name in installed() if name != "compiled"]
-    groups = []
+    sides: list[tuple[str, str]] = []
     for precision in precisions:
-        sides = [f"resnets {name}" for name in ours if supported(name, precision)]
-        sides += [name for name in against if precision in peers.PRECISIONS[name]]
-        if task == "train":
-            sides = ["resnets", *(name for name in sides if name in ("torchvision", "timm"))]
         if task == "train" and precision == "int8":
             continue
-        for kind in (task, *(("files",) if files and task == "infer" else ())):
-            baseline = Job(who=BASELINE, task=kind, precision="float32", files=files, **about)
-            others = [replace(baseline, who=who, precision=precision) for who in sides]
-            groups.append([baseline, *(job for job in others if job != baseline)])
-    return groups
+        here = [f"resnets {name}" for name in ours if supported(name, precision)]
+        here += [name for name in against if precision in peers.PRECISIONS[name]]
+        if task == "train":
+            here = ["resnets", *(name for name in here if name in ("torchvision", "timm"))]
+        sides += [(who, precision) for who in here]
+    groups = []
+    for kind in (task, *(("files",) if files and task == "infer" else ())):
+        baseline = Job(who=BASELINE, task=kind, precision="float32", files=files, **about)
+        others = [replace(baseline, who=who, precision=precision) for who, precision in sides]
+        groups.append([baseline, *(job for job in others if job != baseline)])
+    return groups if sides else []
 
 
 def _input_jobs(against: Sequence[str], files: tuple[str, ...]) -> list[Job]:
@@ -173,44 +178,36 @@ class _Run:
             baseline = counted(start(jobs[0]) or start(replace(jobs[0], who=plain.WHO)))
             found = [baseline, *(counted(start(job)) for job in jobs[1:])]
             sides = [side for side in found if side]
-            # The baseline of another precision's group has a row of its own there.
-            shown = [side for side in sides if side is not baseline or side.job.precision == jobs[-1].precision]
             for batch in batches:
-                yield from self._batch(batch, sides, shown, baseline, tracker)
+                yield from self._batch(batch, sides, baseline, tracker)
 
-    def _batch(
-        self, batch: int, sides: list[Side], shown: list[Side], baseline: Side | None, tracker: Tracker
-    ) -> Iterable[Speed]:
+    def _batch(self, batch: int, sides: list[Side], baseline: Side | None, tracker: Tracker) -> Iterable[Speed]:
         there = []
         for side in sides:
             side.times = []
             answer = self._tell(side, {"set_up": batch})
             tracker(1 if answer else 1 + self.rounds)
-            side.set_up = answer["seconds"] if answer else None
             if answer:
+                side.set_up = answer["seconds"]
                 there.append(side)
+        working = list(there)
         for number in range(self.rounds):
-            there = self._round(batch, there, number)
-            for side in sides:
-                if side.set_up is not None:
-                    job = side.job
-                    tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
-        against = baseline if baseline in there else None
-        return [speed(side, batch, against) for side in shown if side in there]
-
-    def _round(self, batch: int, sides: list[Side], number: int) -> list[Side]:
-        """Calls of one side after the other, until the round is over; returns the sides that can go on."""
-        until = time.perf_counter() + self.seconds * len(sides)
-        passes = 0
-        while sides and (passes == 0 or time.perf_counter() < until):
-            there = []
-            for side in sides[:: -1 if (number + passes) % 2 else 1]:
-                if (answer := self._tell(side, {"run": batch})) is not None:
-                    side.times.append(answer["time"])
-                    there.append(side)
-            sides = [side for side in sides if side in there]
-            passes += 1
-        return sides
+            calls: dict[Side, list[float]] = {side: [] for side in there}
+            end = time.perf_counter() + self.seconds * len(working)
+            while working:
+                for side in working[:: -1 if number % 2 else 1]:
+                    answer = self._tell(side, {"run": batch, "seconds": self.seconds})
+                    if answer is None:
+                        working.remove(side)
+                    calls[side] += answer["times"] if answer else []
+                if time.perf_counter() >= end:
+                    break
+            for side, times in calls.items():
+                side.times.append(times)
+                job = side.job
+                tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
+        against = baseline if baseline in working else None
+        return [speed(side, batch, against) for side in working]
 
     def _tell(self, side: Side, order: dict[str, Any]) -> dict[str, Any] | None:
         try:
@@ -225,14 +222,17 @@ class _Run:
 
 
 def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
-    """What a side's calls came to, and those of the baseline between them."""
+    """What a side's turns came to."""
     job = side.job
     count = len(job.files) if job.task == "files" else batch
-    rate = count / statistics.median(side.times)
-    theirs = None if baseline is None else count / statistics.median(baseline.times)
+    rate, theirs = (
+        None if one is None else statistics.median(count / statistics.median(times) for times in one.times)
+        for one in (side, baseline)
+    )
+    assert rate is not None
     latency = None
     if batch == 1:
-        seconds = np.percentile(side.times, (50, 90, 99))
+        seconds = np.percentile([time for times in side.times for time in times], (50, 90, 99))
         latency = dict(zip(("p50", "p90", "p99"), seconds.tolist(), strict=True))
     return Speed(
         task=job.task,
@@ -241,12 +241,12 @@ def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
         precision=job.precision,
         batch=batch,
         images_per_second=rate,
-        ratio=theirs and rate / theirs,
-        baseline=f"{baseline.job.who} {baseline.job.precision}" if baseline else None,
+        ratio=None if theirs is None else rate / theirs,
+        baseline=None if baseline is None else f"{baseline.job.who} {baseline.job.precision}",
         baseline_images_per_second=theirs,
         latency=latency,
         image_size=job.image_size,
-        set_up_seconds=side.set_up or 0.0,
+        set_up_seconds=side.set_up,
     )
 
 
@@ -255,6 +255,16 @@ def _photos(folder: Path) -> tuple[str, ...]:
     if not found:
         raise DataError(f"{folder} holds no JPEG files: name a folder that does.")
     return tuple(found[:MOST_FILES])
+
+
+def _counts(batches: Sequence[int] | None, rounds: int, seconds: float) -> None:
+    for batch in batches or ():
+        if not isinstance(batch, int) or not 0 < batch <= MOST_IMAGES:
+            raise ParameterError(f"`batches` are whole numbers from 1 to {MOST_IMAGES}, not {batch!r}.")
+    if not isinstance(rounds, int) or rounds < 1:
+        raise ParameterError(f"`rounds` is a whole number of 1 or more, not {rounds!r}.")
+    if not 0 <= seconds < math.inf:
+        raise ParameterError(f"`seconds` is a number of 0 or more, not {seconds!r}.")
 
 
 def _choices(what: str, chosen: Iterable[str], known: Sequence[str]) -> None:

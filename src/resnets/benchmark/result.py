@@ -17,10 +17,10 @@ class Speed:
     who                 "resnets ENGINE", "plain torch", or a peer
     precision           what it computed in
     batch               images at once
-    images_per_second   of the median of all calls
-    ratio               images_per_second / baseline_images_per_second; None without a baseline
-    baseline            who that was, and its precision
-    baseline_images_per_second  of its calls between these, with as many images at once
+    images_per_second   the median of the rounds
+    ratio               images_per_second by that of the baseline; None without one
+    baseline            who that was, and its precision: a row of the same name, task and batch
+    baseline_images_per_second  of that row, measured in turn with this one
     latency             seconds of one call, over all calls: "p50", "p90", "p99"; None for more than one image at once
     image_size          side of the images in pixels
     set_up_seconds      from the network to the first answer
@@ -48,7 +48,7 @@ class BenchResult:
     date        when, in UTC, as ISO 8601 has it
     machine     processor, cores, system: see `resnets.machine.describe`
     versions    package to version
-    rounds      of alternating calls
+    rounds      how often each side had its turn
     rows        a `Speed` for each side and batch
     skipped     "who", "name" and "why" of the sides that could not take part
     """

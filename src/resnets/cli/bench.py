@@ -42,17 +42,16 @@ def bench(
     engines: Engines = None,
     precisions: Precisions = "float32,bfloat16,int8",
     batches: Batches = None,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Of calls, one side after the other.")] = 7,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
     images: Images = None,
     out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure our engines beside torchvision, timm and the raw runtimes.
 
-    Every side works in a process of its own, one at a time, in single calls that alternate. A ratio is to torchvision
-    as it is, in float32, with the same number of images at once (where there is no torchvision: to our network run
-    plainly), and what stands behind it is that baseline's speed in the calls between. A peer that is not installed is
-    left out. Networks given by name have random weights.
+    Every side works in a process of its own, and they take turns call by call. A ratio is to the row of torchvision as
+    it is, in float32, with as many images at once (where there is no torchvision: of our network run plainly). A peer
+    that is not installed is left out. Networks given by name have random weights.
 
     \b
     Examples:
@@ -89,6 +88,7 @@ def bench(
 
 
 def _show(document: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from resnets.benchmark.report import COLUMNS, caption, cells
@@ -99,7 +99,7 @@ def _show(document: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "who" else "right", no_wrap=True)
     last = ""
     for row in document["rows"]:
-        name, task, precision, batch, *texts = cells(row)
+        name, task, precision, batch, *texts = map(escape, cells(row))
         title = f"{name}{', files' if task == 'files' else ''} {precision}, {batch} at once"
         if title != last:
             table.add_row()

@@ -114,6 +114,7 @@ def _show(result: dict[str, Any]) -> None:
     for name, value in (
         ("images", f"{result['images']:,} ({result['split']}), in {duration(result['seconds'])}"),
         ("top-1", _percent(result["top1"])),
+        ("guessing", f"{_percent(result['baseline'])}, always the commonest class"),
         ("top-5", _percent(result["top5"])),
         ("macro-F1", _percent(result["macro_f1"])),
         ("loss", f"{result['loss']:.4f}"),
@@ -128,7 +129,8 @@ def _show(result: dict[str, Any]) -> None:
     for row in result["per_class"]:
         shares = (_percent(row["precision"]), _percent(row["recall"]))
         classes.add_row(row["name"], f"{row['images']:,}", *shares)
-    console().print(figures, "", classes)
+    said = [f"{remark}\n" for remark in result["remarks"]]
+    console().print(figures, "", *said, classes)
     _name_skipped(result["skipped_files"])
 
 
@@ -137,7 +139,8 @@ def _doubts(result: dict[str, Any]) -> list[tuple[str, str]]:
     lines = []
     if (coverage := result.get("coverage")) is not None:
         stated, size = result.get("stated_coverage"), result["set_size"]
-        lines.append(("coverage", f"{_percent(coverage)} ({_percent(stated)} stated), {size:.2f} classes in a set"))
+        promised = "" if stated is None else f" ({_percent(stated)} stated)"
+        lines.append(("coverage", f"{_percent(coverage)}{promised}, {size:.2f} classes in a set"))
     for name in ("unsure", "unlike"):
         if (share := result.get(name)) is not None:
             lines.append((name, _percent(share)))

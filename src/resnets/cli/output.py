@@ -81,14 +81,22 @@ def speaking(words: Callable[[str], str]) -> Iterator[None]:
         LOG.handlers = before
 
 
+def spoken(text: str) -> str:
+    """A sentence of the library in the words of the verb that runs, as `speaking` has them."""
+    for handler in LOG.handlers:
+        if isinstance(handler, _Lines):
+            text = handler.words(text)
+    return text
+
+
 class _Lines(Plain):
     def __init__(self, words: Callable[[str], str]) -> None:
         super().__init__()
-        self._words = words
+        self.words = words
 
     def line(self, record: logging.LogRecord) -> str:
         """The line in the command line's words."""
-        return printable(self._words(super().line(record)))
+        return printable(self.words(super().line(record)))
 
 
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")  # `out`, `data=DATA`, `overrides=['epochs=3']`

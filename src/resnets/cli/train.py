@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import emit, line
+from resnets.cli.output import emit, line, spoken
 
 if TYPE_CHECKING:
     from resnets.training import TrainResult
@@ -114,6 +114,8 @@ def _show(result: TrainResult) -> None:
         where = f"as it stands at step {result.step} of {result.steps}"
         line(f"{where}; {ways_on(Path(result.run))}")
     line(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
+    for remark in result.remarks:
+        line(spoken(remark))
     line(f"model  {result.model}")
     if result.report:
         line(f"report {result.report}")

@@ -8,17 +8,21 @@ again by the digest of its pixels, wherever it lies and whatever its file is cal
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 
+from resnets.evaluation.guessing import better
 from resnets.evaluation.metrics import log_softmax
+from resnets.evaluation.significance import LEVEL
 from resnets.inference import novelty
-from resnets.weights.calibration import Calibration, Fit
+from resnets.weights.calibration import LARGEST, Calibration, Fit
 
 COVERAGE = 0.9  # share of images whose true class shall be in its set
 FEWEST = 100  # images to fit on; with fewer, 90 % would be known to worse than 3 points
 MOST = 10_000  # images to fit on; their digests stand in the model file
-TEMPERATURES = (0.05, 20.0)
+TEMPERATURES = 1e3  # how far, as a factor, a temperature may lie from the scale of the logits
+SURE_WRONG = 2.0  # times the share that the coverage allows: more of the answers that are called sure may not be wrong
 
 
 def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, coverage: float = COVERAGE) -> Calibration:
@@ -30,18 +34,22 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
     coverage    above 0, below 1
 
     Images that are there twice count once, or either half would know some of the other. With fewer than FEWEST images
-    there is nothing to tell: the calibration of a model never calibrated.
+    there is nothing to tell: the calibration of a model never calibrated. A model that is no better than guessing (see
+    `guessing`) knows nothing, however sure its probabilities look: each of its sets has every class.
     """
     digests, rows = np.unique(digest(pixels), return_index=True)
     digests, rows = digests[:MOST], rows[:MOST]
+    right = int((logits[rows].argmax(axis=1) == labels[rows]).sum())
+    ignorant = better(right, len(rows), float(np.bincount(labels[rows]).max() / len(rows))) is False
     if len(rows) < FEWEST:
-        return Calibration()
+        return Calibration(unsure=0.0) if ignorant else Calibration()
     logits = logits.astype(np.float64)
 
     def fit(rows: np.ndarray) -> Fit:
         temperature = fit_temperature(logits[rows], labels[rows])
-        true = np.exp(log_softmax(logits[rows] / temperature))[np.arange(len(rows)), labels[rows]]
-        return Fit(temperature, fit_threshold(true, coverage), novelty.fit(pixels[rows]))
+        probabilities = np.exp(log_softmax(logits[rows] / temperature))
+        threshold = 0.0 if ignorant else sure_threshold(probabilities, labels[rows], coverage)
+        return Fit(temperature, threshold, novelty.fit(pixels[rows]))
 
     halves = tuple(fit(rows[half::2]) for half in (0, 1))
     return Calibration(**vars(fit(rows)), coverage=coverage, fitted_on=tuple(digests.tolist()), halves=halves)
@@ -66,14 +74,19 @@ def digest(pixels: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What to divide logits by so that the mean cross entropy is least (Guo et al. 2017), between 0.05 and 20.
+    """What to divide logits by so that the mean cross entropy is least (Guo et al. 2017).
 
     Of N images the true class counts as (N + 1) / (N + 2), and the others share the rest: where all answers are right,
-    N of them are still no proof of certainty (Platt 1999).
+    N of them are still no proof of certainty (Platt 1999). It is sought around the scale of the logits, whatever that
+    is: a network that nearly diverged has logits of thousands, one trained with smoothed labels of hundredths. Where no
+    temperature matters (one class, or the same logits for all) it is 1.
     """
     from scipy.optimize import minimize_scalar
 
     images, classes = int(logits.shape[0]), int(logits.shape[1])
+    scale = float((logits.max(axis=1) - logits.min(axis=1)).mean())
+    if not 1 / LARGEST < scale < math.inf:
+        return 1.0
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature))
@@ -81,8 +94,34 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         others = (float(scaled.sum(axis=1).mean()) - true) / max(classes - 1, 1)
         return -float((images + 1) * true + others) / (images + 2)
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x))
+    around = (math.log(scale / TEMPERATURES), math.log(scale * TEMPERATURES))
+    found = minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-6})
+    return float(np.clip(np.exp(found.x), 1 / LARGEST, LARGEST))
+
+
+def sure_threshold(probabilities: np.ndarray, labels: np.ndarray, coverage: float) -> float:
+    """The threshold of `fit_threshold`, or a lower one where the answers that it calls sure are wrong too often.
+
+    probabilities   (N, classes); labels (N,)
+
+    The coverage speaks of all images: a model that knows some of its classes and guesses others may be right as often
+    as stated and sure of its guesses. Of the images whose set is one class, SURE_WRONG times 1 - coverage may be wrong,
+    and what chance adds to that; else the threshold falls, so that more sets have a second class, to none if need be.
+    """
+    from scipy.stats import binom
+
+    true = probabilities[np.arange(len(labels)), labels]
+    first = fit_threshold(true, coverage)
+    if probabilities.shape[1] == 1:
+        return first
+    second, best = np.sort(probabilities, axis=1)[:, -2:].T
+    right = probabilities.argmax(axis=1) == labels
+    lower = np.quantile(second[second < first], np.linspace(1, 0, 50)) if (second < first).any() else []
+    for threshold in (first, *lower):
+        sure = (best >= threshold) & (second < threshold)
+        if binom.cdf(right[sure].sum(), sure.sum(), 1 - SURE_WRONG * (1 - coverage)) >= LEVEL:
+            return float(threshold)
+    return 0.0
 
 
 def fit_threshold(true: np.ndarray, coverage: float) -> float:

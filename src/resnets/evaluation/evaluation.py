@@ -12,6 +12,7 @@ from resnets.data.cache import cached
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
 from resnets.data.open import open_source
 from resnets.data.source import Source
+from resnets.evaluation.guessing import remarks
 from resnets.evaluation.held_out import Chosen, choose
 from resnets.evaluation.judging import Judgement, judge
 from resnets.inference import Classifier, as_classifier
@@ -36,6 +37,8 @@ class Evaluation:
     images                  that were judged
     top1, top5, macro_f1, loss, ece, per_class
                             see `resnets.evaluation.metrics.measure`
+    baseline, better_than_guessing, unrecognised, only_answer
+                            see `resnets.evaluation.guessing.against_guessing`
     coverage, stated_coverage, set_size, unsure, unlike
                             of a calibrated model how far its doubts can be trusted, see `Judgement.figures`; else None
     skipped_files           (path, why) of every file that is no usable image
@@ -56,6 +59,10 @@ class Evaluation:
     loss: float
     ece: float
     per_class: tuple[ClassFigures, ...] = field(repr=False)
+    baseline: float
+    better_than_guessing: bool | None
+    unrecognised: tuple[str, ...]
+    only_answer: str | None
     coverage: float | None
     stated_coverage: float | None
     set_size: float | None
@@ -76,6 +83,7 @@ class Evaluation:
         """What a judgement comes to; `chosen` tells which images it is of, or the name of their split alone."""
         figures = judgement.figures
         figures["per_class"] = tuple(ClassFigures(**row) for row in figures["per_class"])
+        figures["unrecognised"] = tuple(figures["unrecognised"])
         chosen = chosen if isinstance(chosen, Chosen) else Chosen(chosen, judgement.samples)
         paths = {role: chosen.keys(role, judgement.samples) for role in (HELD_OUT, NEW, TRAINED_ON)}
         return cls(
@@ -92,9 +100,10 @@ class Evaluation:
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
         figures = {name: value for name, value in vars(self).items() if name != "judgement"}
+        figures |= {"per_class": [vars(row).copy() for row in self.per_class], "unrecognised": list(self.unrecognised)}
         return {
             **figures,
-            "per_class": [vars(row).copy() for row in self.per_class],
+            "remarks": remarks(figures),
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
             "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},
             "left_out": {role: list(keys) for role, keys in self.left_out.items()},

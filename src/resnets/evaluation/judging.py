@@ -12,6 +12,7 @@ from resnets.data.sample import Sample
 from resnets.errors import ModelFileError
 from resnets.evaluation.answers import answers
 from resnets.evaluation.calibration import judges
+from resnets.evaluation.guessing import against_guessing
 from resnets.evaluation.held_out import class_indices
 from resnets.evaluation.metrics import log_softmax, measure
 from resnets.inference import Classifier, novelty
@@ -95,16 +96,17 @@ class Judgement:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What `measure` returns, and of a calibrated model how far its doubts can be trusted (else None).
+        """What `measure` and `against_guessing` return, and how far a calibrated model's doubts can be trusted.
 
         "coverage" is the share of images whose true class is in their set, "stated_coverage" what was promised,
         "set_size" the mean number of classes in a set, "unsure" the share of sets that are not one class alone,
-        "unlike" the share that is unlike all that the model was calibrated on.
+        "unlike" the share that is unlike all that the model was calibrated on; None where it never was.
         """
         sets, unlike = self.sets, self.unlike
         sizes = None if sets is None else sets.sum(axis=1)
         return {
             **measure(self.logits, self.labels, self.classes, self.temperatures[:, None]),
+            **against_guessing(self.labels, self.predicted, self.classes),
             "coverage": None if sets is None else float(sets[np.arange(len(self.labels)), self.labels].mean()),
             "stated_coverage": self.coverage,
             "set_size": None if sizes is None else float(sizes.mean()),

@@ -72,7 +72,6 @@ def write(
         document=evaluation.document(),
         split=evaluation.split,
         top1=share_interval(int(judgement.correct.sum()), len(judgement.labels)),
-        commonest=float(confusion.sum(axis=1).max() / confusion.sum()),
         sure=_sure(judgement, confidence),
         fewest=FEWEST,
         calibration=_calibration(judgement, confidence),

@@ -41,7 +41,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         wanted = table.pop("crc32", None)
         if wanted is not None and wanted != _sum(tensors):  # earlier versions wrote none
             raise ValueError("its numbers are not what was written")
-        if odd := [name for name in sorted(tensors) if not _finite(tensors[name])]:
+        # A training that runs away may be caught a step later, if there is a good state to go back to.
+        looked_at = [name for name in sorted(tensors) if "good" not in table or name.startswith("good.")]
+        if odd := [name for name in looked_at if not _finite(tensors[name])]:
             raise ValueError(f"{printable(odd[0])[:60]} holds what is no number")
         return table, tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as problem:

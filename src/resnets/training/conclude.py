@@ -15,6 +15,7 @@ from resnets.pages import report
 from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training import moved
+from resnets.training.advice import advice
 from resnets.training.curves import draw_curves
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
@@ -23,7 +24,19 @@ from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
 from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
 
-_METRICS = ("images", "top1", "top5", "macro_f1", "loss", "ece", "coverage", "set_size", "unsure")
+_METRICS = (
+    "images",
+    "top1",
+    "baseline",
+    "better_than_guessing",
+    "top5",
+    "macro_f1",
+    "loss",
+    "ece",
+    "coverage",
+    "set_size",
+    "unsure",
+)
 
 # What a page may fail of: a disk that is full, or a log in which somebody has written.
 _SPARES = (OSError, ResnetsError, ArithmeticError, LookupError, TypeError, ValueError)
@@ -49,6 +62,11 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         model=str(folder / MODEL),
         report=str(folder / REPORT),
         top1=figures["top1"],
+        baseline=figures["baseline"],
+        better_than_guessing=figures["better_than_guessing"],
+        unrecognised=tuple(figures["unrecognised"]),
+        fallbacks=tuple(state.fallbacks),
+        remarks=tuple(advice(prepared, state, figures)),
         seconds=prepared.seconds + state.seconds + time.perf_counter() - began,
         images=len(prepared.train.images),
         epochs=record.epochs,
@@ -89,11 +107,13 @@ def _judged(prepared: Prepared, state: State, stands: dict[str, int]) -> tuple[M
     if judgement.threshold is None:
         say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures
-    provenance = _provenance(prepared.record, figures, stands)
+    provenance = _provenance(prepared.record, figures, stands, state.fallbacks)
     return dataclasses.replace(model, calibration=calibration, provenance=provenance), judgement, figures
 
 
-def _provenance(record: RunRecord, figures: dict[str, Any], stands: dict[str, int]) -> Provenance:
+def _provenance(
+    record: RunRecord, figures: dict[str, Any], stands: dict[str, int], fallbacks: list[dict[str, Any]]
+) -> Provenance:
     # The name alone: a folder's whole path says more of its owner than a model should tell everybody.
     dataset = {**record.dataset, "name": Path(record.dataset["name"]).name}
     dataset["split"] = {key: value for key, value in dataset["split"].items() if key != "held_out_keys"}
@@ -110,5 +130,5 @@ def _provenance(record: RunRecord, figures: dict[str, Any], stands: dict[str, in
         weights=weights and Path(weights).name,
         versions=record.machine,
         metrics={key: figures[key] for key in _METRICS},
-        other={"stopped_at": stands} if stands else {},
+        other={**({"stopped_at": stands} if stands else {}), **({"fallbacks": fallbacks} if fallbacks else {})},
     )

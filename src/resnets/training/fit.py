@@ -8,9 +8,10 @@ import torch
 
 from resnets.errors import TrainingError
 from resnets.training import loop, room, setup
+from resnets.training.divergence import Guard
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
-from resnets.training.observers import Checkpoint, Finite, Glance, Progress
+from resnets.training.observers import Checkpoint, Glance, Progress
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
 from resnets.training.step import Inputs, Step
@@ -21,8 +22,9 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
 
     observers   see `resnets.training.Observer`
 
-    The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the loss is no
-    longer finite, a batch does not fit into memory, or the checkpoint cannot be read.
+    The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the training
+    diverges and lower rates do not help (see `divergence`), a batch does not fit into memory, or the checkpoint cannot
+    be read.
     """
     recipe, folder, record = prepared.recipe, prepared.folder, prepared.record
     batches, state = prepared.batches(), prepared.reached()
@@ -48,10 +50,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     glance = Glance(prepared.held_out.images, labels, len(record.classes), prepared.preprocessing, record.precision)
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
-    watching = [Finite(folder), glance, *observers, log, *board, Progress(), Checkpoint(folder, log)]
+    watching = [glance, *observers, log, *board, Progress(), Checkpoint(folder, log)]
     epoch, begun = divmod(state.step, batches.steps)
     try:
-        loop.run(training, inputs, step, watching, log.losses(epoch + 1) if begun else ())
+        earlier = log.losses(epoch + 1) if begun else ()
+        loop.run(training, inputs, step, watching, earlier, Guard(training, folder, len(record.classes)))
     except torch.OutOfMemoryError as problem:
         size = batches.batch_size
         raise TrainingError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from resnets.errors import TrainingError
 from resnets.progress import warn
 from resnets.text import printable
-from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
+from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
 from resnets.weights.run import LOG, read_log
 from resnets.whole import unwritable
 
@@ -28,7 +28,7 @@ AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
 
 
 class Log(Observer):
-    """Appends to a run's log.jsonl: {"kind": "step" or "epoch", "step": .., ...}."""
+    """Appends to a run's log.jsonl: {"kind": "step", "epoch" or "fallback", "step": .., ...}."""
 
     def __init__(self, folder: Path, keep: int = 0) -> None:
         """keep: bytes of an existing log that still hold (a checkpoint's position); 0: none.
@@ -61,6 +61,10 @@ class Log(Observer):
         values = _values(epoch)
         values.pop("kind", None)  # is the line's own
         self.write("epoch", **values)
+
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
+        """A line; those of the steps that were given up stay before it, and `read_log` leaves them out."""
+        self.write("fallback", **fallback.document())
 
     def ended(self, training: Training) -> None:
         """Write out what is left."""

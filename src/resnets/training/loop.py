@@ -1,4 +1,7 @@
-"""The loop: a batch, a step, and everybody who looks on is told. Nothing else happens between two steps."""
+"""The loop: a batch, a step, and everybody who looks on is told. Nothing else happens between two steps.
+
+Where the guard sees that the training went wrong, it goes on from an earlier step.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 
 from resnets.progress import warn
+from resnets.training.divergence import Guard
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
 from resnets.training.optim import image_size, rate
 from resnets.training.step import Inputs, Step
@@ -19,19 +23,25 @@ READ_BACK = 20  # on a GPU, steps between two looks at the losses: each look wai
 
 
 def run(
-    training: Training, inputs: Inputs, step: Step, observers: Sequence[Observer], earlier: Iterable[float] = ()
+    training: Training,
+    inputs: Inputs,
+    step: Step,
+    observers: Sequence[Observer],
+    earlier: Iterable[float] = (),
+    guard: Guard | None = None,
 ) -> None:
     """Train to the end, from wherever the state stands.
 
     observers   told in this order, and of the end in the reverse one
     earlier     the losses of the steps that the first epoch has made already, before a resume
+    guard       what sees a training go wrong, and takes it back
     """
     with ExitStack() as ending:
         for observer in observers:
             observer.started(training)
             ending.push(_ending(observer, training))
         while training.state.step < training.total:
-            _epoch(training, inputs, step, observers, list(earlier))
+            _epoch(training, inputs, step, observers, list(earlier), guard)
             earlier = ()
 
 
@@ -49,12 +59,22 @@ def _ending(observer: Observer, training: Training) -> Callable[..., None]:
     return end
 
 
-def _epoch(training: Training, inputs: Inputs, step: Step, observers: Sequence[Observer], losses: list[float]) -> None:
+def _epoch(
+    training: Training,
+    inputs: Inputs,
+    step: Step,
+    observers: Sequence[Observer],
+    losses: list[float],
+    guard: Guard | None,
+) -> None:
+    """From where the state stands to the end of its epoch, or to where it went wrong."""
     recipe, batches, state = training.recipe, training.batches, training.state
     epoch, start = divmod(state.step, batches.steps)
     size = image_size(recipe, epoch, training.epochs, training.image_size)
     at_once = state.device == "cpu" or recipe.checkpoint_seconds == 0
     state.train(head_alone=epoch < recipe.head_epochs)
+    if guard is not None and start == 0:
+        guard.epoch_begins(training)
     pending: list[tuple[Tensor, float, float]] = []
     waited = 0.0
     began = previous = time.perf_counter()
@@ -65,7 +85,10 @@ def _epoch(training: Training, inputs: Inputs, step: Step, observers: Sequence[O
         previous = now
         waited += batch.waited
         if at_once or len(pending) >= READ_BACK or batch.step == batches.steps - 1:
-            losses += _tell(training, epoch, pending, observers)
+            told = _tell(training, epoch, pending, observers, guard)
+            if told is None:
+                return
+            losses += told
     seconds = time.perf_counter() - began
     record = EpochRecord(
         step=state.step,
@@ -81,20 +104,29 @@ def _epoch(training: Training, inputs: Inputs, step: Step, observers: Sequence[O
 
 
 def _tell(
-    training: Training, epoch: int, pending: list[tuple[Tensor, float, float]], observers: Sequence[Observer]
-) -> list[float]:
-    """Read the losses since the last look, tell of their steps, and return them."""
+    training: Training,
+    epoch: int,
+    pending: list[tuple[Tensor, float, float]],
+    observers: Sequence[Observer],
+    guard: Guard | None,
+) -> list[float] | None:
+    """Read the losses since the last look, tell of their steps, and return them; None after a fallback."""
     losses: list[float] = torch.stack([loss for loss, _, _ in pending]).tolist()
-    first = training.state.step - len(pending)
+    state = training.state
+    first = state.step - len(pending)
     for number, (loss, (_, seconds, waited)) in enumerate(zip(losses, pending, strict=True), start=first):
         record = StepRecord(
             step=number,
             epoch=epoch + 1,
             loss=loss,
-            rate=rate(training.recipe, number, training.total, training.batches.steps),
+            rate=rate(training.recipe, number, training.total, training.batches.steps) * state.rate_share,
             seconds=seconds,
             waited=waited,
         )
+        if guard is not None and (fallback := guard.sees(training, record)) is not None:
+            for observer in observers:
+                observer.fell_back(training, fallback)
+            return None
         for observer in observers:
             observer.stepped(training, record)
     pending.clear()

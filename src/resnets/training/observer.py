@@ -11,7 +11,8 @@ An observer of your own does whatever a training should do beside training:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from resnets.data.batches import Batches
 from resnets.training.recipe import Recipe
@@ -85,13 +86,37 @@ class EpochRecord:
     figures: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fallback:
+    """A training that went wrong went back to its last good state, and goes on from there at a lower rate.
+
+    step, epoch     where it was seen, the first is 0 and 1; this step was told to nobody
+    loss            of that step, as a text, since it may be no number
+    why             in words
+    back_to         the steps made that stand now
+    rate_share      of the recipe's learning rate, from here on
+    """
+
+    step: int
+    epoch: int
+    loss: str
+    why: str
+    back_to: int
+    rate_share: float
+
+    def document(self) -> dict[str, Any]:
+        """As log, checkpoint and result hold it."""
+        return asdict(self)
+
+
 class Observer:
     """Looks on while a network is trained: override what you need. An exception in here ends the training.
 
     Every step and every epoch is told once, in order. On a GPU the steps are told in bunches, since a look at a loss
     waits for the device; when the last of a bunch is told, its number is `training.state.step - 1`. Yours are told
     after the held-out images were judged ("top1" and "held_out_loss" among the figures of an epoch that was), and
-    before the log and the checkpoint are written. After a resume, steps behind the checkpoint are made and told again.
+    before the log and the checkpoint are written. After a resume, steps behind the checkpoint are made and told again,
+    and after a fallback those behind the last good state.
     """
 
     def started(self, training: Training) -> None:
@@ -102,6 +127,9 @@ class Observer:
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
         """All steps of an epoch were made and told."""
+
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
+        """The training went wrong, and goes on from an earlier step: `training.state.step`."""
 
     def ended(self, training: Training) -> None:
         """The training is over, or was stopped: `training.state.step` is below `training.total` then."""

@@ -1,6 +1,6 @@
 """The observers of every training, beside its log.
 
-Is the loss a number, how good is the network by now, how far is it, and the checkpoint.
+How good is the network by now, how far is it, and the checkpoint.
 """
 
 from __future__ import annotations
@@ -15,37 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import TrainingError, WriteError
+from resnets.errors import WriteError
 from resnets.evaluation.answers import answers, top1
 from resnets.progress import Tracker, say, track, warn
-from resnets.text import printable
 from resnets.training.log import Log
-from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
+from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
 from resnets.weights.run import CHECKPOINT
-from resnets.whole import unwritable, write_text
+from resnets.whole import unwritable
 
 LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
-
-
-class Finite(Observer):
-    """Stops at a loss that is no number, with TrainingError: which step, which files, and what to try."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def stepped(self, training: Training, step: StepRecord) -> None:
-        """Raise TrainingError unless the loss is finite."""
-        if np.isfinite(step.loss):
-            return
-        names = training.batches.names(step.epoch - 1, step.step % training.batches.steps)
-        files = [printable(name) for name in names]
-        listing = self.folder / "not-finite.txt"
-        write_text(listing, "\n".join(files) + "\n")
-        raise TrainingError(
-            f"The loss is {step.loss} at step {step.step} (epoch {step.epoch}), on a batch of {len(files)} files from "
-            f"{files[0]} to {files[-1]}, all listed in {listing}. Usually the learning rate is too high: try "
-            f"`overrides=['learning_rate={training.recipe.learning_rate / 4:g}']` or `overrides=['precision=float32']`."
-        )
 
 
 class Glance(Observer):
@@ -118,6 +96,15 @@ class Progress(Observer):
             line += f", held-out top-1 {epoch.figures['top1']:.2%}"
         self._tracker.say(f"{line}, {epoch.images_per_second:.0f} images/s, {epoch.waiting:.0%} waiting for data")
 
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
+        """The fallback in one line, and the way back on the bar."""
+        warn(
+            f"the loss is {fallback.loss} at step {fallback.step} (epoch {fallback.epoch}), {fallback.why}: back to "
+            f"step {fallback.back_to}, and on at {fallback.rate_share:.3g} of the learning rate."
+        )
+        self._epoch = 0
+        self._tracker((fallback.back_to - fallback.step) * training.batches.batch_size)
+
     def ended(self, training: Training) -> None:
         """Take the bar away."""
         self._ending.close()
@@ -152,6 +139,10 @@ class Checkpoint(Observer):
             self.save(training)
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """Save."""
+        self.save(training)
+
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
         """Save."""
         self.save(training)
 

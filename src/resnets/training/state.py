@@ -7,6 +7,8 @@ would have to be saved: see `data/batches.py`. That is what makes a resume exact
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,18 @@ def memory_format(plan: Plan) -> torch.memory_format:
     return torch.contiguous_format if narrow else torch.channels_last
 
 
+@dataclass(frozen=True)
+class Good:
+    """A state of between two epochs to go back to: its step, what was watched by then, and weights and average.
+
+    The momentum is left out: it points to where the training went wrong.
+    """
+
+    step: int
+    watch: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
 class State:
     """What a step of training changes.
 
@@ -43,6 +57,10 @@ class State:
     seconds     of training so far, earlier parts of a resumed run included, as of the last checkpoint
     log         bytes of the run's log that belong to these steps
     identity    of the run that it belongs to, see `identity`; None: of a version that did not write it down
+    rate_share  of the recipe's learning rate; it falls where the training went wrong, see `divergence`
+    fallbacks   what was said of each time that it did
+    watch       what the watch over the losses knows, see `divergence.Watch`
+    good        the last good state; None: none yet
     layout      the memory layout that training uses
     """
 
@@ -52,8 +70,11 @@ class State:
         self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimiser = optimiser(network, recipe)
         self.average = Average(network, recipe.ema) if recipe.ema else None
-        self.step, self.seconds, self.log = 0, 0.0, 0
+        self.step, self.seconds, self.log, self.rate_share = 0, 0.0, 0, 1.0
         self.identity: dict[str, Any] | None = None
+        self.fallbacks: list[dict[str, Any]] = []
+        self.watch: Mapping[str, Any] = {}
+        self.good: Good | None = None
         self._judge: ResNet | None = None
 
     def train(self, head_alone: bool) -> None:
@@ -73,6 +94,21 @@ class State:
         self._judge.load_state_dict(self.network.state_dict() if self.average is None else self.average.state)
         return self._judge.eval()
 
+    def snapshot(self, watch: Mapping[str, Any]) -> Good:
+        """A copy of this state, to go back to."""
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, tensor in self._tensors().items()
+            if not name.startswith("momentum.")
+        }
+        return Good(self.step, watch, tensors)
+
+    def go_back(self, good: Good, share: float) -> None:
+        """Stand where that state stood, and go on at a share of the rate."""
+        self._put_back(_parts(good.tensors))
+        self.step, self.watch, self.good = good.step, good.watch, good
+        self.rate_share *= share
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint of a run: whole, or the one before it stays.
 
@@ -80,7 +116,12 @@ class State:
         """
         # Row-major copies: the file does not depend on the memory layout that training happens to use.
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
-        state = {"step": self.step, "seconds": self.seconds, "log": self.log, "identity": self.identity}
+        state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "log": self.log}
+        state |= {"identity": self.identity, "rate_share": self.rate_share}
+        state |= {"fallbacks": self.fallbacks, "watch": self.watch}
+        if self.good is not None:
+            state["good"] = {"step": self.good.step, "watch": self.good.watch}
+            plain |= {f"good.{name}": tensor for name, tensor in self.good.tensors.items()}
         checkpoint.write(folder / CHECKPOINT, state, plain)
 
     def load(self, folder: Path) -> None:
@@ -93,23 +134,30 @@ class State:
         try:
             step, log = checkpoint.number(state, "step"), checkpoint.number(state, "log")
             seconds = float(checkpoint.number(state, "seconds", float))
-            parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
-            for key, tensor in tensors.items():
-                part, _, name = key.partition(".")
-                parts[part][name] = tensor
-        except (KeyError, TypeError, ValueError) as problem:
+            share = float(checkpoint.number({"rate_share": 1.0, **state}, "rate_share", float))
+            if not 0 < share <= 1:
+                raise ValueError("its rate_share makes no sense")
+            fallbacks, watch = list(state.get("fallbacks", [])), dict(state.get("watch", {}))
+            kept = {key: tensors.pop(f"good.{key}") for key in [k[5:] for k in tensors if k.startswith("good.")]}
+            known = state.get("good") or {}
+            good = Good(checkpoint.number(known, "step"), dict(known["watch"]), kept) if kept else None
+            parts = _parts(tensors)
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise TrainingError(
                 f"{printable(str(path))} cannot be read ({printable(str(problem))}): start the run anew in another "
                 "folder."
             ) from problem
         try:
+            if good is not None:  # it is of this network and recipe, too
+                self._put_back(_parts(good.tensors))
             self._put_back(parts)
             self._check_momentum(step)
         except (RuntimeError, KeyError, IndexError, ValueError) as problem:
             raise TrainingError(
                 f"{printable(str(path))} is of another network or recipe than the run: start the run anew."
             ) from problem
-        self.step, self.seconds, self.log = step, seconds, log
+        self.step, self.seconds, self.log, self.rate_share = step, seconds, log, share
+        self.fallbacks, self.watch, self.good = fallbacks, watch, good
         self.identity = state.get("identity")
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -132,6 +180,7 @@ class State:
             raise ValueError("it has an average, or none")
         for name, tensor in average.items():
             tensor.copy_(checkpoint.check(name, parts["average"][name], tensor))
+        self.optimiser.state.clear()
         parameters = dict(enumerate(p for group in self.optimiser.param_groups for p in group["params"]))
         for index, buffer in parts["momentum"].items():
             parameter = parameters[int(index)]
@@ -146,3 +195,12 @@ class State:
         moving = step > 0 and any(group["momentum"] for group in self.optimiser.param_groups)
         if have not in ([set(), head, everything] if moving else [set()]):
             raise ValueError("it lacks the momentum of some weights")
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors by what they are a part of. Raises KeyError for a part that there is not."""
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "momentum": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor
+    return parts

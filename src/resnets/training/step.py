@@ -59,7 +59,7 @@ class Step:
             logits = state.network(x)
         loss = self._loss(logits.float(), labels, share)
         loss.backward()  # type: ignore[no-untyped-call]
-        now = rate(self.recipe, state.step, self.total, self.steps)
+        now = rate(self.recipe, state.step, self.total, self.steps) * state.rate_share
         for group in state.optimiser.param_groups:
             group["lr"] = now * group["scale"]
         state.optimiser.step()

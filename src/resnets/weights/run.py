@@ -10,6 +10,7 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from resnets.regular import read_regular
 from resnets.text import printable
 from resnets.weights import checked
 from resnets.weights.checked import field
+from resnets.weights.outcome import Outcome, standing
 from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
@@ -75,8 +77,8 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What came of a run.
+class TrainResult(Outcome):
+    """What came of a run, and all that `Outcome` has.
 
     run, model, report  paths of its folder, its model file and its page; report is None where it could not be written
     top1            on the held-out images, in float32, each image once; a fraction
@@ -100,7 +102,7 @@ class TrainResult:
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
         found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        found["skipped_files"] = [dict(file) for file in self.skipped_files]
+        found |= {name: [*map(copy, value)] for name, value in found.items() if isinstance(value, tuple)}
         return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
 
     def at(self, folder: Path) -> Self:
@@ -111,18 +113,25 @@ class TrainResult:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
         """The reverse of `document`. Raises ModelFileError, which names the field, for what it cannot be."""
-        return cls(
-            run=field(table, "run", str, where=where),
-            model=field(table, "model", str, where=where),
-            report=field({"report": None, **table}, "report", str, type(None), where=where),
-            top1=field(table, "top1", float, where=where, low=0, high=1),
-            seconds=field(table, "seconds", float, where=where, low=0),
-            images=field(table, "images", int, where=where, low=0),
-            epochs=field(table, "epochs", int, where=where, low=1),
-            skipped_files=checked.files(table, "skipped_files", where),
-            step=field({"step": None, **table}, "step", int, type(None), where=where, low=0),
-            steps=field({"steps": None, **table}, "steps", int, type(None), where=where, low=1),
-        )
+        most, nothing = checked.LARGEST, type(None)
+        values: dict[str, Any] = {"run": field(table, "run", str, where=where)}
+        values |= {"model": field(table, "model", str, where=where)}
+        for name, kind, low, high in (("top1", float, 0, 1), ("seconds", float, 0, most), ("images", int, 0, most)):
+            values[name] = field(table, name, kind, where=where, low=low, high=high)
+        values["epochs"] = field(table, "epochs", int, where=where, low=1)
+        values["skipped_files"] = checked.files(table, "skipped_files", where)
+        values["report"] = field({"report": None, **table}, "report", str, nothing, where=where)
+        for name, kind, low, high in (
+            ("baseline", float, 0, 1),
+            ("better_than_guessing", bool, 0, 1),
+            ("step", int, 0, most),
+            ("steps", int, 1, most),
+        ):
+            values[name] = field({name: None, **table}, name, kind, nothing, where=where, low=low, high=high)
+        later = {"unrecognised": [], "fallbacks": [], "remarks": [], **table}
+        for name in ("unrecognised", "remarks"):
+            values[name] = checked.texts(later, name, where)
+        return cls(**values, fallbacks=checked.tables(later, "fallbacks", where))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +248,9 @@ class RunRecord:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, "kind" step or epoch, without a last one that a kill cut short and what is no line.
+    """The lines of a run's log, "kind" step, epoch or fallback: each step once.
+
+    Left out are a last line that a kill cut short, what is no line, and steps that a fallback gave up.
 
     Raises ModelFileError where there is no log.
     """
@@ -247,7 +258,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         text = read_regular(folder / LOG, checked.MOST_BYTES).decode(errors="replace")
     except OSError as problem:
         raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
-    lines = []
+    lines: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
             found = json.loads(line)
@@ -256,6 +267,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         if not isinstance(found, dict) or not {"kind", "step", "epoch", "loss"} <= found.keys():
             continue
         if all(isinstance(found[key], int) for key in ("step", "epoch")):
+            lines = standing(lines, found) if found["kind"] == "fallback" else lines
             lines.append(found)
     return lines
 
