@@ -92,7 +92,7 @@ class _Archive(Source):
             remarks = [*remarks, f"{some(runs)} is the folder of a run: left out."]
         around = {key[: place + 1] for key in sizes for place, letter in enumerate(key) if letter == "/"}
         empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
-        super().__init__(name, sizes, stamp, empty=empty, remarks=remarks)
+        super().__init__(name, sizes, stamp, self._path, empty=empty, remarks=remarks)
         self._entries = {sample.key: self._entries[sample.key] for sample in self.samples}
 
     def _is_run(self, key: str) -> bool:

@@ -28,9 +28,12 @@ class Folder(Source):
                     files[one.key] = one
         remarks = [f"{some(keys)} {why}: left out." for why, keys in ours.items()]
         sizes = {key: one.size for key, one in files.items()}
-        super().__init__(name, sizes, lambda key: files[key].changed, **others, remarks=remarks)
-        self._root = os.path.abspath(root)
+        super().__init__(name, sizes, lambda key: files[key].changed, root, **others, remarks=remarks)
+
+    def holder(self, key: str) -> str:
+        """The path of a file."""
+        return os.path.join(self.place or "", key)
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
-        return read_image(os.path.join(self._root, key))
+        return read_image(self.holder(key))

@@ -29,6 +29,7 @@ class Source:
         samples: every file in a class folder, sorted by key; hidden files and clutter are left out.
         beside: the keys of the files that lie in no class folder, sorted.
         remarks: sentences about how the files lie, which whoever uses them should know.
+        place: the folder or the archive, absolute; None for what lies in no file.
         fingerprint: hex SHA-256 over each sample's key, size and checksum (or time of change).
     """
 
@@ -37,6 +38,7 @@ class Source:
         name: str,
         sizes: Mapping[str, int],
         stamp: Callable[[str], object],
+        place: str | None = None,
         *,
         odd: Collection[str] = (),
         empty: Collection[str] = (),
@@ -49,6 +51,7 @@ class Source:
         remarks     what is known to whoever listed the files
         """
         self.name = name
+        self.place = place and os.path.abspath(place)
         layout = arrange(name, sizes, odd=odd, empty=empty)
         self.samples, self.beside = layout.samples, layout.beside
         self.remarks = (*remarks, *layout.remarks)
