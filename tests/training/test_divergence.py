@@ -23,7 +23,8 @@ from resnets.training.log import Log
 from resnets.training.observers import Checkpoint
 from resnets.training.state import State
 from resnets.training.step import Step
-from resnets.weights.run import RunRecord, read_log
+from resnets.weights.run import RunRecord
+from resnets.weights.runlog import read_log
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 RECIPE = "epochs = 6\nbatch_size = 12\nema = 0.9\nlearning_rate = 8.0\nwarmup_epochs = 0\nprecision = 'float32'\n"

@@ -22,7 +22,8 @@ from safetensors import safe_open
 from processes import Started
 from resnets.training import resume
 from resnets.training.claim import CLAIM
-from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, read_log
+from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT
+from resnets.weights.runlog import read_log
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))
 STEPS = 10  # 1,437 training images in batches of 256, twice

@@ -26,7 +26,8 @@ from resnets.training.fit import fit
 from resnets.training.made import lost
 from resnets.training.prepare import prepare, reopen
 from resnets.weights import load as load_model
-from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, Asked, RunRecord, read_log, until
+from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECORD, REPORT, Asked, RunRecord
+from resnets.weights.runlog import read_log, until
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 RECIPE = "epochs = 2\nbatch_size = 12\nema = 0.8\nprecision = 'float32'\ncheckpoint_seconds = 0\n"

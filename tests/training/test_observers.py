@@ -11,7 +11,7 @@ import torch
 from resnets.architecture import ResNetSpec
 from resnets.training import Observer, Recipe, Training, loop, resume, train
 from resnets.training.observers import LOSS_ROWS, loss
-from resnets.weights.run import read_log
+from resnets.weights.runlog import read_log
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 RECIPE = "epochs = 2\nbatch_size = 8\nprecision = 'float32'\n"

@@ -13,7 +13,6 @@ import resnets
 from resnets import train
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
-from resnets.errors import DataError
 
 TINY = ResNetSpec(depths=(1,), widths=(8,), block="basic", stem="cifar", stem_width=8)
 BYTES = os.fsdecode(b"caf\xe9")
@@ -62,10 +61,8 @@ def test_names_that_are_not_utf8_go_the_whole_road(photo_folder, tmp_path, monke
 def test_a_model_and_data_that_write_a_class_in_other_bytes_agree(photo_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained(photo_folder((COMPOSED, "dog"), images=5))
-    other = photo_folder((DECOMPOSED, "dog"), images=3, name="other")
+    other = photo_folder((DECOMPOSED, "dog"), images=3, name="other", size=(20, 20))  # other pictures
     assert resnets.evaluate("run", other).images == 6
-    with pytest.raises(DataError, match='does not know the class "emu"'):
-        resnets.evaluate("run", photo_folder((COMPOSED, "emu"), name="more"))
 
 
 def test_training_twice_in_one_folder_makes_no_class_of_the_first_run(photo_folder, monkeypatch, capsys) -> None:

@@ -31,7 +31,7 @@ from resnets.training.log import Log
 from resnets.training.observers import Glance
 from resnets.training.optim import Average
 from resnets.training.state import State
-from resnets.weights.run import read_log
+from resnets.weights.runlog import read_log
 
 SEED = int(os.environ.get("RESNETS_TEST_SEED", "0"))  # of the steps at which runs are killed
 EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12

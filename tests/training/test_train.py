@@ -31,7 +31,7 @@ from resnets.training.step import Inputs, Step
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
-from resnets.weights.run import read_log
+from resnets.weights.runlog import read_log
 
 TINY = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 CLASSES = ("cat", "dog", "eel")

@@ -91,16 +91,7 @@ def convert(
     or written, FetchError, SpecError, and DataError for the probe's images. Differing sides raise nothing: see
     `Conversion.holds`.
     """
-    if target is None and probe is None:
-        raise ParameterError("There is nothing to do: name the file to write (`target`), or labelled images (`probe`).")
-    if certificate is not None and target is None:
-        raise ParameterError("`certificate` compares `source` with `target`: name the file to write.")
-    if images is not None and probe is None:
-        raise ParameterError("`images` says how many images `probe` takes: name them with `probe`.")
-    if images is not None and images < 1:
-        raise ParameterError(f"`images` is a whole number of 1 or more, not {images!r}.")
-    if num_classes is not None and (certificate is not None or probe is not None):
-        raise ParameterError("`num_classes` gives a fresh head, of which `certificate` and `probe` can say nothing.")
+    _check(target, certificate, probe, images, num_classes)
     job = transfer.open_source(str(source), source_dialect, network, num_classes)
     proof = None if certificate is None else Path(certificate)
     job.check(None if target is None else Path(target), target_dialect, proof)
@@ -123,3 +114,17 @@ def convert(
         ranking=tuple(ranking),
         verdict=sentence,
     )
+
+
+def _check(target: object, certificate: object, probe: object, images: int | None, num_classes: int | None) -> None:
+    """Raise ParameterError for wishes of `convert` that do not go together."""
+    if target is None and probe is None:
+        raise ParameterError("There is nothing to do: name the file to write (`target`), or labelled images (`probe`).")
+    if certificate is not None and target is None:
+        raise ParameterError("`certificate` compares `source` with `target`: name the file to write.")
+    if images is not None and probe is None:
+        raise ParameterError("`images` says how many images `probe` takes: name them with `probe`.")
+    if images is not None and images < 1:
+        raise ParameterError(f"`images` is a whole number of 1 or more, not {images!r}.")
+    if num_classes is not None and (certificate is not None or probe is not None):
+        raise ParameterError("`num_classes` gives a fresh head, of which `certificate` and `probe` can say nothing.")

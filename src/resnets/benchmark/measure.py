@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -31,6 +30,7 @@ from resnets.errors import DataError, ParameterError, nearest
 from resnets.inference.engines import KINDS, PRECISIONS, installed, supported
 from resnets.machine import describe
 from resnets.progress import Tracker, say, track
+from resnets.whole import workspace
 
 TASKS = ("infer", "train", "input")
 PEERS = tuple(peers.PRECISIONS)
@@ -75,9 +75,9 @@ def bench(
     _choices("engine", engines or [], list(KINDS))
     _counts(batches, rounds, seconds)
     files = _photos(Path(images)) if images else ()
-    with tempfile.TemporaryDirectory() as temporary:
+    with workspace() as temporary:
         if task == "input":
-            jobs = [_input_jobs(against, files or make_photos(Path(temporary)))]
+            jobs = [_input_jobs(against, files or make_photos(temporary))]
             batches = (32,)
         else:
             jobs = []
@@ -264,7 +264,7 @@ def _counts(batches: Sequence[int] | None, rounds: int, seconds: float) -> None:
     if not isinstance(rounds, int) or rounds < 1:
         raise ParameterError(f"`rounds` is a whole number of 1 or more, not {rounds!r}.")
     if not 0 <= seconds < math.inf:
-        raise ParameterError(f"`seconds` is a number of 0 or more, not {seconds!r}.")
+        raise ParameterError(f"A round takes a number of seconds, 0 or more, not {seconds!r}.")
 
 
 def _choices(what: str, chosen: Iterable[str], known: Sequence[str]) -> None:

@@ -110,6 +110,9 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
     for kind, modes, what, mend in COLOURS:
         these = np.array([look.mode in modes for look in looks])
         if these.mean() <= RARE or (kind == "deep" and white is not None):
-            said = "" if white is None else f" White is {white:,.0f}, by the largest value of the training files."
-            report(kind, "note", these, what, mend.format(white=said))
+            report(kind, "note", these, what, mend.format(white=_white(white)))
     return found
+
+
+def _white(white: float | None) -> str:
+    return "" if white is None else f" White is {white:,.0f}, by the largest value of the training files."

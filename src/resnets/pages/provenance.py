@@ -11,7 +11,8 @@ from resnets.errors import ModelFileError
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
 from resnets.text import typed
-from resnets.weights.run import RECIPE, RunRecord, read_log
+from resnets.weights.run import RECIPE, RunRecord
+from resnets.weights.runlog import read_log
 
 TOLD = {"network", "dataset", "recipe", "epochs", "seed", "weights", "versions", "metrics"}
 

@@ -21,7 +21,8 @@ from resnets.explanation.heat import heat, overlay
 from resnets.inference import Classifier
 from resnets.inspection.diagram import diagram
 from resnets.pages import charts, page, provenance
-from resnets.weights.run import RunRecord, until
+from resnets.weights.run import RunRecord
+from resnets.weights.runlog import until
 
 FEWEST = 20  # images, below which no sentence is made of them
 SURE = 0.9  # a probability that a reader takes for certainty

@@ -10,7 +10,7 @@ from resnets.evaluation.guessing import remarks
 from resnets.training.divergence import KNOWING
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
-from resnets.weights.run import read_log
+from resnets.weights.runlog import read_log
 
 
 def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from resnets.pages.charts import curves
-from resnets.weights.run import CURVES, RunRecord, read_log, until
+from resnets.weights.run import CURVES, RunRecord
+from resnets.weights.runlog import read_log, until
 from resnets.whole import whole
 
 

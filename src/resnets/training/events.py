@@ -9,34 +9,36 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+from typing import Any
 
 
 class Events:
     """Appends to a new event file in a folder, which it makes. What the system does not take is an OSError."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """step: the first one; what earlier files say from there on is void."""
+        """step: the first one; what earlier files say from there on is void. Raises ImportError without tensorboard."""
+        self._events = import_module("tensorboard.compat.proto.event_pb2")
+        self._summaries = import_module("tensorboard.compat.proto.summary_pb2")
+        records = import_module("tensorboard.summary.writer.record_writer")
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115
-        self._records = RecordWriter(self._file)
-        self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+        self._records = records.RecordWriter(self._file)
+        start = self._events.SessionLog(status=self._events.SessionLog.START)
+        self._write(self._events.Event(file_version="brain.Event:2"))
+        self._write(self._events.Event(step=step, session_log=start))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """A point on each of these curves."""
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(Event(step=step, summary=Summary(value=points)))
+        points = [self._summaries.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(self._events.Event(step=step, summary=self._summaries.Summary(value=points)))
 
     def close(self) -> None:
         """All is written already."""
         self._file.close()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Any) -> None:
         event.wall_time = time.time()
         self._records.write(event.SerializeToString())

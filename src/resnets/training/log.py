@@ -18,7 +18,8 @@ from resnets.errors import TrainingError
 from resnets.progress import warn
 from resnets.text import printable
 from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
-from resnets.weights.run import LOG, read_log
+from resnets.weights.run import LOG
+from resnets.weights.runlog import read_log
 from resnets.whole import unwritable
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ one form in JSON, which training, `resnets.load`, the report and its commands re
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping
 from copy import copy
@@ -17,11 +16,9 @@ from typing import Any, Self
 
 from resnets.data.walk import RECORD as RECORD
 from resnets.errors import ModelFileError, ParameterError, ResnetsError
-from resnets.regular import read_regular
 from resnets.text import printable
 from resnets.weights import checked
 from resnets.weights.checked import field
-from resnets.weights.outcome import Outcome, standing
 from resnets.whole import write_json
 
 MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
@@ -77,8 +74,8 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult(Outcome):
-    """What came of a run, and all that `Outcome` has.
+class TrainResult:
+    """What came of a run; what older versions did not know has a default.
 
     run, model, report  paths of its folder, its model file and its page; report is None where it could not be written
     top1            on the held-out images, in float32, each image once; a fraction
@@ -86,6 +83,11 @@ class TrainResult(Outcome):
     images, epochs  training images; how often each is seen
     skipped_files   {"path", "why"} of every file that is no usable image
     step, steps     where a run that was not trained to its end stands, and of how many; None: it was
+    baseline        the share of the commonest class among the held-out images
+    better_than_guessing    whether top1 is more than chance would give; None: it cannot be told
+    unrecognised    names of the classes that are not recognised, see `resnets.evaluation.guessing`
+    fallbacks       of the learning rate, as `resnets.training.Fallback` says them
+    remarks         what to know and what to try, a sentence each
     """
 
     run: str
@@ -98,6 +100,11 @@ class TrainResult(Outcome):
     skipped_files: tuple[Mapping[str, str], ...] = ()
     step: int | None = None
     steps: int | None = None
+    baseline: float | None = None
+    better_than_guessing: bool | None = None
+    unrecognised: tuple[str, ...] = ()
+    fallbacks: tuple[Mapping[str, Any], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
@@ -245,39 +252,6 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Write it to the run's folder, whole; see `resnets.whole`."""
         write_json(folder / RECORD, self.to_dict())
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, "kind" step, epoch or fallback: each step once.
-
-    Left out are a last line that a kill cut short, what is no line, and steps that a fallback gave up.
-
-    Raises ModelFileError where there is no log.
-    """
-    try:
-        text = read_regular(folder / LOG, checked.MOST_BYTES).decode(errors="replace")
-    except OSError as problem:
-        raise ModelFileError(f"{_shown(folder / LOG)} cannot be read ({problem.strerror}).") from problem
-    lines: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(found, dict) or not {"kind", "step", "epoch", "loss"} <= found.keys():
-            continue
-        if all(isinstance(found[key], int) for key in ("step", "epoch")):
-            lines = standing(lines, found) if found["kind"] == "fallback" else lines
-            lines.append(found)
-    return lines
-
-
-def until(lines: list[dict[str, Any]], record: RunRecord | None) -> list[dict[str, Any]]:
-    """The lines of a log that a model as it stands knows of: others were made after its checkpoint, and are lost."""
-    if record is None or record.so_far is None or record.so_far.step is None:
-        return lines
-    made = record.so_far.step
-    return [line for line in lines if line["step"] + (line["kind"] == "step") <= made]
 
 
 def without_model(folder: Path) -> str:
