@@ -18,6 +18,7 @@ from PIL import Image
 
 from resnets.acceptance import gate
 from resnets.architecture import ResNetSpec
+from resnets.data import known
 from resnets.data.identity import digest_of
 from resnets.data.known import SHORT, Known
 from resnets.data.open import open_source
@@ -28,6 +29,7 @@ from resnets.evaluation import compare, evaluate
 from resnets.evaluation.evaluation import judge_source
 from resnets.explanation.neighbours import neighbours
 from resnets.inference import Classifier
+from resnets.inference.export import metadata
 from resnets.network import create
 from resnets.weights import Model, Provenance
 from resnets.weights import load as load_model
@@ -131,6 +133,11 @@ def test_a_model_file_alone_knows_them(photos, model, tmp_path):
     assert evaluate(tmp_path / "model.safetensors", photos).judged["held_out"] == 6
     contents = load_model(tmp_path / "model.safetensors").provenance.dataset["contents"]
     assert len(base64.b64decode(contents["trained_on"])) == 18 * SHORT
+
+
+def test_an_exported_file_does_not_carry_them(model):
+    told = json.loads(metadata(model, "float32")["provenance"])["dataset"]
+    assert told.keys() == model.provenance.dataset.keys() - {"contents"}
 
 
 def test_a_new_photo_is_new_and_not_judged_beside_the_held_out_ones(photos, model, capsys):
@@ -317,6 +324,13 @@ def test_nonsense_of_a_model_file_is_no_knowledge(contents, photos, capsys):
     add(photos, "cat", 1)
     assert evaluate(classifier, photos).split == "all"
     assert "any training image among them flatters the model" in capsys.readouterr().err
+
+
+def test_more_digests_than_a_model_file_may_hold_are_not_read(photos, model, monkeypatch):
+    monkeypatch.setattr(known, "MOST", 10)
+    assert Known.from_dict(model.provenance.dataset["contents"]) is None
+    assert Known(16, (bytes(16),) * 8, (bytes(16),) * 3).shortened() is None
+    assert evaluate(model, photos).split == "val", "by its fingerprint"
 
 
 @pytest.mark.parametrize(

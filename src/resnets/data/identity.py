@@ -64,6 +64,8 @@ def contents(files: Files, samples: Sequence[Sample], *, everything: bool = True
 
 def _read(files: Files, samples: Sequence[Sample]) -> dict[str, bytes | None]:
     """Key to digest, or None where the file cannot be read."""
+    if not samples:
+        return {}
     alone = threading.Lock()
 
     def digest(block: Sequence[Sample]) -> list[tuple[str, bytes | None]]:

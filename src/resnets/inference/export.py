@@ -102,13 +102,16 @@ _CALIBRATION = ("temperature", "unsure", "coverage")
 
 
 def metadata(classifier: Classifier, precision: str) -> dict[str, str]:
-    """What a file says of itself; lists and tables are JSON."""
+    """What a file says of itself; lists and tables are JSON. Its training images cannot be known again by it."""
+    origin = classifier.provenance.to_dict()
+    if isinstance(origin.get("dataset"), dict):  # of a file that may hold anything
+        origin["dataset"] = {key: value for key, value in origin["dataset"].items() if key != "contents"}
     return {
         "classes": json.dumps(classifier.classes),
         "preprocessing": json.dumps(classifier.preprocessing.to_dict()),
         # What can be applied to the probabilities outside; what is unlike all others only the model file can tell.
         "calibration": json.dumps({key: getattr(classifier.calibration, key) for key in _CALIBRATION}),
-        "provenance": json.dumps(classifier.provenance.to_dict()),
+        "provenance": json.dumps(origin),
         "network": name_of(classifier.network.plan.spec) or "custom",
         "precision": precision,
         "resnets": __version__,
