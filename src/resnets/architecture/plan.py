@@ -66,7 +66,7 @@ class Plan:
         return sum(row.macs for row in self.rows)
 
     def at(self, image_size: int) -> Plan:
-        """The same network for images of another size, in pixels: other shapes and multiply-adds."""
+        """The same network for images of `image_size` pixels a side: other shapes and multiply-adds."""
         if image_size == self.image_size:
             return self
         return plan(self.spec, self.num_classes, self.in_channels, self.output_stride, image_size)

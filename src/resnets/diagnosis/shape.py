@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ COLOURS = (
         "deep",
         ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"),
         "of more than eight bits",
-        "They are scaled to eight; if their range matters (X-rays, depth), scale them yourself.{white}",
+        "They are scaled to eight; if their range matters (X-rays, depth), scale them yourself.",
     ),
     (
         "transparent",
@@ -107,9 +107,16 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
         "Save the frame that shows the subject as a picture of its own.",
         frames=frames,
     )
+    for kind, where, what, mend in _colours(looks, white):
+        report(kind, "note", where, what, mend)
+    return found
+
+
+def _colours(looks: Sequence[Look], white: float | None) -> Iterator[tuple[str, np.ndarray, str, str]]:
+    """(kind, which files, what they are, the mend) of the colours that are rare, and of a scale that the set has."""
     for kind, modes, what, mend in COLOURS:
         these = np.array([look.mode in modes for look in looks])
-        if these.mean() <= RARE or (kind == "deep" and white is not None):
-            said = "" if white is None else f" White is {white:,.0f}, by the largest value of the training files."
-            report(kind, "note", these, what, mend.format(white=said))
-    return found
+        scaled = kind == "deep" and white is not None
+        if these.mean() <= RARE or scaled:
+            said = f" White is {white:,.0f}, by the largest value of the training files." if scaled else ""
+            yield kind, these, what, mend + said
