@@ -1,14 +1,13 @@
-"""The run: every side in a process of its own, one at work at a time, in single calls that alternate.
+"""The run: every side in a process of its own, one at work at a time, in rounds that alternate.
 
-How fast a machine is drifts within seconds. Where every call of a side has one of each other side beside it, drift
-slows all of them alike, and a ratio is that of the two figures that are shown.
+How fast a machine is drifts within minutes, so that only figures of one round can be compared: a ratio is the median
+of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -34,7 +33,7 @@ from resnets.progress import Tracker, say, track
 TASKS = ("infer", "train", "input")
 PEERS = tuple(peers.PRECISIONS)
 ROUNDS = 7
-SECONDS = 0.5  # of a round, for each side
+SECONDS = 0.5  # of one side's turn in a round
 BATCHES = (1, 8, 32)
 MOST_FILES = 256  # photos of the whole job
 BASELINE = "torchvision"  # as it is, in float32: what ratios are to
@@ -53,7 +52,7 @@ def bench(
     seconds: float = SECONDS,
     images: str | Path | None = None,
 ) -> BenchResult:
-    """Measure our engines beside those of others, each side in a process of its own, in alternating calls.
+    """Measure our engines beside those of others, each side in a process of its own, in alternating rounds.
 
     models      names of the catalog (random weights), model files, runs, tags
     task        "infer" (batches to logits), "train" (one step), "input" (from JPEG files to pixels, per core)
@@ -61,8 +60,8 @@ def bench(
     engines     our engines. Default: those installed, without "compiled", which takes long to compile
     precisions  what to compute in
     batches     images at once. Default: 1, 8 and 32; for "train" 32
-    rounds      of calls, one after the other of all sides
-    seconds     how long a round is for each side; every side has one call in it at least
+    rounds      how often each side has its turn
+    seconds     how long a turn is at least
     images      a folder of JPEG files: "infer" then has the whole job, from files to labels, too
 
     Raises ParameterError for a wrong choice and DataError for a folder without JPEG files.
@@ -186,31 +185,17 @@ class _Run:
             side.times = []
             answer = self._tell(side, {"set_up": batch})
             tracker(1 if answer else 1 + self.rounds)
-            side.set_up = answer["seconds"] if answer else None
             if answer:
+                side.set_up = answer["seconds"]
                 there.append(side)
         for number in range(self.rounds):
-            there = self._round(batch, there, number)
-            for side in sides:
-                if side.set_up is not None:
-                    job = side.job
-                    tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
-        against = baseline if baseline in there else None
-        return [speed(side, batch, against) for side in shown if side in there]
-
-    def _round(self, batch: int, sides: list[Side], number: int) -> list[Side]:
-        """Calls of one side after the other, until the round is over; returns the sides that can go on."""
-        until = time.perf_counter() + self.seconds * len(sides)
-        passes = 0
-        while sides and (passes == 0 or time.perf_counter() < until):
-            there = []
-            for side in sides[:: -1 if (number + passes) % 2 else 1]:
-                if (answer := self._tell(side, {"run": batch})) is not None:
-                    side.times.append(answer["time"])
-                    there.append(side)
-            sides = [side for side in sides if side in there]
-            passes += 1
-        return sides
+            for side in there[:: -1 if number % 2 else 1]:
+                answer = self._tell(side, {"run": batch, "seconds": self.seconds})
+                side.times.append(answer["times"] if answer else [])
+                job = side.job
+                tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
+        against = baseline if baseline in there and baseline and all(baseline.times) else None
+        return [speed(side, batch, against) for side in shown if side in there and all(side.times)]
 
     def _tell(self, side: Side, order: dict[str, Any]) -> dict[str, Any] | None:
         try:
@@ -225,14 +210,17 @@ class _Run:
 
 
 def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
-    """What a side's calls came to, and those of the baseline between them."""
+    """What a side's turns came to."""
     job = side.job
     count = len(job.files) if job.task == "files" else batch
-    rate = count / statistics.median(side.times)
-    theirs = None if baseline is None else count / statistics.median(baseline.times)
-    latency = None
+    rates = [count / statistics.median(times) for times in side.times]
+    ratio, against, latency = None, None, None
+    if baseline is not None:
+        theirs = [count / statistics.median(times) for times in baseline.times]
+        ratio = statistics.median(mine / other for mine, other in zip(rates, theirs, strict=True))
+        against = f"{baseline.job.who} {baseline.job.precision}"
     if batch == 1:
-        seconds = np.percentile(side.times, (50, 90, 99))
+        seconds = np.percentile([time for times in side.times for time in times], (50, 90, 99))
         latency = dict(zip(("p50", "p90", "p99"), seconds.tolist(), strict=True))
     return Speed(
         task=job.task,
@@ -240,13 +228,12 @@ def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
         who=job.who,
         precision=job.precision,
         batch=batch,
-        images_per_second=rate,
-        ratio=theirs and rate / theirs,
-        baseline=f"{baseline.job.who} {baseline.job.precision}" if baseline else None,
-        baseline_images_per_second=theirs,
+        images_per_second=statistics.median(rates),
+        ratio=ratio,
+        baseline=against,
         latency=latency,
         image_size=job.image_size,
-        set_up_seconds=side.set_up or 0.0,
+        set_up_seconds=side.set_up,
     )
 
 

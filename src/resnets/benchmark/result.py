@@ -17,10 +17,9 @@ class Speed:
     who                 "resnets ENGINE", "plain torch", or a peer
     precision           what it computed in
     batch               images at once
-    images_per_second   of the median of all calls
-    ratio               images_per_second / baseline_images_per_second; None without a baseline
+    images_per_second   the median of the rounds
+    ratio               to the baseline: the median of the rounds' ratios; None without one
     baseline            who that was, and its precision
-    baseline_images_per_second  of its calls between these, with as many images at once
     latency             seconds of one call, over all calls: "p50", "p90", "p99"; None for more than one image at once
     image_size          side of the images in pixels
     set_up_seconds      from the network to the first answer
@@ -34,7 +33,6 @@ class Speed:
     images_per_second: float
     ratio: float | None
     baseline: str | None
-    baseline_images_per_second: float | None
     latency: Mapping[str, float] | None
     image_size: int
     set_up_seconds: float
@@ -48,7 +46,7 @@ class BenchResult:
     date        when, in UTC, as ISO 8601 has it
     machine     processor, cores, system: see `resnets.machine.describe`
     versions    package to version
-    rounds      of alternating calls
+    rounds      how often each side had its turn
     rows        a `Speed` for each side and batch
     skipped     "who", "name" and "why" of the sides that could not take part
     """

@@ -16,14 +16,14 @@ class Side:
     """The other end of a worker.
 
     job      what it was told to do
-    set_up   seconds that setting up for the present batch took; None where it could not be
-    times    of the present batch: seconds of each call
+    set_up   seconds that setting up for the present batch took
+    times    of the present batch: for each turn, seconds of each call
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.set_up: float | None = None
-        self.times: list[float] = []
+        self.set_up = 0.0
+        self.times: list[list[float]] = []
         # Only what it says last is of interest, when it dies.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "resnets.benchmark.worker"]

@@ -42,17 +42,16 @@ def bench(
     engines: Engines = None,
     precisions: Precisions = "float32,bfloat16,int8",
     batches: Batches = None,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Of calls, one side after the other.")] = 7,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
     images: Images = None,
     out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Measure our engines beside torchvision, timm and the raw runtimes.
 
-    Every side works in a process of its own, one at a time, in single calls that alternate. A ratio is to torchvision
-    as it is, in float32, with the same number of images at once (where there is no torchvision: to our network run
-    plainly), and what stands behind it is that baseline's speed in the calls between. A peer that is not installed is
-    left out. Networks given by name have random weights.
+    Every side works in a process of its own, one at a time, in alternating rounds. A ratio is to torchvision as it
+    is, in float32, with the same number of images at once (where there is no torchvision: to our network run plainly).
+    A peer that is not installed is left out. Networks given by name have random weights.
 
     \b
     Examples:
