@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -16,10 +19,11 @@ from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ExportError
 from resnets.inference import Classifier
-from resnets.inference.export import write
+from resnets.inference.export import METADATA, write
 from resnets.inference.readback import runtimes
+from resnets.machine import openvino_core
 from resnets.network import create
-from resnets.weights import Model, save
+from resnets.weights import Model, load, save
 
 SPEC = ResNetSpec(depths=(1,), widths=(16,), stem="cifar", stem_width=16)
 
@@ -103,3 +107,22 @@ def test_an_xml_of_other_tools_runs_and_is_said_to_be_unchecked(
     pixels = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8).numpy()
     assert torch.allclose(opened.logits(pixels), classifier.logits(pixels), atol=1e-3)
     assert "m.xml names no hash of its .bin: that the two belong together is not checked." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "xml", "pt2"])
+def test_classes_may_be_called_anything(tmp_path: Path, suffix: str) -> None:
+    classes = ("\ud800", "\x1b[2J\0\n\u202e", '"<![CDATA[$x^{')
+    named = dataclasses.replace(model(), classes=classes)
+    save(tmp_path / "m.safetensors", named)
+    assert load(tmp_path / "m.safetensors").classes == classes
+    path = tmp_path / f"m.{suffix}"
+    write(path, Classifier(named), precision="float32")
+    if suffix == "onnx":
+        found = {one.key: one.value for one in onnx.load(path).metadata_props}["classes"]
+    elif suffix == "xml":
+        found = openvino_core().read_model(path).get_rt_info(["resnets", "classes"]).astype(str)
+    else:
+        extra = {METADATA: ""}
+        torch.export.load(path, extra_files=extra)
+        found = json.loads(extra[METADATA])["classes"]
+    assert tuple(json.loads(found)) == classes

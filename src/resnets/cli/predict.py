@@ -70,7 +70,7 @@ def predict(
     unsure which of some classes it is, and when a picture is unlike all that it knows.
 
     A table has one row for each file. Killed and started again with the same arguments, the command goes on
-    where it was.
+    where it was; pictures that are others now, or could not be read, are done again.
 
     \b
     Examples:

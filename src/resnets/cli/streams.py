@@ -87,6 +87,7 @@ def standard(document: bool) -> Iterator[Output]:
         yield out
     finally:
         if kept is not None:
+            sys.stderr.flush()
             os.dup2(kept, sys.stderr.fileno())
             os.close(kept)
         sys.stdout = before
