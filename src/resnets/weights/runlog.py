@@ -34,7 +34,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             break
         if not isinstance(found, dict) or not {"kind", "step", "epoch", "loss"} <= found.keys():
             continue
-        if all(isinstance(found[key], int) for key in ("step", "epoch")):
+        numbers = all(isinstance(found[key], int) for key in ("step", "epoch"))
+        if numbers and (found["kind"] not in ("step", "epoch") or isinstance(found["loss"], int | float)):
             lines = standing(lines, found) if found["kind"] == "fallback" else lines
             lines.append(found)
     return lines
