@@ -26,7 +26,7 @@ from resnets.inference import Classifier, as_classifier, choice, engines
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, fallbacks, measure_ranges
 from resnets.inference.session import Session, open_session
-from resnets.machine import home
+from resnets.machine import home, open_kept
 from resnets.progress import say, track
 from resnets.weights import Model
 
@@ -243,12 +243,13 @@ class _Kept:
 
     def read(self) -> Quantisation | None:
         try:
-            document = json.loads(self.path.read_text(encoding="utf-8"))
+            with open_kept(self.path) as file:
+                document = json.loads(file.read(choice.MOST))
             graph = lower(self.classifier.network, self.classifier.preprocessing.image_size)
             found = Quantisation.from_dict(document["quantisation"], graph)
             judgement = Verdict(**document["judgement"])
             judgement.check()
-        except (OSError, ValueError, KeyError, TypeError, ModelFileError, AccuracyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelFileError, AccuracyError):
             return None
         say(f"int8 by {self.engine}: {judgement}, judged earlier.")
         return found

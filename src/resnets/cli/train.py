@@ -73,7 +73,7 @@ def train(
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
       resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
     """
-    from resnets import training
+    from resnets import machine, training
     from resnets.errors import ResnetsError
 
     asked: dict[str, Any] = {
@@ -94,6 +94,7 @@ def train(
     named = [flag for flag, folder in stopped.items() if folder is not None]
     if named and (given or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone.")
+    machine.keep_memory()
     if resume is not None:
         result = training.resume(resume)
     elif finish is not None:

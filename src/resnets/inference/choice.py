@@ -24,7 +24,7 @@ from resnets import __version__
 from resnets.errors import ResnetsError
 from resnets.inference import engines
 from resnets.inference.engine import Engine
-from resnets.machine import cores, describe, home
+from resnets.machine import cores, describe, home, open_kept
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.weights.modelfile import self_test_input
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from resnets.inference.quantize import Quantisation
 
 FORMAT = 1  # of a kept report; another one is measured again
+MOST = 2**20  # bytes of a report
 ROUNDS = 5
 SECONDS = 0.2  # of one engine's turn in a round
 # How far an engine's logits may lie from the network's in float32, as a share of their spread (zero included). What
@@ -194,11 +195,12 @@ def _place(key: dict[str, Any]) -> Path:
 def _read(path: Path, candidates: Sequence[str]) -> dict[str, Any] | None:
     """The report that is kept there; None if there is none that makes sense."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        with open_kept(path) as file:
+            report = json.loads(file.read(MOST))
         rates = {str(name): float(rate) for name, rate in report["images_per_second"].items()}
         sensible = report["engine"] in rates and set(rates) <= set(candidates) and min(rates.values()) > 0
         return {**report, "images_per_second": rates, "kept": True} if sensible else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

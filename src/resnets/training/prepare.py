@@ -110,12 +110,13 @@ def reopen(folder: Path, *, trains: bool = True) -> Prepared:
 def _open(asked: Asked, recipe: Recipe, folder: Path) -> Prepared:
     """The same for the same data, recipe and machine, whenever it is called."""
     start = time.perf_counter()
-    machine.keep_memory()
+    machine.import_compiler()
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
     source = open_source(asked.data)
     splits = split(source, seed=asked.seed)
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device)
+    setup.check_size(asked, parent, preprocessing.image_size)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
     classes = class_names(caches[0].samples)
