@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import random
+import stat
 import sys
 from functools import cache
 from importlib import import_module
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +23,8 @@ def keep_memory() -> bool:
     """Let this process keep the memory that it frees, and say whether that was possible (glibc only).
 
     By default glibc gives every large block back to the system and takes page faults for the next one; a
-    training step allocates the same activations again and again. `benchmarks/step.py` measures it.
+    training step allocates the same activations again and again. `benchmarks/step.py` measures it. It holds for the
+    whole process and cannot be undone: the verbs of the command line do it, and a program that wants it calls it.
     """
     if sys.platform != "linux":
         return False
@@ -38,6 +43,20 @@ def needs(module: str, extra: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise ResnetsError(f'The package {package} is missing: pip install "resnets[{extra}]".') from error
+
+
+def import_compiler() -> None:
+    """Import torch's compiler, as torch's own optimisers do, and leave what else that changes as it was.
+
+    It draws from Python's random numbers, and names its folder in the environment.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    state, names = random.getstate(), set(os.environ)
+    import_module("torch._dynamo")
+    random.setstate(state)
+    for name in os.environ.keys() - names:
+        del os.environ[name]
 
 
 @cache
@@ -62,6 +81,21 @@ def home() -> Path:
         return Path(os.environ.get("RESNETS_HOME") or "~/.cache/resnets").expanduser()
     except RuntimeError as error:
         raise DataError("This user has no home directory: set RESNETS_HOME to a folder for the caches.") from error
+
+
+def open_kept(path: Path) -> BufferedReader:
+    """Open a file that lies in `home`, to read it; what nobody but this user can have put there.
+
+    Raises OSError: there is none, it is no regular file (a pipe would hang), another user's, or one that all may write.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(os.open(path, flags), "rb")  # noqa: SIM115
+    info = os.fstat(file.fileno())
+    foreign = hasattr(os, "geteuid") and (info.st_uid != os.geteuid() or bool(info.st_mode & stat.S_IWOTH))
+    if not stat.S_ISREG(info.st_mode) or foreign:
+        file.close()
+        raise OSError(errno.EPERM, "not a regular file of this user alone", str(path))
+    return file
 
 
 def cores() -> int:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from resnets import whole as whole_module
+from resnets.data import blocks
 from resnets.data import cache as cache_module
 from resnets.data.cache import Cache, cached
 from resnets.data.identity import digest_of
@@ -81,14 +82,14 @@ def check(result: Cache, source: Files) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 5, None])
 @pytest.mark.parametrize("memory", [0, 2**20])
-def test_order_and_skipping(workers, memory, monkeypatch):
+def test_order_and_skipping(workers, memory, monkeypatch, own_home):
     monkeypatch.setattr(cache_module, "IN_MEMORY", memory)
     for count in (1, 16, 17, 300):
         source = photos(count, broken=(3, 5, 16, 299))
         result = cached(source, source.samples, EIGHT, workers=workers)
         check(result, source)
         assert not result.reused
-        assert isinstance(result.images, np.memmap) == (memory == 0)
+        assert (own_home / "cache").exists() == (memory == 0)
 
 
 def test_small_sets_leave_no_file(own_home):
@@ -184,6 +185,66 @@ def test_a_damaged_file_is_made_again(on_disk, damage):
     assert not again.reused
     check(again, source)
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("mapped", [0.0, 0.5])
+def test_damage_in_any_block_is_seen(on_disk, monkeypatch, mapped):
+    """A byte of the pixels, a block of zeros, a block in another's place: the file is made again."""
+    monkeypatch.setattr(blocks, "CHECKED", 1000)
+    monkeypatch.setattr(cache_module, "MAPPED", mapped)
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    whole = path.read_bytes()
+    rows = 47 * EIGHT.image_size**2 * 3
+    for place in (0, 999, 1000, rows // 2, rows - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        again = cached(source, source.samples, EIGHT)
+        assert not again.reused
+        check(again, source)
+        assert isinstance(again.images, np.memmap) == (mapped == 0)
+    swapped = whole[1000:2000] + whole[:1000] + whole[2000:]
+    for damaged in (bytes(1000) + whole[1000:], swapped, bytes(rows) + whole[rows:]):
+        path.write_bytes(damaged)
+        assert not cached(source, source.samples, EIGHT).reused
+    assert path.read_bytes() == whole
+    assert cached(source, source.samples, EIGHT).reused
+
+
+def test_what_others_can_write_is_not_used(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    path.chmod(0o666)
+    assert not cached(source, source.samples, EIGHT).reused
+    assert path.stat().st_mode & 0o002 == 0  # made again
+    assert cached(source, source.samples, EIGHT).reused
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        os.chown(path, 12345, 12345)
+        assert not cached(source, source.samples, EIGHT).reused
+        assert path.stat().st_uid == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_way_does_not_hang(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    result = cached(source, source.samples, EIGHT)
+    check(result, source)
+    assert path.is_file()
+
+
+def test_a_file_that_is_cut_while_it_is_used_kills_nothing(on_disk):
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (path,) = on_disk.iterdir()
+    result = cached(source, source.samples, EIGHT)
+    assert result.reused
+    os.truncate(path, 10)
+    check(result, source)
 
 
 def test_a_file_under_a_wrong_name_is_not_believed(on_disk):
@@ -284,7 +345,6 @@ def test_without_a_disk_memory_will_do(on_disk, monkeypatch, trouble):
     source = photos()
     result = cached(source, source.samples, EIGHT)
     check(result, source)
-    assert not isinstance(result.images, np.memmap)
     assert not list(on_disk.glob("*"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -124,6 +125,20 @@ def test_a_file_arrives_once_and_leaves_no_part(server: Server, path: Path, chan
     assert not part(path).exists()
     get(server, path, **changes)
     assert server.ranges == [None]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_way_does_not_hang(server: Server, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for place in (path, part(path)):
+        os.mkfifo(place)
+        with pytest.raises(FetchError, match=f"{re.escape(str(place))} is no file: remove it"):
+            get(server, path)
+        place.unlink()
+    lock = path.with_name(f".{path.name}.lock")
+    lock.unlink()
+    os.mkfifo(lock)
+    assert get(server, path) == path
 
 
 def test_cut_connections_are_resumed_where_they_ended(server: Server, path: Path) -> None:

@@ -129,13 +129,14 @@ def peak():
 
 square = Preprocessing.evaluation(224)
 readers = {"train": square.read, "doctor": look_at, "fast": lambda data: fast_decode.read(square, data)}
-kinds, threads = json.loads(sys.argv[1]), int(sys.argv[2])
+paths, threads = json.loads(sys.argv[1]), int(sys.argv[2])
 readers["fast"](hostile.jpeg(300, 200)), look_at(hostile.jpeg(300, 200))
 before, seen = peak(), {}
 
 def work(names):
     for kind in names:
-        data = hostile.make(kind)
+        with open(paths[kind], "rb") as file:
+            data = file.read()
         for reader in json.loads(sys.argv[3]):
             try:
                 readers[reader](data)
@@ -144,7 +145,7 @@ def work(names):
                 seen[kind] = str(error)
         del data
 
-workers = [threading.Thread(target=work, args=(kinds[n::1][:: 1 if n % 2 == 0 else -1],)) for n in range(threads)]
+workers = [threading.Thread(target=work, args=([*paths][:: 1 if n % 2 == 0 else -1],)) for n in range(threads)]
 for worker in workers:
     worker.start()
 for worker in workers:
@@ -153,13 +154,16 @@ print(json.dumps([seen, peak() - before, peak()]))
 """
 
 
-def measured(kinds: list[str], readers: list[str], threads: int = 1) -> tuple[dict[str, str], int, int]:
+def measured(kinds: list[str], readers: list[str], folder: Path, threads: int = 1) -> tuple[dict[str, str], int, int]:
     """What became of each kind in a process of its own, and its highest memory: more than before, and in all."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of memory is read from /proc")
-    paths = [str(Path(__file__).parent), *(path for path in sys.path if path)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, "-c", PROGRAM, json.dumps(kinds), str(threads), json.dumps(readers)]
+    places = [str(Path(__file__).parent), *(path for path in sys.path if path)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    files = {kind: str(folder / str(number)) for number, kind in enumerate(kinds)}
+    for kind, path in files.items():
+        Path(path).write_bytes(hostile.make(kind))
+    command = [sys.executable, "-c", PROGRAM, json.dumps(files), str(threads), json.dumps(readers)]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     return tuple(json.loads(done.stdout))
@@ -171,11 +175,11 @@ def check(kinds: list[str], seen: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("readers", [["train", "doctor"], ["fast"]])
-def test_memory_is_bounded(readers):
+def test_memory_is_bounded(readers, tmp_path):
     if readers == ["fast"]:
         pytest.importorskip("simplejpeg")
     kinds = SAMPLE if readers != ["fast"] else [kind for kind in SAMPLE if kind.startswith("JPEG")]
-    seen, more, _ = measured(kinds, readers)
+    seen, more, _ = measured(kinds, readers, tmp_path)
     check(kinds, seen)
     assert more < LIMIT
 
@@ -183,18 +187,18 @@ def test_memory_is_bounded(readers):
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", ["train", "doctor", "fast"])
 @pytest.mark.parametrize("kind", hostile.READ)
-def test_memory_of_every_kind_is_bounded(kind, reader):
+def test_memory_of_every_kind_is_bounded(kind, reader, tmp_path):
     pytest.importorskip("simplejpeg")
-    seen, more, _ = measured([kind], [reader])
+    seen, more, _ = measured([kind], [reader], tmp_path)
     check([kind], seen)
     assert more < LIMIT
 
 
 @pytest.mark.slow
-def test_two_threads_on_all_of_them_stay_in_bounds():
+def test_two_threads_on_all_of_them_stay_in_bounds(tmp_path):
     pytest.importorskip("simplejpeg")
     kinds = [*hostile.READ, *hostile.REFUSED]
-    seen, _, most = measured(kinds, ["train", "doctor", "fast"], threads=2)
+    seen, _, most = measured(kinds, ["train", "doctor", "fast"], tmp_path, threads=2)
     check(kinds, seen)
     assert most < TWO
 

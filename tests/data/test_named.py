@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import io
+import os
 import re
 import tarfile
 import threading
@@ -230,6 +231,22 @@ def test_a_conversion_that_was_killed_is_made_again(world: World, monkeypatch: p
             open_source("cifar10")
     assert not (world.datasets / "cifar10.zip").exists()
     assert len(open_source("cifar10").samples) == 36
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "pipe"])
+def test_a_prepared_archive_that_is_damaged_is_made_again(world: World, damage: str) -> None:
+    world.publish("cifar10", {"cifar-10-binary.tar.gz": tar_gz(cifar10_files()[0])})
+    assert len(open_source("cifar10").samples) == 36
+    archive = world.datasets / "cifar10.zip"
+    data = archive.read_bytes()
+    archive.unlink()
+    if damage == "pipe":
+        os.mkfifo(archive)
+    else:
+        archive.write_bytes(data[:-50] if damage == "cut" else bytes(len(data)))
+    source = open_source("cifar10")
+    assert len([source.read(sample.key) for sample in source.samples]) == 36
+    assert archive.read_bytes() == data
 
 
 def test_a_full_disk_is_explained(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Every engine computes what the network computes, and `auto` takes the fastest of those that do."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -292,6 +293,19 @@ def test_a_damaged_cache_is_measured_again(own_cache, damage):
     name, report = choose(digest="abc", calls=calls)
     assert (name, report["kept"], len(calls)) == ("onnxruntime", False, 3)
     assert kept.read_text() == whole
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_what_others_can_write_and_pipes_are_measured_again(own_cache):
+    choose(digest="abc")
+    (kept,) = own_cache.iterdir()
+    kept.chmod(0o666)
+    assert not choose(digest="abc")[1]["kept"]
+    assert choose(digest="abc")[1]["kept"]
+    kept.unlink()
+    os.mkfifo(kept)
+    assert not choose(digest="abc")[1]["kept"]
+    assert choose(digest="abc")[1]["kept"]
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(own_cache):

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import ModelFileError
+from resnets.errors import ModelFileError, ResnetsError
 from resnets.network import create
+from resnets.training import train
 from resnets.weights import Calibration, Model, Provenance, container, modelfile, save
 from resnets.weights.calibration import Fit, Usual
 from resnets.weights.modelfile import load
@@ -571,3 +572,24 @@ def test_a_place_that_does_not_exist_is_named(tmp_path):
     path = tmp_path / "no" / "m.safetensors"
     with pytest.raises(ModelFileError, match=re.escape(f"{path} cannot be written (No such file or directory)")):
         save(path, make())
+
+
+def test_an_image_size_that_takes_all_memory_is_refused_before_it_is_taken(tmp_path):
+    """In the file, in a model that is changed, and where a training begins."""
+    small = ResNetSpec(depths=(1, 1), widths=(4, 4), stem="cifar", block="basic")
+    good = Model(create(small, 2, seed=0), ("a", "b"), Preprocessing.evaluation(32))
+    deep = create(ResNetSpec(depths=(1,), widths=(64,), block="basic"), 2, seed=0)
+    for size in (4096, 4097, 8192):
+        with pytest.raises(ResnetsError, match=r"4,?096") as caught:
+            dataclasses.replace(
+                Model(deep, ("a", "b"), Preprocessing.evaluation(32)),
+                preprocessing=Preprocessing(image_size=size, resize_to=size),
+            )
+        assert str(caught.value).endswith(".")
+    assert dataclasses.replace(good, preprocessing=Preprocessing.evaluation(1024)).bytes_to_run < 2**31
+    wide = ResNetSpec(depths=(1, 1), widths=(512, 4), stem="cifar", block="basic")
+    with pytest.raises(ModelFileError, match=r"2,048 pixels takes \d+\.\d GiB of .* a smaller image size"):
+        dataclasses.replace(good, network=create(wide, 2, seed=0), preprocessing=Preprocessing.evaluation(2048))
+    with pytest.raises(ResnetsError, match="choose a smaller image size"):
+        train("digits", model=wide, image_size=2048, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

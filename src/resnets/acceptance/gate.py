@@ -27,9 +27,8 @@ from resnets.inference import Classifier, as_classifier, choice, engines
 from resnets.inference.lower import lower
 from resnets.inference.quantize import Quantisation, fallbacks, measure_ranges
 from resnets.inference.session import Session, open_session
-from resnets.machine import home
+from resnets.machine import home, open_kept
 from resnets.progress import say, track
-from resnets.regular import read_regular
 from resnets.weights import Model
 
 MAX_DROP = 0.5  # points of top-1 that a lower precision may cost
@@ -260,12 +259,13 @@ class _Kept:
 
     def read(self) -> Quantisation | None:
         try:
-            document = json.loads(read_regular(self.path, choice.MOST_BYTES))
+            with open_kept(self.path) as file:
+                document = json.loads(file.read(choice.MOST_BYTES))
             graph = lower(self.classifier.network, self.classifier.preprocessing.image_size)
             found = Quantisation.from_dict(document["quantisation"], graph)
             judgement = Verdict(**document["judgement"])
             judgement.check()
-        except (OSError, ValueError, KeyError, TypeError, ModelFileError, AccuracyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, ModelFileError, AccuracyError):
             return None
         say(f"int8 by {self.engine}: {judgement}, judged earlier.")
         return found

@@ -6,4 +6,15 @@ from resnets.architecture.profile import Profile, profile
 from resnets.architecture.rows import Row, Unit
 from resnets.architecture.spec import ResNetSpec
 
-__all__ = ["CATALOG", "Plan", "Profile", "ResNetSpec", "Row", "Unit", "names", "plan", "profile", "spec_of"]
+__all__ = [
+    "CATALOG",
+    "Plan",
+    "Profile",
+    "ResNetSpec",
+    "Row",
+    "Unit",
+    "names",
+    "plan",
+    "profile",
+    "spec_of",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resnets.architecture.rows import Row
+from resnets.architecture.rows import INPUT, Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,13 @@ class Profile:
     macs: int
     activations: int
     training_bytes: int
+
+
+def bytes_to_run(rows: Iterable[Row]) -> int:
+    """Bytes that one float32 image takes on its way through: the widest layer's input and output, and the shortcut."""
+    rows = tuple(rows)
+    image = max(_numbers(row.input) for row in rows if INPUT in row.reads)
+    return 4 * (2 * image + max(_numbers(row.input) + 2 * _numbers(row.output) for row in rows))
 
 
 def profile(rows: Iterable[Row]) -> Profile:

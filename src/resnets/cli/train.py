@@ -74,7 +74,7 @@ def train(
       resnets train moved/photos/ --resume runs/photos-resnet18      the same, where the photos lie elsewhere by now
       resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
     """
-    from resnets import training
+    from resnets import machine, training
     from resnets.errors import ResnetsError
 
     asked: dict[str, Any] = {
@@ -95,6 +95,7 @@ def train(
     named = [flag for flag, folder in stopped.items() if folder is not None]
     if named and (given.keys() - {"data"} or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
+    machine.keep_memory()
     if resume is not None:
         result = training.resume(resume, data=data)
     elif finish is not None:

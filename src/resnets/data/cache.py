@@ -1,8 +1,9 @@
 """Every image is decoded once; afterwards an epoch reads rows of one array.
 
 A small set stays in memory. A larger one becomes a file under `home`, mapped into memory and shared by
-all runs and processes that want the same pixels: the rows, then a JSON record, then the record's length
-in eight bytes. Being one file, it is whole or not there, whoever else writes it at the same moment.
+all runs and processes that want the same pixels: the rows, then a JSON record with their checksums, then the record's
+own checksum in four bytes and its length in eight. Being one file, it is whole or not there, whoever else writes it at
+the same moment; it is checked whenever it is opened, and made again when anything is off.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import json
 import os
 import re
 import shutil
+import struct
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,10 +27,11 @@ import numpy as np
 from PIL import __version__ as pillow_version
 from PIL import features
 
+from resnets.data import blocks
 from resnets.data.preprocess import Preprocessing
 from resnets.data.threads import attempt, in_order
 from resnets.errors import DataError, ImageError, UnreadableError
-from resnets.machine import cores, home
+from resnets.machine import cores, home, open_kept
 from resnets.progress import track
 from resnets.text import printable
 from resnets.whole import whole
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from resnets.data.source import Source
 
 FORMAT = 2  # of the file; counts up when its layout changes
+MAPPED = 0.5  # share of the free memory from which on a file is mapped instead of read
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
 SPARE_DISK = 256 * 2**20  # bytes left free, for the checkpoints of the run
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
@@ -54,7 +59,8 @@ class Cache:
     """Decoded images, and what became of each sample.
 
     Attributes:
-        images: (N, S, S, 3) uint8, RGB. Writing to it changes this process's view only, never the file.
+        images: (N, S, S, 3) uint8, RGB, an array of its own or a mapped file. Writing to it changes this process's view
+            only, never the file.
         samples: the N samples kept, in the order asked for.
         skipped: key and reason of every file that is no usable image, in the same order.
         seconds: that it took.
@@ -153,9 +159,9 @@ class _Job:
 
         with (
             track(self.what, len(self.samples)) as advance,
-            in_order(decode, self.samples, self.workers) as blocks,
+            in_order(decode, self.samples, self.workers) as done,
         ):
-            for block, results in blocks:
+            for block, results in done:
                 for sample, result in zip(block, results, strict=True):
                     if isinstance(result, ImageError):
                         skipped.append((sample.key, str(result)))
@@ -179,21 +185,24 @@ def _workers(samples: Sequence[Sample]) -> int:
 
 
 def _open(path: Path, job: _Job) -> Result | None:
-    """The finished file, or None when there is none or it is damaged."""
+    """The finished file, or None when there is none, or anything about it is off."""
     try:
-        with open(path, "rb") as file:
-            end = file.seek(-8, os.SEEK_END)
-            length = int.from_bytes(file.read(8), "little")
+        with open_kept(path) as file:
+            end = file.seek(-12, os.SEEK_END)
+            checksum, length = struct.unpack("<LQ", file.read(12))
             rows = end - length
             file.seek(rows)
-            record = json.loads(file.read(length))
+            text = file.read(length)
+            record = json.loads(text)
             skipped = tuple((job.samples[int(row)].key, str(why)) for row, why in record["skipped"])
-            count = len(job.samples) - len(skipped)
-            if record["fingerprint"] != path.stem or rows != count * job.row:
+            count, size = len(job.samples) - len(skipped), job.preprocessing.image_size
+            good = zlib.crc32(text) == checksum and record["fingerprint"] == path.stem and rows == count * job.row
+            if not good:
                 return None
-            size = job.preprocessing.image_size
-            return np.memmap(file, np.uint8, mode="c", shape=(count, size, size, 3)), skipped
-    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+            fits = rows < _free_memory() * MAPPED
+            images = blocks.read(file, (count, size, size, 3), record["checksums"], fits=fits)
+            return None if images is None else (images, skipped)
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error):
         return None
 
 
@@ -226,17 +235,20 @@ def _write(path: Path, job: _Job) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with whole(path) as file:  # two that build the same cache do not meet, and the last one wins
         skipped: list[tuple[str, str]] = []
+        checksums = blocks.Checksums()
         for pixels in job.decoded(skipped):
             file.write(pixels.data)
+            checksums.add(pixels.reshape(-1))
         rows = {sample.key: row for row, sample in enumerate(job.samples)}
         record = {
             "fingerprint": path.stem,
             "source": job.source.name,
             "geometry": job.preprocessing.geometry(),
             "skipped": [(rows[key], why) for key, why in skipped],
+            "checksums": checksums.all(),
         }
         text = json.dumps(record).encode()
-        file.write(text + len(text).to_bytes(8, "little"))
+        file.write(text + struct.pack("<LQ", zlib.crc32(text), len(text)))
 
 
 def _sweep(folder: Path) -> None:

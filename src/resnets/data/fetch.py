@@ -73,13 +73,16 @@ def fetch(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
+            part = path.with_name(path.name + ".part")
+            for place in (path, part):
+                if place.exists() and not place.is_file():  # a pipe would hang
+                    raise FetchError(f"{place} is no file: remove it.")
             if path.exists():
                 if not _verified(path, sums):
                     raise FetchError(f"{path} is not the file that {url} should give: remove or replace it.")
                 return path
             if _offline():
                 raise _failed(url, path, "RESNETS_OFFLINE is set")
-            part = path.with_name(path.name + ".part")
             resumed = _download(url, path, part, size, headers or {}, timeout, pause)
             if resumed and not _verified(part, sums):
                 part.unlink()  # the old bytes may be at fault
@@ -127,7 +130,8 @@ def ask(
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold ``path`` against other processes of this machine that would make the same file."""
-    with open(path.with_name(f".{path.name}.lock"), "ab") as file:
+    # Opened for both, not even a pipe in its place would hang.
+    with open(os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0) as file:
         if sys.platform != "win32":  # there, two downloads at once are on their own
             import fcntl
 

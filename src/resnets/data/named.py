@@ -76,7 +76,14 @@ def open_named(name: str) -> Source:
     Raises FetchError: the download failed; DataError: there is no room to convert it, or it is not in the expected
     form.
     """
-    return Digits() if name == "digits" else _opened(prepared(name, SETS[name]))
+    if name == "digits":
+        return Digits()
+    archive = prepared(name, SETS[name])
+    try:
+        return _opened(archive)
+    except (DataError, OSError):  # cut off, or overwritten: it can be made again
+        archive.unlink(missing_ok=True)
+        return _opened(prepared(name, SETS[name]))
 
 
 def _opened(archive: Path) -> Source:
@@ -89,12 +96,12 @@ def prepared(name: str, named: NamedSet) -> Path:
 
     folder = home() / "datasets"
     archive = folder / named.archive
-    if archive.exists():
+    if archive.is_file():
         return archive
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(archive):
-            if not archive.exists():  # another process may have made it meanwhile
+            if not archive.is_file():  # another process may have made it meanwhile
                 paths = [
                     fetch(remote.url, folder / remote.filename, md5=remote.md5, size=remote.size)
                     for remote in named.files

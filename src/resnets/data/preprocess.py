@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MAX_SIZE = 8192  # of the network's input: a wrong number in a file must not take all memory
+MAX_SIZE = 4096  # of the network's input: a picture of floats takes 200 MB then
 MAX_BETWEEN = 32_000_000  # pixels of four bytes between two passes of resampling
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SUPPORT = {"bilinear": 1, "bicubic": 2}  # pixels that a filter reaches to either side, at equal size
@@ -36,7 +36,7 @@ class Preprocessing:
     A square is cut from the centre of the picture as it would be with its shorter side (`resize="shorter"`) or both
     sides (`"stretch"`) at `resize_to` pixels.
 
-    image_size      side of the square that the network sees, in pixels, from 1 to 8192
+    image_size      side of the square that the network sees, in pixels, from 1 to 4096
     resize          which side of the picture is made `resize_to` pixels long: the shorter, or both
     resize_to       in pixels, at least `image_size`
     interpolation   how pixels between pixels are found, antialiased where the picture shrinks

@@ -16,7 +16,7 @@ from resnets.data.source import Source
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation.held_out import choose
 from resnets.inference import Classifier
-from resnets.machine import home
+from resnets.machine import home, open_kept
 from resnets.progress import say, track
 from resnets.whole import whole
 
@@ -99,8 +99,10 @@ def _remembered(classifier: Classifier, cache: Cache, source: Source) -> np.ndar
         key.update(contents[sample.key])
     path = home() / "cache" / f"{key.hexdigest()}.npy"
     with suppress(OSError, ValueError):
-        known = np.load(path, allow_pickle=False)
-        if len(known) == len(cache.samples):
+        with open_kept(path) as file:
+            known = np.load(file, allow_pickle=False)
+        norms = np.linalg.norm(known, axis=1)
+        if len(known) == len(cache.samples) and np.allclose(norms, 1, atol=1e-3):  # all zeros are no directions
             return known  # type: ignore[no-any-return]
     found = directions(classifier, cache.images)
     with suppress(OSError, ModelFileError):  # a full disk only makes the next time slow

@@ -24,10 +24,9 @@ from resnets import __version__
 from resnets.errors import ResnetsError
 from resnets.inference import engines
 from resnets.inference.engine import Engine
-from resnets.machine import cores, describe, home
+from resnets.machine import cores, describe, home, open_kept
 from resnets.network import ResNet
 from resnets.progress import say
-from resnets.regular import read_regular
 from resnets.weights.modelfile import self_test_input
 from resnets.whole import write_json
 
@@ -196,11 +195,12 @@ def _place(key: dict[str, Any]) -> Path:
 def _read(path: Path, candidates: Sequence[str]) -> dict[str, Any] | None:
     """The report that is kept there; None if there is none that makes sense."""
     try:
-        report = json.loads(read_regular(path, MOST_BYTES))
+        with open_kept(path) as file:
+            report = json.loads(file.read(MOST_BYTES))
         rates = {str(name): float(rate) for name, rate in report["images_per_second"].items()}
         sensible = report["engine"] in rates and set(rates) <= set(candidates) and min(rates.values()) > 0
         return {**report, "images_per_second": rates, "kept": True} if sensible else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

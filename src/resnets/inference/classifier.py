@@ -23,6 +23,7 @@ from resnets.inference.session import Session
 from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
 from resnets.weights import save as save_model
+from resnets.weights.model import MOST_BYTES
 
 
 class Classifier:
@@ -167,9 +168,14 @@ class Classifier:
         """
         if top < 1 or batch_size < 1:
             raise ParameterError(f"top and batch_size are at least 1, not {top} and {batch_size}.")
+        batch_size = self._at_once(batch_size)
         return pictures.each(
             lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads, watch
         )
+
+    def _at_once(self, batch_size: int) -> int:
+        """So many pictures, or fewer where they are so large that they would take too much memory together."""
+        return min(batch_size, max(1, MOST_BYTES // self.model.bytes_to_run))
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
         """The features that the network sees in pictures, pooled: what the head's linear layer reads.
@@ -181,7 +187,8 @@ class Classifier:
         whatever the engine. Raises ImageError, naming the picture, for the first that cannot be used.
         """
         wanted = pictures.listed(images)
-        each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, batch_size)
+        at_once = self._at_once(batch_size)
+        each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, at_once)
         found = [row for _, row in pictures.good(each)]
         return np.stack(found) if found else np.empty((0, self.network.plan.head[-1].input[0]), np.float32)
 

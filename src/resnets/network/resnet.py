@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from resnets.architecture import Plan, ResNetSpec
@@ -60,7 +61,10 @@ def create(
     network, num_classes, in_channels, output_stride: as in `resnets.plan`, which raises SpecError.
     seed: makes the weights reproducible; None draws them from torch's global generator.
     """
-    net = ResNet(make_plan(network, num_classes, in_channels, output_stride))
+    planned = make_plan(network, num_classes, in_channels, output_stride)
+    # Layers draw weights of their own as they are made: with a seed the global generator stays as it is.
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        net = ResNet(planned)
     initialise(net, net.plan, seed)
     return net
 

@@ -21,17 +21,17 @@ class Events:
 
     def __init__(self, folder: Path, step: int) -> None:
         """step: the first one; what earlier files say from there on is void."""
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._summary = Event, Summary
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115
-        self._records = records.RecordWriter(self._file)
-        start = self._events.SessionLog(status=self._events.SessionLog.START)
-        self._write(self._events.Event(file_version="brain.Event:2"))
-        self._write(self._events.Event(step=step, session_log=start))
+        self._records = RecordWriter(self._file)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """A point on each of these curves."""

@@ -134,7 +134,7 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
 def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: RunRecord | None = None) -> Prepared:
     """The same for the same data, recipe and machine, whenever it is called. before: of a run that goes on."""
     start = time.perf_counter()
-    machine.keep_memory()
+    machine.import_compiler()
     device = machine.pick_device(asked.device)
     parent = load_model(asked.weights) if asked.weights else None
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
@@ -142,6 +142,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.
     white = before.preprocessing.get("full_scale") if before else full_scale(source, splits.train)
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
+    setup.check_size(asked, parent, preprocessing.image_size)
     opened = time.perf_counter() - start
     caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
     classes = class_names(caches[0].samples)

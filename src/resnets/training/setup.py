@@ -12,8 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from resnets.architecture import CATALOG, ResNetSpec, spec_of
+from resnets.architecture import CATALOG, ResNetSpec, plan, spec_of
 from resnets.architecture.catalog import name_of, same_network
+from resnets.architecture.profile import bytes_to_run
 from resnets.data import decode
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
@@ -29,6 +30,7 @@ from resnets.progress import say
 from resnets.text import printable
 from resnets.training.recipe import Recipe
 from resnets.weights import Model
+from resnets.weights.model import check_memory
 from resnets.weights.run import Asked
 
 SMALL = 64  # pixels: up to here an image is used at its own size and shifted, above it is cropped
@@ -106,12 +108,26 @@ def decode_splits(
     return caches
 
 
+def check_size(asked: Asked, parent: Model | None, image_size: int) -> None:
+    """Raise ModelFileError, before anything is decoded, for images too large for the network."""
+    spec = parent.network.plan.spec if parent else _asked_spec(asked) or _usual(image_size)
+    check_memory(bytes_to_run(plan(spec, image_size=image_size).rows), image_size)
+
+
+def _asked_spec(asked: Asked) -> ResNetSpec | None:
+    wanted = asked.network
+    return ResNetSpec.from_dict(wanted) if isinstance(wanted, Mapping) else spec_of(wanted) if wanted else None
+
+
+def _usual(image_size: int) -> ResNetSpec:
+    return CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
+
+
 def make_network(
     asked: Asked, recipe: Recipe, parent: Model | None, classes: tuple[str, ...], image_size: int
 ) -> tuple[ResNet, str]:
     """The network to train, and its name: fresh, or with the weights of `parent` and a head for `classes`."""
-    wanted = asked.network
-    spec = ResNetSpec.from_dict(wanted) if isinstance(wanted, Mapping) else spec_of(wanted) if wanted else None
+    spec = _asked_spec(asked)
     if parent is not None:
         own = parent.network.plan.spec
         if spec and not same_network(spec, own):
@@ -125,7 +141,7 @@ def make_network(
         raise RecipeError(
             "head_epochs trains a new head on a trained body: give `weights`, or `overrides=['head_epochs=0']`."
         )
-    spec = spec or CATALOG["resnet20" if image_size <= SMALL // 2 else "resnet18"]
+    spec = spec or _usual(image_size)
     if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)
     return create(spec, len(classes), seed=asked.seed), name_of(spec) or "custom"
