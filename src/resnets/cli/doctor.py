@@ -85,6 +85,8 @@ def _show(diagnosis: Diagnosis) -> None:
             out.print(f"    {printable(line)}", markup=False, style="dim", overflow="fold")
         out.print(f"  {finding.mend}\n", markup=False)
     facts = diagnosis.facts
+    if facts.get("labels"):
+        out.print(f"labels: {facts['labels']['words']}.", markup=False, style="dim")
     seen = f"{diagnosis.images:,} images of {facts.get('classes', 0)} classes, in {duration(facts.get('seconds', 0))}"
     out.print(f"{seen}: {'nothing odd' if not diagnosis.findings else _counted(diagnosis)}.", markup=False)
 
