@@ -2,11 +2,16 @@
 
     python benchmarks/doctor.py imagenette.zip copy/
     python benchmarks/doctor.py digits copy/
+    python benchmarks/doctor.py imagenette.zip cifar10.zip --labels 200
 
 Planted are 200 exact and 100 near duplicates (a third each recompressed, resized, cropped by 5 % of the sides; every
 second one into the other split), 100 labels swapped for another at random, and 50 broken files. What the data set
 already held of duplicates is reported beside the planted ones and is for the eye to judge: see `unplanned` in the
 output, and the pictures of `--html`.
+
+With `--labels`, that many small sets are drawn from the data sets in turn, and their labels are looked at as they are
+and with 5 % of them swapped: how much is suspected where nothing is wrong, how often it speaks where something is, and
+how much of it is found?
 """
 
 import argparse
@@ -22,10 +27,15 @@ from resnets.data import decode
 from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.diagnosis import doctor
-from resnets.machine import keep_memory
+from resnets.diagnosis.files import look_through
+from resnets.diagnosis.labels import check
+from resnets.machine import describe, keep_memory
 
 EXACT, NEAR, SWAPPED, BROKEN = 200, 100, 100, 50
 TINY = 32  # pixels
+SIZES = (60, 600)  # images of a small set
+MISTAKES = 0.05  # share of the labels of a small set that are swapped
+LARGE = 300  # images, from which on a small set's mistakes should be spoken of
 
 
 def recompressed(picture, random):
@@ -151,16 +161,99 @@ def count(planted, document):
     }
 
 
+def small_set(samples, random):
+    """2 to 10 classes of `samples`, between `SIZES` images, of one class up to ten times as many as of another."""
+    by_class = {}
+    for sample in samples:
+        by_class.setdefault(sample.label, []).append(sample)
+    classes = random.permutation(sorted(by_class))[: random.integers(2, 11)]
+    images, unevenness = random.integers(SIZES[0], SIZES[1] + 1), np.exp(random.uniform(0, np.log(10)))
+    weights = unevenness ** random.uniform(0, 1, len(classes))
+    counts = np.maximum(5, np.round(images * weights / weights.sum())).astype(int)
+    return [
+        by_class[name][i]
+        for name, number in zip(classes, counts, strict=True)
+        for i in random.permutation(len(by_class[name]))[:number]
+    ]
+
+
+def swap(labels, random, share=MISTAKES):
+    """The labels with a share of them swapped for any other of the set, and where."""
+    classes, swapped = sorted(set(labels)), list(labels)
+    where = random.permutation(len(labels))[: round(share * len(labels))].tolist()
+    for i in where:
+        swapped[i] = str(random.choice([name for name in classes if name != labels[i]]))
+    return swapped, where
+
+
+def look_at_labels(sources, seed):
+    """One small set as it is, and with swapped labels: what was suspected and found."""
+    random = np.random.default_rng(seed)
+    source = sources[seed % len(sources)]
+    looks = look_through(source, small_set(source.samples, random))
+    labels = [sample.label for sample in looks.samples]
+    swapped, where = swap(labels, random)
+    clean, wrong = check(looks.thumbs, labels, len(labels)), check(looks.thumbs, swapped, len(labels))
+    first = {suspect.index for suspect in wrong.suspects[: 2 * len(where)]}
+    return {
+        "seed": seed,
+        "data": Path(source.name).name,
+        "images": len(labels),
+        "classes": len(set(labels)),
+        "accuracy": clean.accuracy,
+        "able": clean.able,
+        "false": len(clean.suspects) / len(labels),
+        "listed": len(wrong.suspects) / len(labels),
+        "right": sum(suspect.index in where for suspect in wrong.suspects) / max(1, len(wrong.suspects)),
+        "promised": wrong.found / wrong.planted,
+        "found": len(first & set(where)) / len(where),
+    }
+
+
+def summary(rows):
+    """The three figures, by size and classes. `found` is among twice as many suspects as were swapped."""
+    bands = {"all": rows, f"{LARGE} images and more": [row for row in rows if row["images"] >= LARGE]}
+    bands[f"fewer than {LARGE}"] = [row for row in rows if row["images"] < LARGE]
+    for low, high in ((2, 3), (4, 6), (7, 10)):
+        of_these = [row for row in bands[f"{LARGE} images and more"] if low <= row["classes"] <= high]
+        bands[f"{LARGE} images and more, {low} to {high} classes"] = of_these
+    return {
+        name: {
+            "sets": len(own),
+            "accuracy": np.mean([row["accuracy"] for row in own]),
+            "false_alarms": np.mean([row["false"] for row in own]),
+            "most_false_alarms": max(row["false"] for row in own),
+            "speaks": np.mean([row["listed"] > 0 for row in own]),
+            "found": np.mean([row["found"] for row in own]),
+            "half_found": np.mean([row["found"] >= 0.5 for row in own]),
+            "listed": np.mean([row["listed"] for row in own]),
+            "right": np.mean([row["right"] for row in own if row["listed"]] or [0.0]),
+            "promised": np.mean([row["promised"] for row in own]),
+        }
+        for name, own in bands.items()
+        if own
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="an archive, a folder or a name")
-    parser.add_argument("copy", type=Path, help="a new folder for the copy with the faults")
+    parser.add_argument("data", nargs="+", help="an archive, a folder or a name; then a new folder for the copy")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labels", type=int, default=0, help="small sets to look at the labels of")
     arguments = parser.parse_args()
-    planted = plant(arguments.data, arguments.copy, arguments.seed)
+    if arguments.labels:
+        sources = [open_source(data) for data in arguments.data]
+        rows = []
+        for seed in range(arguments.seed, arguments.seed + arguments.labels):
+            rows.append(look_at_labels(sources, seed))
+            print(json.dumps(rows[-1]), flush=True)
+        print(json.dumps({"machine": describe(), **summary(rows)}, indent=2))
+        return
+    data, copy = arguments.data
+    planted = plant(data, copy, arguments.seed)
     keep_memory()
     start, processor = time.perf_counter(), time.process_time()
-    document = doctor(arguments.copy).document()
+    document = doctor(copy).document()
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     print(json.dumps({"seed": arguments.seed, "seconds": seconds, "processor": processor, **count(planted, document)}))
 

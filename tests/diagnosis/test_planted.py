@@ -1,34 +1,20 @@
 """Faults planted in a copy of a real set, and how many of them the doctor finds: the same count as the benchmark's."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-from resnets.diagnosis import doctor
-from resnets.diagnosis import labels as labels_room
-
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "doctor.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_doctor", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from resnets.diagnosis import doctor, learned
 
 
 def found_share(found, what):
     return found[what][0] / found[what][1]
 
 
-@pytest.mark.parametrize("steps", [80, pytest.param(labels_room.STEPS[0], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [80, pytest.param(learned.STEPS[0], marks=pytest.mark.slow)])
 def test_what_is_planted_in_digits_is_found(benchmark, tmp_path, monkeypatch, steps):
     """With the doctor's own patience, and, as digits are soon learned, with less."""
-    if steps != labels_room.STEPS[0]:
-        monkeypatch.setattr(labels_room, "STEPS", (steps, labels_room.STEPS[1]))
-        monkeypatch.setattr(labels_room, "EPOCHS", 1)
+    if steps != learned.STEPS[0]:
+        monkeypatch.setattr(learned, "STEPS", (steps, learned.STEPS[1]))
+        monkeypatch.setattr(learned, "EPOCHS", 1)
     planted = benchmark.plant("digits", tmp_path / "copy")
     found = benchmark.count(planted, doctor(tmp_path / "copy").document())
     assert found["broken"] == [50, 50]

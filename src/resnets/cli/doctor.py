@@ -110,6 +110,8 @@ def _show(diagnosis: Diagnosis) -> None:
             out.print(f"    {printable(line)}", markup=False, style="dim", overflow="fold")
         out.print(f"  {finding.mend}\n", markup=False)
     facts = diagnosis.facts
+    if facts.get("labels"):
+        out.print(f"labels: {facts['labels']['words']}.", markup=False, style="dim")
     seen = f"{count(diagnosis.images, 'image')} of {count(facts.get('classes', 0), 'class', 'classes')}"
     seen += f", in {duration(facts.get('seconds', 0))}"
     out.print(f"{seen}: {'nothing odd' if not diagnosis.findings else _counted(diagnosis)}.", markup=False)

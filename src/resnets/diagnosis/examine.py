@@ -16,12 +16,12 @@ from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
-from resnets.diagnosis import balance, light, shape
+from resnets.diagnosis import balance, doubts, light, shape
 from resnets.diagnosis.copies import Copies, joined
 from resnets.diagnosis.diagnosis import Diagnosis, Finding, count
 from resnets.diagnosis.duplicates import exact, near
-from resnets.diagnosis.files import Looks, look_through
-from resnets.diagnosis.labels import suspects
+from resnets.diagnosis.files import look_through
+from resnets.diagnosis.labels import check
 from resnets.diagnosis.listing import misplaced, remarked
 from resnets.text import printable
 
@@ -46,12 +46,15 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
     counts = balance.per_split(looks.samples, source.samples)
     found: list[Finding] = []
+    checked = None
     if looks.samples:
         twice = exact([look.digest for look in looks.looks])
         pairs = near(looks.thumbs, twice) if thorough else []
         found += Copies(looks.samples, twice, joined(len(looks.samples), twice, pairs)).findings()
         seen = light.kinds(looks.thumbs)
-        found += _mislabelled(looks.only(np.flatnonzero(seen == light.PLAIN))) if thorough else []
+        plain = looks.only(np.flatnonzero(seen == light.PLAIN))
+        checked = check(plain.thumbs, [sample.label for sample in plain.samples]) if thorough else None
+        found += doubts.findings(checked, plain.samples)
         found += balance.findings(counts)
         found += shape.findings(looks.samples, looks.looks, white)
         found += light.findings(looks.samples, seen.tolist(), [one.mode for one in looks.looks])
@@ -63,6 +66,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         "smallest_difference": balance.smallest_difference(held_out) if held_out else None,
         "full_scale": white,
         "thorough": thorough,
+        "labels": doubts.facts(checked),
         "seconds": time.perf_counter() - start,
     }
     return Diagnosis(data=str(data), images=len(looks.samples), findings=tuple(found), facts=facts)
@@ -118,36 +122,6 @@ def unreadable(broken: Sequence[tuple[str, str]]) -> list[Finding]:
             details={
                 "reasons": [why for _, why in broken],
                 "frequent": Counter(why for _, why in broken).most_common(5),
-            },
-        )
-    ]
-
-
-def _mislabelled(looks: Looks) -> list[Finding]:
-    doubtful = suspects(looks.thumbs, [sample.label for sample in looks.samples])
-    if not doubtful:
-        return []
-    keys = [looks.samples[one.index].key for one in doubtful]
-    worst = f"{printable(keys[0])} looks like {printable(doubtful[0].suggested)}"
-    return [
-        Finding(
-            kind="suspected-labels",
-            severity="warning",
-            text=f"{count(len(doubtful), 'label')} may be wrong, the likeliest first: {worst}.",
-            mend="Look at the pictures (`resnets doctor --html`) and move those that lie in the wrong folder. Most of "
-            "a long list are right and only hard to tell; a cleaned copy keeps them.",
-            paths=tuple(keys),
-            details={
-                "suspects": [
-                    {
-                        "path": key,
-                        "label": looks.samples[one.index].label,
-                        "suggested": one.suggested,
-                        "probability": one.own,
-                        "suggested_probability": one.other,
-                    }
-                    for key, one in zip(keys, doubtful, strict=True)
-                ]
             },
         )
     ]

@@ -1,34 +1,32 @@
-"""Labels that look wrong: what does a network say of each picture that has learned from the others only?
+"""Labels that look wrong: what does a classifier say of each picture that has learned from the others only?
 
-The pictures are dealt into three parts, and a small network learns from two of them what to say of the third. Its
-first layer is not trained (`patches.maps`), so that a minute or two is enough. A logistic regression makes its answers
-probabilities; it knows which classes are often confused and which never: of two pictures that look like another class,
-the one whose classes nobody confuses is the likelier mistake. `benchmarks/doctor.py` swaps labels and counts.
+Below `FEW` pictures it compares them (`descriptors`) and answers by ridge regression, above a small network does
+(`learned`). `noise` says how likely its answers make each label a mistake. How good all this is differs from set to
+set, so it is tried on the set itself: labels are swapped on purpose, and where they are not found, it says nothing.
+`benchmarks/doctor.py` measures it on other sets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from resnets.diagnosis.patches import SCALES, maps
-from resnets.machine import fastest_precision
+from resnets.diagnosis import learned
+from resnets.diagnosis.descriptors import KINDS, likeness
+from resnets.diagnosis.noise import mistaken
 from resnets.progress import track
 
 FEWEST = 5  # pictures of a class, below which nothing can be said of it
-LEAST = 100  # pictures in all, below which nothing is learned from them
-CLEAR = 0.5  # probability of its own label, from which on no picture is suspected
-PARTS = 3
-BATCH = 64
-EPOCHS = 7
-STEPS = (200, 1000)  # at least, and from which on fewer epochs will do, but never fewer than two
-RATE, DECAY, SMOOTHING, DROPOUT = 0.15, 1e-3, 0.1, 0.3
-WIDTH = 128  # channels
+LEAST = 50  # pictures in all, below which nothing is learned from them
+FEW = 2000  # pictures, up to which they are compared with each other
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)
+LIKELY = 0.1  # probability of a mistake, from which on a label is suspected: one in ten is worth a look
+SWAPPED, TRIALS = 0.05, 4  # share of the labels that are swapped on purpose, and how often
+FINDS = 0.25  # share of these that must be found, or else nothing is said
+KNOWS = 0.2  # share of the way from guessing to knowing that accuracy must have gone, or else nothing is said
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Suspect:
 
     index       among the pictures
     suggested   the label that it looks like
-    own         probability of the label that it has, 0 to 1
+    own         probability of the label that it has, 0 to 1, were all labels equally frequent
     other       probability of the suggested one
     """
 
@@ -47,102 +45,118 @@ class Suspect:
     other: float
 
 
-def suspects(thumbs: np.ndarray, labels: Sequence[str], most: int = 200) -> list[Suspect]:
-    """The pictures whose labels look most likely to be wrong, the likeliest first.
+@dataclass(frozen=True)
+class Checked:
+    """What a look at the labels brought, and how good it was.
+
+    suspects    the likeliest mistakes, the likeliest first; none where too little was found of what was planted
+    accuracy    share of the pictures of a class that are told from the others, mean over the classes, 0 to 1
+    guessing    the same for who guesses: 1 / classes
+    planted     labels that were swapped on purpose
+    found       how many of them were then suspected
+    """
+
+    suspects: tuple[Suspect, ...]
+    accuracy: float
+    guessing: float
+    planted: int
+    found: int
+
+    @property
+    def able(self) -> bool:
+        """Whether it knows and finds enough to be believed."""
+        knows = self.accuracy - self.guessing >= KNOWS * (1 - self.guessing)
+        return knows and self.found >= FINDS * self.planted
+
+
+def check(thumbs: np.ndarray, labels: Sequence[str], most: int = 200) -> Checked | None:
+    """The pictures whose labels look most likely to be wrong, and how well such are found in this very set.
 
     thumbs  (N, S, S, 3) uint8 RGB
     labels  the N labels
     most    suspects to name
 
-    Empty for fewer than `LEAST` pictures; classes of fewer than `FEWEST` are left aside.
+    None for fewer than `LEAST` pictures; classes of fewer than `FEWEST` are left aside.
     """
     names, index, counts = np.unique(np.asarray(labels, dtype=object), return_inverse=True, return_counts=True)
     known = counts >= FEWEST
     usable = np.flatnonzero(known[index])
     if known.sum() < 2 or len(usable) < LEAST:
-        return []
+        return None
     names, target = names[known], (np.cumsum(known) - 1)[index[usable]]
-    probabilities = _probabilities(_answers(torch.from_numpy(thumbs[usable]), torch.from_numpy(target)), target)
-    own = probabilities[np.arange(len(usable)), target]
-    best = probabilities.argmax(axis=1)
-    doubtful = np.flatnonzero((best != target) & (own < CLEAR))
-    ranked = doubtful[np.argsort(own[doubtful], kind="stable")][:most]
-    return [
-        Suspect(int(usable[i]), str(names[best[i]]), float(own[i]), float(probabilities[i, best[i]])) for i in ranked
+    learn = _comparing(thumbs[usable], target) if len(usable) <= FEW else _learning(thumbs[usable], target)
+    return _judged(learn, target, usable, names, most)
+
+
+def _judged(
+    learn: Callable[[np.ndarray], np.ndarray], target: np.ndarray, usable: np.ndarray, names: np.ndarray, most: int
+) -> Checked:
+    """`learn` makes answers, (N, classes), of labels, each without the picture's own."""
+    answers = learn(target)
+    wrong, even = mistaken(answers, target)
+    planted, found = _tried(learn, target)
+    row = np.arange(len(target))
+    other = even.copy()
+    other[row, target] = -1
+    best = other.argmax(axis=1)
+    doubtful = np.flatnonzero((wrong > LIKELY) & (even[row, best] > even[row, target]))
+    ranked = doubtful[np.argsort(-wrong[doubtful], kind="stable")][:most]
+    suspects = [
+        Suspect(int(usable[i]), str(names[best[i]]), float(even[i, target[i]]), float(even[i, best[i]])) for i in ranked
     ]
+    checked = Checked(tuple(suspects), _balanced(answers, target), 1 / len(names), planted, found)
+    return checked if checked.able else replace(checked, suspects=())
 
 
-def _answers(thumbs: Tensor, labels: Tensor) -> np.ndarray:
-    """(N, classes) logits for each picture by a network that did not learn from it."""
-    part = torch.from_numpy(np.random.default_rng(2).permutation(len(labels)) % PARTS)
-    per_epoch = max(1, len(labels) * (PARTS - 1) // PARTS // BATCH)
-    steps = min(max(EPOCHS * per_epoch, STEPS[0]), max(STEPS[1], 2 * per_epoch))
-    found = torch.empty(len(labels), int(labels.max()) + 1)
-    with track("looking at patches", len(labels) * len(SCALES)) as advance:
-        described = maps(thumbs, advance)
-    with track("looking at labels", PARTS * steps, "steps") as advance, torch.random.fork_rng(devices=[]):
-        for number in range(PARTS):
-            torch.manual_seed(number)
-            learn, judge = (part != number).nonzero()[:, 0], (part == number).nonzero()[:, 0]
-            network = _trained(described, labels, learn, steps, found.shape[1], advance)
-            found[judge] = _judged(network, described, judge)
-    return found.numpy()
+def _tried(learn: Callable[[np.ndarray], np.ndarray], target: np.ndarray) -> tuple[int, int]:
+    """How many labels were swapped on purpose, each for any other, and how many of them were suspected."""
+    random = np.random.default_rng(3)
+    number, classes = max(1, round(SWAPPED * len(target))), int(target.max()) + 1
+    found = 0
+    for _ in range(TRIALS):
+        rows = random.permutation(len(target))[:number]
+        swapped = target.copy()
+        swapped[rows] = (target[rows] + random.integers(1, classes, number)) % classes
+        if len(np.unique(swapped)) == classes:
+            found += int((mistaken(learn(swapped), swapped)[0][rows] > LIKELY).sum())
+    return TRIALS * number, found
 
 
-def _trained(
-    described: Tensor, labels: Tensor, chosen: Tensor, steps: int, classes: int, advance: Callable[[int], object]
-) -> nn.Module:
-    """A network for (B, D, GRID, GRID) maps, trained on the `chosen` pictures."""
-    network: nn.Module = nn.Sequential(
-        *_convolution(described.shape[-1], WIDTH),
-        nn.MaxPool2d(2),
-        *_convolution(WIDTH, 2 * WIDTH),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(DROPOUT),
-        nn.Linear(2 * WIDTH, classes),
-    ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.SGD(network.parameters(), RATE, momentum=0.9, nesterov=True, weight_decay=DECAY)
-    order = torch.cat([torch.randperm(len(chosen)) for _ in range(-(-steps * BATCH // len(chosen)))])
-    for step in range(steps):
-        rows = chosen[order[step * BATCH : (step + 1) * BATCH]]
-        mirrored = torch.randint(2, (len(rows),))
-        down, across = torch.randint(-1, 2, (2,)).tolist()
-        x = described[rows, mirrored].roll((down, across), (1, 2)).permute(0, 3, 1, 2)
-        loss = F.cross_entropy(_logits(network, x), labels[rows], label_smoothing=SMOOTHING)
-        for group in optimiser.param_groups:  # up for a fifth of the time, then down to nothing
-            group["lr"] = RATE * min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        advance(1)
-    network.eval()
-    return network
+def _comparing(thumbs: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Ridge regression on how alike pictures are; what it says of one that is left out needs no second fit.
+
+    Each class weighs the same. The ridge is the one of `RIDGES` whose answers tell the classes apart best.
+    """
+    with track("looking at labels", len(thumbs) * len(KINDS), "steps") as advance:
+        alike = likeness(thumbs, advance) + 1.0
+    counts = np.bincount(target)
+    rarity = (counts * len(counts) / len(target))[target]
+
+    def inverse(ridge: float) -> np.ndarray:
+        return np.linalg.inv(alike + np.diag(ridge * rarity))
+
+    def answers(inverted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        wanted = 2 * np.eye(len(counts))[labels] - 1
+        left_out: np.ndarray = wanted - inverted @ wanted / np.diag(inverted)[:, None]
+        return left_out
+
+    best = inverse(max(RIDGES, key=lambda ridge: _balanced(answers(inverse(ridge), target), target)))
+    return lambda labels: answers(best, labels)
 
 
-def _convolution(inside: int, outside: int) -> list[nn.Module]:
-    return [nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+def _learning(thumbs: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A network's answers, after a logistic regression that knows which classes it often confuses and which never.
 
-
-@torch.no_grad()
-def _judged(network: nn.Module, described: Tensor, chosen: Tensor) -> Tensor:
-    """(B, classes): the mean over the picture and its mirror image."""
-    found = []
-    for rows in torch.split(chosen, 4 * BATCH):
-        views = described[rows].flatten(0, 1).permute(0, 3, 1, 2)
-        found.append(_logits(network, views).view(len(rows), 2, -1).mean(1))
-    return torch.cat(found)
-
-
-def _logits(network: nn.Module, x: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=fastest_precision("cpu") == "bfloat16"):
-        logits: Tensor = network(x)
-    return logits.float()
-
-
-def _probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N, classes) probabilities of the classes, all of which `labels` has."""
+    It learns once: a few swapped labels more would teach it hardly less.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    found: np.ndarray = LogisticRegression(max_iter=1000).fit(logits, labels).predict_proba(logits)
-    return found
+    logits = learned.answers(torch.from_numpy(thumbs), torch.from_numpy(target))
+    answers: np.ndarray = LogisticRegression(max_iter=1000).fit(logits, target).predict_log_proba(logits)
+    return lambda labels: answers
+
+
+def _balanced(answers: np.ndarray, target: np.ndarray) -> float:
+    """Share of each class that is answered rightly, mean over the classes."""
+    right = answers.argmax(axis=1) == target
+    return float(np.mean(np.bincount(target, weights=right) / np.bincount(target)))
