@@ -1,6 +1,6 @@
 """The run: every side in a process of its own, one at work at a time, call by call in turn.
 
-How fast a machine is drifts within seconds, so the sides take turns with single calls, and whatever slows one slows all.
+How fast a machine is drifts within seconds, so the sides take turns with single calls: whatever slows one slows all.
 All precisions of a network are measured together: a ratio is to the very row of the baseline that is shown.
 """
 
@@ -264,7 +264,7 @@ def _counts(batches: Sequence[int] | None, rounds: int, seconds: float) -> None:
     if not isinstance(rounds, int) or rounds < 1:
         raise ParameterError(f"`rounds` is a whole number of 1 or more, not {rounds!r}.")
     if not 0 <= seconds < math.inf:
-        raise ParameterError(f"`seconds` is a number of 0 or more, not {seconds!r}.")
+        raise ParameterError(f"A round lasts 0 seconds or more, not {seconds!r}.")
 
 
 def _choices(what: str, chosen: Iterable[str], known: Sequence[str]) -> None:
