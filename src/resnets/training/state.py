@@ -142,8 +142,10 @@ class State:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (a file handle)
             kept = {key: tensors.pop(f"good.{key}") for key in [k[5:] for k in tensors if k.startswith("good.")]}
             known = state.get("good") or {}
-            good = Good(int(known["step"]), dict(known["watch"]), kept) if kept else None
-            watch, parts = dict(state.get("watch", {})), _parts(tensors)
+            good = Good(int(known["step"]), _watched(known["watch"]), kept) if kept else None
+            watch, parts = _watched(state.get("watch", {})), _parts(tensors)
+            if (good is not None and not 0 <= good.step <= step) or not all(isinstance(f, dict) for f in fallbacks):
+                raise ValueError("its numbers make no sense")
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, OverflowError) as problem:
             raise TrainingError(
                 f"{path} cannot be read ({problem}): start the run anew in another folder."
@@ -188,3 +190,14 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         part, _, name = key.partition(".")
         parts[part][name] = tensor
     return parts
+
+
+def _watched(kept: Any) -> dict[str, Any]:
+    """What a checkpoint says of the losses. Raises ValueError, TypeError or KeyError for what they cannot be."""
+    if not kept:  # of an older version
+        return {}
+    recent = [float(loss) for loss in kept["recent"]]
+    levels = {name: None if kept[name] is None else float(kept[name]) for name in ("first", "best", "known")}
+    if not all(map(math.isfinite, [*recent, *(level for level in levels.values() if level is not None)])):
+        raise ValueError("its losses are no numbers")
+    return {**levels, "recent": recent}
