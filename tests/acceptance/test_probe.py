@@ -213,5 +213,5 @@ def test_the_public_checkpoint_wants_what_its_author_trained_it_with(shared_data
 
 @pytest.mark.parametrize("images", [0, -5])
 def test_no_images_are_not_taken_for_the_default(images, tmp_path):
-    with pytest.raises(ParameterError, match="`images` is a whole number of 1 or more"):
+    with pytest.raises(ParameterError, match="`images` says how many images `probe` takes, 1 or more"):
         convert("nothing is opened", tmp_path / "x.pth", probe="digits", images=images)

@@ -237,8 +237,8 @@ def test_the_peers_work_as_sides(who, precision):
         ({"batches": [1, -3]}, ParameterError, "from 1 to 4096, not -3."),
         ({"batches": [2.5]}, ParameterError, "from 1 to 4096, not 2.5."),
         ({"rounds": 0}, ParameterError, "`rounds` is a whole number of 1 or more, not 0."),
-        ({"seconds": -1}, ParameterError, "`seconds` is a number of 0 or more, not -1."),
-        ({"seconds": float("nan")}, ParameterError, "`seconds` is a number of 0 or more, not nan."),
+        ({"seconds": -1}, ParameterError, "A round lasts 0 seconds or more, not -1."),
+        ({"seconds": float("nan")}, ParameterError, "A round lasts 0 seconds or more, not nan."),
         ({"models": ["resnet5O"]}, SpecError, "There is no network 'resnet5O'. Did you mean"),
     ],
 )

@@ -11,19 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import resnets
 from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import TrainingError
-from resnets.training import Observer, resume, train
+from resnets.network import create
+from resnets.training import Observer, Recipe, resume, train
 from resnets.training.divergence import FALLBACKS, SHARE, Guard, Watch
 from resnets.training.log import Log
 from resnets.training.observers import Checkpoint
 from resnets.training.state import State
 from resnets.training.step import Step
-from resnets.weights.run import RunRecord
+from resnets.weights.run import CHECKPOINT, RunRecord
 from resnets.weights.runlog import read_log
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
@@ -81,6 +83,15 @@ def test_normal_losses_are_no_alarm(batch, classes, kind):
     assert seen(losses, classes, batch) is None
 
 
+def test_a_state_is_not_good_while_its_losses_are_high():
+    watch = Watch(math.log(3), 48)
+    calm = []
+    for loss in (1.12, 2.2, 1.1, 1.0, 0.9, 1.6, 1.5, 0.9, 0.8):
+        assert not watch.sees(loss)
+        calm.append(watch.calm)
+    assert calm == [True, False, True, True, True, True, False, False, True]
+
+
 def test_what_is_known_of_the_losses_survives_the_checkpoint():
     random = np.random.default_rng(0)
     one = Watch(math.log(3), 8)
@@ -89,6 +100,48 @@ def test_what_is_known_of_the_losses_survives_the_checkpoint():
     other = Watch.of(one.guess, 8, json.loads(json.dumps(one.to_dict())))
     assert other == one
     assert Watch.of(one.guess, 8, {}) == Watch(one.guess, 8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate_share": 0},
+        {"rate_share": 2},
+        {"rate_share": "x"},
+        {"rate_share": float("nan")},
+        {"fallbacks": 3},
+        {"fallbacks": [1]},
+        {"watch": {"recent": ["x"], "first": None, "best": None, "known": None}},
+        {"watch": {"recent": [float("nan")], "first": None, "best": None, "known": None}},
+        {"watch": {"recent": 3}},
+        {"watch": [1]},
+        {"good": {"step": 9, "watch": {}}},
+        {"good": {"step": -1, "watch": {}}},
+        {"good": {}},
+        {"good": [0]},
+        {"good": None},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_somebody_edited_is_one_sentence(tmp_path, change):
+    state = State(create(SPEC, 3, seed=0), Recipe())
+    state.good = state.snapshot({})
+    state.save(tmp_path)
+    path = tmp_path / CHECKPOINT
+    with safe_open(path, framework="pt") as file:
+        kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        known = json.loads(file.metadata()["state"])
+    save_file(kept, path, {"state": json.dumps(known | change)})
+    with pytest.raises(TrainingError, match=f"{CHECKPOINT} cannot be read"):
+        State(create(SPEC, 3, seed=0), Recipe()).load(tmp_path)
+
+
+def test_a_good_state_of_another_network_is_refused(tmp_path):
+    state, other = (State(create(SPEC, classes, seed=0), Recipe()) for classes in (3, 4))
+    state.good = other.snapshot({})
+    state.save(tmp_path)
+    with pytest.raises(TrainingError, match="of another network or recipe"):
+        State(create(SPEC, 3, seed=0), Recipe()).load(tmp_path)
 
 
 # Trainings -----------------------------------------------------------------------------------------------

@@ -122,9 +122,7 @@ def _check(target: object, certificate: object, probe: object, images: int | Non
         raise ParameterError("There is nothing to do: name the file to write (`target`), or labelled images (`probe`).")
     if certificate is not None and target is None:
         raise ParameterError("`certificate` compares `source` with `target`: name the file to write.")
-    if images is not None and probe is None:
-        raise ParameterError("`images` says how many images `probe` takes: name them with `probe`.")
-    if images is not None and images < 1:
-        raise ParameterError(f"`images` is a whole number of 1 or more, not {images!r}.")
+    if images is not None and (probe is None or images < 1):
+        raise ParameterError("`images` says how many images `probe` takes, 1 or more: name them with `probe`.")
     if num_classes is not None and (certificate is not None or probe is not None):
         raise ParameterError("`num_classes` gives a fresh head, of which `certificate` and `probe` can say nothing.")

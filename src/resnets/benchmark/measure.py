@@ -264,7 +264,7 @@ def _counts(batches: Sequence[int] | None, rounds: int, seconds: float) -> None:
     if not isinstance(rounds, int) or rounds < 1:
         raise ParameterError(f"`rounds` is a whole number of 1 or more, not {rounds!r}.")
     if not 0 <= seconds < math.inf:
-        raise ParameterError(f"A round takes a number of seconds, 0 or more, not {seconds!r}.")
+        raise ParameterError(f"A round lasts 0 seconds or more, not {seconds!r}.")
 
 
 def _choices(what: str, chosen: Iterable[str], known: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ class Watch:
         """Whether the last loss, and the short level, are near the best."""
         short = max(SHORT[0], -(-SHORT[1] // self.batch_size))
         level = median(self.recent[-short:])
-        best = level if self.best is None else self.best
+        best = self.reference if self.best is None else self.best
         return level <= best + CALM * self.reference and self.recent[-1] <= 2 * self.reference
 
     def to_dict(self) -> dict[str, Any]:

@@ -137,12 +137,14 @@ class State:
             share = float(checkpoint.number({"rate_share": 1.0, **state}, "rate_share", float))
             if not 0 < share <= 1:
                 raise ValueError("its rate_share makes no sense")
-            fallbacks, watch = list(state.get("fallbacks", [])), dict(state.get("watch", {}))
+            fallbacks = list(state.get("fallbacks", []))
             kept = {key: tensors.pop(f"good.{key}") for key in [k[5:] for k in tensors if k.startswith("good.")]}
             known = state.get("good") or {}
-            good = Good(checkpoint.number(known, "step"), dict(known["watch"]), kept) if kept else None
-            parts = _parts(tensors)
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            good = Good(checkpoint.number(known, "step"), _watched(known["watch"]), kept) if kept else None
+            watch, parts = _watched(state.get("watch", {})), _parts(tensors)
+            if (good is not None and good.step > step) or not all(isinstance(one, dict) for one in fallbacks):
+                raise ValueError("its numbers make no sense")
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise TrainingError(
                 f"{printable(str(path))} cannot be read ({printable(str(problem))}): start the run anew in another "
                 "folder."
@@ -204,3 +206,14 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         part, _, name = key.partition(".")
         parts[part][name] = tensor
     return parts
+
+
+def _watched(kept: Any) -> dict[str, Any]:
+    """What a checkpoint says of the losses. Raises ValueError, TypeError or KeyError for what they cannot be."""
+    if not kept:  # of an older version
+        return {}
+    recent = [float(loss) for loss in kept["recent"]]
+    levels = {name: None if kept[name] is None else float(kept[name]) for name in ("first", "best", "known")}
+    if not all(map(math.isfinite, [*recent, *(level for level in levels.values() if level is not None)])):
+        raise ValueError("its losses are no numbers")
+    return {**levels, "recent": recent}
