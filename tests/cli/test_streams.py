@@ -104,7 +104,7 @@ def run(command: str, streams: str, place: Path, tmp_path: Path) -> tuple[int | 
     said = tmp_path / "said"
     process = SERVER.Process(target=child, args=(command.format(out=tmp_path / "made"), streams, str(place), str(said)))
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode is not None, "it has not ended"
     return process.exitcode, *(Path(f"{said}.{name}").read_text() for name in ("out", "err"))
 
