@@ -7,6 +7,7 @@ would have to be saved: see `data/batches.py`. That is what makes a resume exact
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
