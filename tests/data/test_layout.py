@@ -117,7 +117,7 @@ def test_two_folders_with_the_same_folders_in_them_are_never_classes() -> None:
         with pytest.raises(LayoutError, match=r"are they splits, or classes\? If splits, call them train and val"):
             read(*files)
     for other in ("val", "more", "train"):
-        with pytest.raises(LayoutError, match=f"{other}/ holds folders of the same names: put those that train into"):
+        with pytest.raises(LayoutError, match=f"{other}/ holds folders of the same names: name one"):
             read("{cat,dog}", f"{other}/{{cat,dog}}")
     with pytest.raises(LayoutError, match="data/ holds folders of the same names"):
         read("natural_images/{cat,dog}", "data/natural_images/{cat,dog}")  # as archives of contests have it
