@@ -151,6 +151,9 @@ def test_entries_that_climb_out_are_only_names(tmp_path: Path) -> None:
         source = open_source(path)
         assert {sample.key for sample in source.samples} == {*FLAT, "cat/abs.jpg"}
         assert source.read("cat/abs.jpg") == b"inside"
+        assert source.remarks == ('1 entry has a name with ".." and is left out: no name leads out of an archive.',), (
+            "never in silence"
+        )
 
 
 @pytest.mark.parametrize(
