@@ -457,7 +457,7 @@ def test_empty_folders_of_an_archive_are_said(kind: str, tmp_path: Path) -> None
 FOREIGN = {
     "cp866": ("кошка/снимок 1.jpg", "Ёж/№ 2.jpg", "dog/3.jpg"),
     "cp932": ("猫/写真1.jpg", "いぬ/表.jpg", "カラス/1.jpg", "dog/1.jpg"),
-    "gb2312": ("猫/照片1.jpg", "狗/二.jpg"),
+    "gb2312": ("猫/照片1.jpg", "狗/二.jpg", "猫/1.jpg"),  # the last would be "è/1.jpg" in UTF-8
     "cp850": ("Möwe/Käfer 1.jpg", "Ærø/Øl.jpg", "São/1.jpg"),
     "cp437": ("┌x/1.jpg", "└y/2.jpg"),
 }
