@@ -35,3 +35,12 @@ def test_classes_of_folders_alone_are_said() -> None:
         "cat/, dog/: only folders in them; each is one class with all below.",
     )
     assert read("cat/images/{x}", "dog/{2020,2021}", "dog/3.jpg").remarks == (), "nothing to take for classes"
+
+
+def test_a_folder_of_writings_is_no_class() -> None:
+    layout = read("cat/{1}", "dog/{1}", "runs/eval.html", "labels/1.txt", "labels/2.txt", "scans/1")
+    assert found(layout) == {"": {"cat", "dog", "scans"}}, "a file without an ending may be a picture"
+    assert layout.beside == ("labels/1.txt", "labels/2.txt", "runs/eval.html")
+    assert layout.remarks == ("labels/, runs/: without pictures, so no class is made of them.",)
+    yolo = read(*(f"{side}/{what}" for side in ("train", "val") for what in ("images/1.jpg", "labels/1.txt")))
+    assert found(yolo) == {"train": {"images"}, "val": {"images"}}

@@ -451,7 +451,7 @@ def test_empty_folders_of_an_archive_are_said(kind: str, tmp_path: Path) -> None
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("emu/", b"")
             archive.writestr("cat/", b"")
-    assert open_source(path).remarks == ("emu/: without files, so no class is made of it.",)
+    assert open_source(path).remarks == ("emu/: without pictures, so no class is made of it.",)
 
 
 FOREIGN = {

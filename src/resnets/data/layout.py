@@ -1,7 +1,7 @@
 """How classes and splits are read from the names of folders.
 
 Layouts: ``train/`` with ``val/`` or ``test/`` (or other names, see `splitnames`), each with one folder per class; or
-class folders alone. What is left out is said.
+class folders alone. What is left out is said. A folder of writings (lists, labels, reports) is no class.
 """
 
 from __future__ import annotations
@@ -19,6 +19,27 @@ from resnets.text import printable, some
 
 # Endings of pictures, for words about stray files and for folders without any: what is used, its content decides.
 PICTURES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".ppm")
+
+# Endings of what people and programs write beside pictures; such files alone make no class.
+WRITINGS = (
+    *(
+        ".txt",
+        ".md",
+        ".rst",
+        ".html",
+        ".htm",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".log",
+    ),
+    *(".py", ".ipynb", ".parquet", ".safetensors", ".onnx", ".pdf", ".doc", ".docx", ".xls", ".xlsx"),
+)
 
 FURTHER = 3  # levels of folders, from a class folder on, in which splits are looked for
 
@@ -61,7 +82,8 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
     places = {folder: found for folder, parts in folders.items() if (found := where.place(parts))}
     excluded = frozenset(odd)
     names = {label: class_name(label) for label, _ in set(places.values())}
-    real = {places[_folder(key)] for key in sizes if key not in excluded and _folder(key) in places}
+    makes_class = (key for key in sizes if key not in excluded and not key.lower().endswith(WRITINGS))
+    real = {places[_folder(key)] for key in makes_class if _folder(key) in places}
     samples, beside = [], []
     for key in sorted(sizes):
         found = places.get(_folder(key))
@@ -79,7 +101,7 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
     loose = [key for key in beside if key.lower().endswith(PICTURES)]
     remarks += _stray([key for key in loose if where.is_outside(key.split("/")[:-1])])
     barren = [folder.rstrip("/").split("/") for folder in empty]
-    remarks += _without_files({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
+    remarks += _without_pictures({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
     return Layout(tuple(samples), tuple(beside), tuple(remarks))
 
 
@@ -209,6 +231,6 @@ def _stray(keys: list[str]) -> Iterator[str]:
         )
 
 
-def _without_files(names: Collection[str]) -> Iterator[str]:
+def _without_pictures(names: Collection[str]) -> Iterator[str]:
     if names:
-        yield f"{some(sorted(names))}: without files, so no class is made of {'it' if len(names) == 1 else 'them'}."
+        yield f"{some(sorted(names))}: without pictures, so no class is made of {'it' if len(names) == 1 else 'them'}."
