@@ -104,3 +104,11 @@ def trained(once: Callable[..., Path]) -> str:
 def classifier(trained: str) -> resnets.Classifier:
     """The network of `trained`, loaded anew."""
     return resnets.load(trained)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """What a test has logged of names that are not UTF-8 can be sent between processes."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report

@@ -150,9 +150,13 @@ def _learning(thumbs: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], 
     It learns once: a few swapped labels more would teach it hardly less.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
 
     logits = learned.answers(torch.from_numpy(thumbs), torch.from_numpy(target))
-    answers: np.ndarray = LogisticRegression(max_iter=1000).fit(logits, target).predict_log_proba(logits)
+    answers = np.empty_like(logits)
+    for learn, judge in StratifiedKFold(FEWEST).split(logits, target):  # so that each class is in each part
+        model = LogisticRegression(max_iter=1000).fit(logits[learn], target[learn])
+        answers[judge] = model.predict_log_proba(logits[judge])
     return lambda labels: answers
 
 
