@@ -42,7 +42,7 @@ def place(tmp_path: Path, photo_folder, monkeypatch: pytest.MonkeyPatch) -> Path
     [
         ("doctor ODD", "ODD cannot be data: it is KIND, not a file"),
         ("train ODD", "ODD cannot be data: it is KIND, not a file"),
-        ("train photos --recipe ODD", "ODD cannot be a recipe: it is KIND, not a file"),
+        ("train photos --recipe ODD", "ODD cannot be read as a recipe: it is KIND, not a file"),
         ("train photos --weights ODD", "ODD cannot be used: it is KIND, not a file"),
         ("evaluate ODD photos", "ODD cannot be used: it is KIND, not a file"),
         ("evaluate model.safetensors ODD", "ODD cannot be data: it is KIND, not a file"),

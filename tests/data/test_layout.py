@@ -117,7 +117,7 @@ def test_two_folders_with_the_same_folders_in_them_are_never_classes() -> None:
         with pytest.raises(LayoutError, match=r"are they splits, or classes\? If splits, call them train and val"):
             read(*files)
     for other in ("val", "more", "train"):
-        with pytest.raises(LayoutError, match=f"{other}/ holds folders of the same names: put those that train into"):
+        with pytest.raises(LayoutError, match=f"{other}/ holds folders of the same names: name one"):
             read("{cat,dog}", f"{other}/{{cat,dog}}")
     with pytest.raises(LayoutError, match="data/ holds folders of the same names"):
         read("natural_images/{cat,dog}", "data/natural_images/{cat,dog}")  # as archives of contests have it
@@ -199,7 +199,7 @@ def test_loose_pictures_and_empty_folders_are_counted(tmp_path: Path, caplog: py
     assert source.beside == ("1.jpg", "2.JPG", "notes.txt")
     said = [
         "2 pictures lie beside the class folders, in none, and are left out: 1.jpg, 2.JPG.",
-        "emu/, fox/: without files, so no class is made of them.",
+        "emu/, fox/: without pictures, so no class is made of them.",
     ]
     assert caplog.messages == list(source.remarks) == said
 
@@ -209,7 +209,7 @@ def test_loose_pictures_in_a_split_and_a_class_that_is_empty_there() -> None:
     assert found(layout) == {"train": ANIMALS, "val": {"cat"}}
     assert layout.remarks == (
         "1 picture lies beside the class folders, in none, and is left out: train/1.jpg.",
-        "test/, val/dog/: without files, so no class is made of them.",
+        "test/, val/dog/: without pictures, so no class is made of them.",
     )
 
 
@@ -218,7 +218,7 @@ def test_what_is_no_file_makes_no_class() -> None:
     assert found(layout) == {"": ANIMALS}
     assert "cat/pipe" in {sample.key for sample in layout.samples}
     assert layout.beside == ("run/socket",)
-    assert layout.remarks == ("run/: without files, so no class is made of it.",)
+    assert layout.remarks == ("run/: without pictures, so no class is made of it.",)
 
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

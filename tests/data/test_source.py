@@ -151,6 +151,9 @@ def test_entries_that_climb_out_are_only_names(tmp_path: Path) -> None:
         source = open_source(path)
         assert {sample.key for sample in source.samples} == {*FLAT, "cat/abs.jpg"}
         assert source.read("cat/abs.jpg") == b"inside"
+        assert source.remarks == ('1 entry has a name with ".." and is left out: no name leads out of an archive.',), (
+            "never in silence"
+        )
 
 
 @pytest.mark.parametrize(
@@ -448,13 +451,13 @@ def test_empty_folders_of_an_archive_are_said(kind: str, tmp_path: Path) -> None
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("emu/", b"")
             archive.writestr("cat/", b"")
-    assert open_source(path).remarks == ("emu/: without files, so no class is made of it.",)
+    assert open_source(path).remarks == ("emu/: without pictures, so no class is made of it.",)
 
 
 FOREIGN = {
     "cp866": ("кошка/снимок 1.jpg", "Ёж/№ 2.jpg", "dog/3.jpg"),
     "cp932": ("猫/写真1.jpg", "いぬ/表.jpg", "カラス/1.jpg", "dog/1.jpg"),
-    "gb2312": ("猫/照片1.jpg", "狗/二.jpg"),
+    "gb2312": ("猫/照片1.jpg", "狗/二.jpg", "猫/1.jpg"),  # the last would be "è/1.jpg" in UTF-8
     "cp850": ("Möwe/Käfer 1.jpg", "Ærø/Øl.jpg", "São/1.jpg"),
     "cp437": ("┌x/1.jpg", "└y/2.jpg"),
 }

@@ -130,6 +130,14 @@ def test_copies_stand_on_one_side_in_other_classes_too(seed: int) -> None:
     assert 1 <= Counter(sample.label for sample in splits.held_out)["ant"] <= 4
 
 
+def test_many_copies_of_one_picture_leave_others_to_learn_from() -> None:
+    same = {f"ant/{number:04}.jpg": b"image not available" for number in range(100)}
+    splits = split(Listed({"ant": 110, "bee": 50}, same))
+    assert sum(sample.key not in same for sample in splits.train if sample.label == "ant") == 8
+    assert sum(sample.key not in same for sample in splits.held_out if sample.label == "ant") == 2
+    assert Counter(sample.label for sample in splits.held_out)["bee"] == 10
+
+
 def test_a_class_of_copies_alone_is_divided_if_it_can_be() -> None:
     twice = {f"ant/{number:04}.jpg": bytes([number // 2]) for number in range(6)}
     splits = split(Listed({"ant": 6, "bee": 9}, twice))

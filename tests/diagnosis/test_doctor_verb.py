@@ -65,6 +65,16 @@ def test_json_is_one_document_with_the_mend_of_each(photos, capsys, tmp_path):
     assert (tmp_path / "clean/val/cat/copy.png").is_file()
 
 
+def test_what_was_found_is_told_where_nothing_can_be_copied(photos, capsys, tmp_path):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"")
+    assert main(["doctor", str(photos), "--fix-into", str(tmp_path / "clean")]) == 2
+    said = capsys.readouterr()
+    assert "26 files cannot be read" in said.out
+    assert "Nothing would be left in the copy" in said.err
+    assert not (tmp_path / "clean").exists()
+
+
 def test_the_page_stands_alone_and_trusts_no_name(photos, tmp_path):
     page = tmp_path / "doctor.html"
     assert main(["doctor", str(photos), "--html", str(page)]) == 0
@@ -83,6 +93,7 @@ def test_the_page_stands_alone_and_trusts_no_name(photos, tmp_path):
         (["{photos}", "--fix-into", "{photos}/clean"], "inside the data"),
         (["{photos}", "--fix-into", "{photos}"], "not an empty folder"),
         (["{photos}", "--html", "{photos}/no/such.html"], "no folder"),
+        (["{photos}", "--html", "{photos}/train/cat/doctor.html"], "would become a part of the data"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(photos, capsys, arguments, message):

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from test_examine import noise
@@ -15,6 +16,7 @@ from resnets.diagnosis import Diagnosis, Finding, doctor
 from resnets.diagnosis.fix import PART, STALE, check_target, fix
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError
+from resnets.text import original
 
 
 @pytest.fixture
@@ -73,6 +75,16 @@ def test_the_list_says_why_and_what_stays_instead(dirty, tmp_path):
     assert rows["train/cat/near.jpg"]["instead"] == "val/cat/1.png"
     assert rows["train/dog/cut.png"]["why"].startswith("truncated PNG")
     assert {rows["train/cat/2.png"]["done"], rows["train/dog/clash.png"]["done"]} == {"kept"}
+
+
+def test_the_list_is_utf_8_and_no_formula(dirty, tmp_path):
+    (dirty / "=1+1.txt").write_text("x")
+    Path(os.fsdecode(os.fsencode(dirty) + b"/train/cat/\xff.png")).write_bytes(b"")
+    changes = fix(dirty, doctor(dirty), tmp_path / "clean")
+    with open(tmp_path / "clean" / CHANGES, encoding="utf-8", newline="") as file:
+        rows = [row["path"] for row in csv.DictReader(file)]
+    assert {"'=1+1.txt", "train/cat/\\xff.png"} <= {*rows}
+    assert [original(path.removeprefix("'")) for path in rows] == [change.path for change in changes]
 
 
 def test_a_cleaned_copy_has_no_leaks_and_no_repetitions(dirty, tmp_path):

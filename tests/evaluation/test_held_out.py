@@ -192,6 +192,17 @@ def test_training_images_that_are_asked_for_judge_and_it_is_said(photos, model, 
     assert "The model was trained on 18 of the 18 images that judge it (train)" in capsys.readouterr().err
 
 
+def test_few_that_are_left_of_the_held_out_ones_are_counted(photos, model, capsys):
+    _, held_out = sides(photos)
+    for path in held_out[1:4]:
+        path.unlink()
+    assert evaluate(model, photos).document()["images"] == 3
+    assert "held out" not in capsys.readouterr().err, "half of them, or more"
+    held_out[4].unlink()
+    assert evaluate(model, photos).document()["images"] == 2
+    assert "Training held out 6 images, of which 2 are here to judge the model." in capsys.readouterr().err
+
+
 def test_new_images_judge_where_nothing_is_held_out(photos, model, capsys):
     train, held_out = sides(photos)
     for path in (*held_out, *train[3:]):

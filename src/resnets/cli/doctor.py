@@ -65,7 +65,7 @@ def doctor(
     if fix_into is not None:
         check_target(data, fix_into)
     if html is not None:
-        check(html)
+        check(html, data)
     keep_memory()
     diagnosis = examine(data)
     _answer(data, diagnosis, html, fix_into, json)
@@ -80,18 +80,18 @@ def _answer(data: str, diagnosis: Diagnosis, html: Path | None, fix_into: Path |
     from resnets.diagnosis.listing import CHANGES
     from resnets.pages.diagnosis import write
 
-    document = diagnosis.document()
+    if not json:
+        _show(diagnosis)  # before what may fail
     if html is not None:
         write(html, diagnosis)
+        if not json:
+            note(f"the pictures: {html}")
+    document = diagnosis.document()
     if fix_into is not None:
         document["changes"] = [vars(change) for change in fix(data, diagnosis, fix_into)]
     if json:
         emit(document)
-        return
-    _show(diagnosis)
-    if html is not None:
-        note(f"the pictures: {html}")
-    if fix_into is not None:
+    elif fix_into is not None:
         left_out = sum(change["done"] == "left out" for change in document["changes"])
         note(f"a copy without {count(left_out, 'file')}: {fix_into}; what and why: {fix_into / CHANGES}")
 

@@ -62,9 +62,7 @@ def evaluate(
     if (Path(data) / "run.json").is_file() or data.endswith(".safetensors"):
         raise DataError(f"{printable(data)} is a model and no data: name the data after the models.")
     if report is not None:  # before the long work
-        page.check(report)
-        if Path(data).is_dir() and report.resolve().is_relative_to(Path(data).resolve()):
-            raise DataError(f"{printable(str(report))} would become a part of the data: write it elsewhere.")
+        page.check(report, data)
     keep_memory()
     if len(models) == 1:
         _judge(models[0], data, split, report, json)

@@ -74,6 +74,7 @@ class _Archive(Source):
     _path: str
     _stamp: tuple[int, int]
     _entries: Mapping[str, Any]
+    _outside: int  # entries that climb out of the archive, which are left out
 
     def _arrange(
         self,
@@ -90,6 +91,13 @@ class _Archive(Source):
         if runs:
             sizes = {key: size for key, size in sizes.items() if not key.startswith(tuple(runs))}
             remarks = [*remarks, f"{some(runs)} is the folder of a run: left out."]
+        if self._outside:
+            one = self._outside == 1
+            remarks = [
+                *remarks,
+                f'{self._outside:,} {"entry has a name" if one else "entries have names"} with ".." and '
+                f"{'is' if one else 'are'} left out: no name leads out of an archive.",
+            ]
         around = {key[: place + 1] for key in sizes for place, letter in enumerate(key) if letter == "/"}
         empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
         super().__init__(name, sizes, stamp, self._path, empty=empty, remarks=remarks)
@@ -113,7 +121,7 @@ class Zip(_Archive):
     """A .zip whose entries are stored or deflated."""
 
     def __init__(self, name: str, path: str) -> None:
-        self._path, self._stamp = os.path.abspath(path), _stamp(path)
+        self._path, self._stamp, self._outside = os.path.abspath(path), _stamp(path), 0
         entries: dict[str, _ZipEntry] = {}
         folders: set[str] = set()
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -122,6 +130,7 @@ class Zip(_Archive):
             for info, raw in zip(infos, names, strict=True):
                 key = _key(raw, entries, folders, name)
                 if key is None:
+                    self._outside += _climbs(raw)
                     continue
                 if info.flag_bits & 1:
                     raise LayoutError(f"{printable(name)} is encrypted: unpack it and give the folder.")
@@ -163,14 +172,16 @@ class Tar(_Archive):
     """A plain .tar."""
 
     def __init__(self, name: str, path: str) -> None:
-        self._path, self._stamp = os.path.abspath(path), _stamp(path)
+        self._path, self._stamp, self._outside = os.path.abspath(path), _stamp(path), 0
         members: dict[str, tarfile.TarInfo] = {}
         folders: set[str] = set()
         with _Headers(open_regular(path).detach()) as headers:
             with tarfile.open(fileobj=headers, mode="r:") as archive:
                 for info in archive:
                     key = _key(f"{info.name}/" if info.isdir() else info.name, members, folders, name)
-                    if key is not None and (info.isreg() or info.islnk() or info.issym()):
+                    if key is None:
+                        self._outside += not info.isdir() and _climbs(info.name)
+                    elif info.isreg() or info.islnk() or info.issym():
                         members[key] = info
                 # tarfile takes a damaged header for the end; the true end is a block of zeros.
                 headers.seek(archive.offset)
@@ -229,6 +240,10 @@ def _key(raw: str, taken: Collection[str], folders: set[str], name: str) -> str 
     if key in taken:
         raise LayoutError(f"{printable(name)} has two entries named {printable(key)}: pack it again.")
     return key
+
+
+def _climbs(raw: str) -> bool:
+    return "../" in raw and ".." in raw.split("/") and not raw.endswith("/")
 
 
 @lru_cache(maxsize=1024)  # thousands of entries share a folder

@@ -1,7 +1,7 @@
 """How classes and splits are read from the names of folders.
 
 Layouts: ``train/`` with ``val/`` or ``test/`` (or other names, see `splitnames`), each with one folder per class; or
-class folders alone. What is left out is said.
+class folders alone. What is left out is said. A folder of writings (lists, labels, reports) is no class.
 """
 
 from __future__ import annotations
@@ -12,13 +12,36 @@ from dataclasses import dataclass
 
 from resnets.data.labels import LayoutError, class_name, is_utf8
 from resnets.data.sample import Sample
-from resnets.data.splitnames import roles
+from resnets.data.splitnames import parted, roles
 from resnets.data.tops import SAME, Top, read_tops
 from resnets.errors import DataError
 from resnets.text import printable, some
 
 # Endings of pictures, for words about stray files and for folders without any: what is used, its content decides.
 PICTURES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".ppm")
+
+# Endings of what people and programs write beside pictures; such files alone make no class.
+WRITINGS = (
+    *(
+        ".txt",
+        ".md",
+        ".rst",
+        ".html",
+        ".htm",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".log",
+    ),
+    *(".py", ".ipynb", ".parquet", ".safetensors", ".onnx", ".pdf", ".doc", ".docx", ".xls", ".xlsx"),
+)
+
+FURTHER = 3  # levels of folders, from a class folder on, in which splits are looked for
 
 Parts = list[str]  # of a folder's path
 
@@ -59,7 +82,8 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
     places = {folder: found for folder, parts in folders.items() if (found := where.place(parts))}
     excluded = frozenset(odd)
     names = {label: class_name(label) for label, _ in set(places.values())}
-    real = {places[_folder(key)] for key in sizes if key not in excluded and _folder(key) in places}
+    makes_class = (key for key in sizes if key not in excluded and not key.lower().endswith(WRITINGS))
+    real = {places[_folder(key)] for key in makes_class if _folder(key) in places}
     samples, beside = [], []
     for key in sorted(sizes):
         found = places.get(_folder(key))
@@ -72,10 +96,12 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
             f"{printable(name)} has no class folders: photos must lie in one folder per class: photos/cat/1.jpg."
         )
     remarks += _called({label for label, _ in real})
+    inside = _in_classes((folders[folder] for folder in sorted(places) if places[folder] in real), where)
+    remarks += _of_folders(printable(name), inside)
     loose = [key for key in beside if key.lower().endswith(PICTURES)]
     remarks += _stray([key for key in loose if where.is_outside(key.split("/")[:-1])])
     barren = [folder.rstrip("/").split("/") for folder in empty]
-    remarks += _without_files({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
+    remarks += _without_pictures({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
     return Layout(tuple(samples), tuple(beside), tuple(remarks))
 
 
@@ -95,9 +121,13 @@ class _Where:
 
     def place(self, parts: Parts) -> tuple[str, str] | None:
         """(the class folder's name, the split) of what lies in a folder; None: it lies in no class folder."""
-        top = self._top(parts)
-        level = len(self.around) + top.level if top else 0
+        top, level = self._top(parts), self.level(parts)
         return (parts[level], top.split) if top and len(parts) > level else None
+
+    def level(self, parts: Parts) -> int:
+        """The place in `parts` of the class folder that they lie in; of those that `place` finds."""
+        top = self._top(parts)
+        return len(self.around) + top.level if top else 0
 
     def bare(self, parts: Parts, real: Collection[tuple[str, str]]) -> str:
         """The class or split that a folder is, or lies in, where no class came of it; else ""."""
@@ -168,6 +198,30 @@ def _called(labels: Collection[str]) -> Iterator[str]:
             yield f"{quoted} differ in capitals alone and are {len(names)} classes: rename the folders if they are one."
 
 
+def _in_classes(folders: Iterable[Parts], where: _Where) -> dict[str, set[str]]:
+    """Class folders, and folders a little way below: path to the names of the folders in it, and "" for files in it."""
+    inside = defaultdict(set)
+    for parts in folders:
+        first = where.level(parts) + 1
+        for depth in range(first, min(first + FURTHER, len(parts) + 1)):
+            inside["/".join(parts[:depth])].update(parts[depth : depth + 1] or [""])
+    return inside
+
+
+def _of_folders(shown: str, inside: Mapping[str, set[str]]) -> Iterator[str]:
+    """What to say of classes that hold folders alone. Raises LayoutError for one with splits in it."""
+    for folder, names in inside.items():
+        if parted(names):
+            raise LayoutError(
+                f"{shown} holds {printable(folder)}/ with the splits {some(sorted(roles(names)))} in it, and all of it "
+                "would be one class: if it is a data set, name it alone, or move what lies beside it."
+            )
+    outermost = [folder for folder in inside if folder.rpartition("/")[0] not in inside]
+    if whole := sorted(f"{folder}/" for folder in outermost if len(inside[folder]) > 1 and "" not in inside[folder]):
+        what = "in it, and all below is one class" if len(whole) == 1 else "in them; each is one class with all below"
+        yield f"{some(whole)}: only folders {what}."
+
+
 def _stray(keys: list[str]) -> Iterator[str]:
     if keys:
         one = len(keys) == 1
@@ -177,6 +231,6 @@ def _stray(keys: list[str]) -> Iterator[str]:
         )
 
 
-def _without_files(names: Collection[str]) -> Iterator[str]:
+def _without_pictures(names: Collection[str]) -> Iterator[str]:
     if names:
-        yield f"{some(sorted(names))}: without files, so no class is made of {'it' if len(names) == 1 else 'them'}."
+        yield f"{some(sorted(names))}: without pictures, so no class is made of {'it' if len(names) == 1 else 'them'}."

@@ -107,7 +107,8 @@ def _check(source: Source, seed: int, fraction: float) -> None:
 def _held_out(source: Source, seed: int, fraction: float) -> set[str]:
     """The keys to hold out: of each class the first by a hash of seed and content.
 
-    So an image more or less moves next to no other. What is there twice, in two classes perhaps, goes as one.
+    So an image more or less moves next to no other. What is there twice, in two classes perhaps, goes as one; its share
+    of a class is held out both of the files and of what differs among them.
     """
     inside: dict[bytes, Counter[str]] = {}  # content -> class -> files
     for sample in source.samples:
@@ -119,15 +120,22 @@ def _held_out(source: Source, seed: int, fraction: float) -> set[str]:
                 f'The {count} files of class "{printable(label)}" are copies of a single image, so it cannot both '
                 "train and be held out: add another image or remove the class."
             )
-    room = {label: min(max(round(count * fraction), 1), count - 1) for label, count in counts.items()}
+    pictures = Counter(label for labels in inside.values() for label in labels)  # files, without copies
+    room, most = (
+        {label: min(max(round(count * fraction), 1), count - 1) for label, count in of.items()}
+        for of in (counts, pictures)  # else a hundred copies of one picture train, and all others are held out
+    )
     salt = seed.to_bytes(4, "little")
     ranked = sorted(inside, key=lambda content: hashlib.blake2b(content, digest_size=16, salt=salt).digest())
     held: Counter[str] = Counter()
+    shown: Counter[str] = Counter()  # of those, without copies
     chosen: set[bytes] = set()
     for content in ranked:
-        if all(held[label] + files <= room[label] for label, files in inside[content].items()):
+        own = inside[content].items()
+        if all(held[label] + files <= room[label] and shown[label] < most[label] for label, files in own):
             chosen.add(content)
             held += inside[content]
+            shown.update(inside[content].keys())
     for label in sorted(counts):
         if held[label]:
             continue  # else its copies are more than its share: the first that leaves every class something to learn

@@ -7,6 +7,7 @@ stands in the name says nothing ("set", "images"), or in another split's name to
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection
 
 TRAIN = frozenset({"train", "training", "trn", "trainval", "traindev"})
@@ -32,13 +33,18 @@ _ROLES = {
 def roles(names: Collection[str]) -> dict[str, str]:
     """Name to "train", "val" or "test", of those folder names among `names` that mean a split."""
     read = {name: found for name in names if (found := _read(name))}
-    known = {
-        name: role
-        for name, (role, rest) in read.items()
-        if not rest or any(rest == other and role != its for its, other in read.values())
-    }
+    sharing = defaultdict(set)  # what else stands in names -> their roles
+    for role, rest in read.values():
+        sharing[rest].add(role)
+    known = {name: role for name, (role, rest) in read.items() if not rest or len(sharing[rest]) > 1}
     held_out = "test" if "val" in known.values() else "val"
     return {name: held_out if role == "held out" else role for name, role in known.items()}
+
+
+def parted(names: Collection[str]) -> bool:
+    """Whether folders beside each other are what trains and what is held out."""
+    found = set(roles(names).values())
+    return len(found) > 1 and "train" in found
 
 
 def split_named(wanted: str, there: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resnets.data.labels import LayoutError
-from resnets.data.splitnames import is_plain, roles
+from resnets.data.splitnames import is_plain, parted, roles
 from resnets.text import printable, some
 
 SAME = 2  # names of folders that two folders share, from which on they are no classes
@@ -133,6 +133,11 @@ def _ask(shown: str, every: Sequence[Top]) -> None:
     """Raise LayoutError if folders may be splits as well as classes."""
     if shared := _shared(every):
         one, other, names = shared
+        if parted(names):
+            raise LayoutError(
+                f"{shown} holds {printable(one)}/ and {printable(other)}/, each with the splits {some(names, 2)}: name "
+                "one of them as the data, or, if they are classes, put train and val outside, as in train/cat/1.jpg."
+            )
         raise LayoutError(
             f"{shown} holds {printable(one)}/ and {printable(other)}/, and both hold the folders {some(names, 2)}: are "
             "they splits, or classes? If splits, call them train and val (or test); if classes, put their photos "
@@ -144,7 +149,8 @@ def _ask(shown: str, every: Sequence[Top]) -> None:
         if len(beside) >= SAME or (beside and (top.role or top.wrapped)):
             raise LayoutError(
                 f"{shown} holds {_listed(beside)} and others, and {printable(top.name)}/ holds folders of the same "
-                "names: put those that train into train/, and those that are held out into val/."
+                "names: name one place alone if it is a copy of the other, or put what trains into train/, and what is "
+                "held out into val/."
             )
         if len(every) > 1 and len(top.names) >= SAME and not top.files and (top.role == "train" or is_plain(top.name)):
             raise LayoutError(
@@ -157,8 +163,10 @@ def _ask(shown: str, every: Sequence[Top]) -> None:
 def _shared(every: Sequence[Top]) -> tuple[str, str, list[str]] | None:
     """Two folders that hold folders of the same names, and these names."""
     owners: dict[str, list[str]] = defaultdict(list)
+    spread = Counter(name for top in every for name in top.names)
     for top in every:
-        if len(names := top.names) < SAME:  # it cannot share as many
+        names = {name for name in top.names if spread[name] > 1}
+        if len(names) < SAME:  # it cannot share as many
             continue
         for other, count in Counter(owner for name in names for owner in owners[name]).most_common(1):
             if count >= SAME:

@@ -19,7 +19,7 @@ from resnets.diagnosis.diagnosis import Diagnosis
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError, ImageError
 from resnets.progress import track
-from resnets.text import printable
+from resnets.text import cell, printable, written
 
 PART = ".doctor-part"  # ends the name of a copy that is not whole yet
 STALE = 24 * 3600  # seconds after its last file that such a copy has no writer any more
@@ -68,10 +68,12 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     try:
         with _whole_folder(fix_into.resolve()) as folder:
             _copy(data, keys, folder)
-            with open(folder / CHANGES, "x", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            with open(folder / CHANGES, "x", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(["path", "done", "why", "instead"])
-                writer.writerows([change.path, change.done, change.why, change.instead] for change in changes)
+                for change in changes:
+                    values = (change.path, change.done, change.why, change.instead)
+                    writer.writerow([cell(written(value)) for value in values])
     except OSError as problem:
         raise DataError(
             f"{printable(str(fix_into))} cannot be written ({problem.strerror}), and nothing was: make room, or give "

@@ -63,8 +63,7 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
     kept = CENTRE * short / long
     worst = int(kept.argmin())
     example = f"{printable(samples[worst].key)} ({sides[worst][0]} x {sides[worst][1]})"
-    orientations = np.array([look.orientation for look in looks])
-    frames = np.array([look.frames for look in looks])
+    orientations, frames = (np.array([getattr(look, what) for look in looks]) for what in ("orientation", "frames"))
 
     def report(kind: str, severity: str, where: np.ndarray, what: str, mend: str, **details: np.ndarray) -> None:
         chosen = np.flatnonzero(where).tolist()

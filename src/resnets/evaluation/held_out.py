@@ -107,7 +107,8 @@ def choose(
     strange = tuple(sample for sample in strange if name not in given or sample.split == name)
     left_out = _left_out(parts[name] if name in given else samples, chosen, strange, roles)
     words = [*_strange(strange, classes or ()), *_flattered(name, chosen, roles)]
-    words += _besides(source, name, chosen, roles, left_out) if wanted is None and roles and not given else []
+    if wanted is None and known is not None and roles is not None and not given:
+        words += [*_besides(source, name, chosen, roles, left_out), *_gone(name, chosen, known, held_out)]
     own_roles = None if roles is None else {sample.key: roles[sample.key] for sample in chosen}
     return Chosen(name, chosen, own_roles, left_out, tuple(words))
 
@@ -210,6 +211,14 @@ def _besides(
     if left := left_out[NEW]:
         return [f"{_images(len(left))} new to the model, left out: `split='new'` judges it by what is new."]
     return []
+
+
+def _gone(name: str, chosen: Sequence[Sample], known: Known, held_out: str) -> list[str]:
+    """What has to be said where most of what training held out is not there any more."""
+    if name != held_out or 2 * len(chosen) >= (all_of_it := len(known.held_out)):
+        return []
+    are = f"{len(chosen):,} {'is' if len(chosen) == 1 else 'are'}"
+    return [f"Training held out {_images(all_of_it)}, of which {are} here to judge the model."]
 
 
 def _images(count: int) -> str:

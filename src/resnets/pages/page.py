@@ -85,14 +85,18 @@ def picture(pixels: np.ndarray, side: int | None = None) -> str:
     return f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def check(path: Path) -> None:
-    """Raise DataError unless a page can be written there: into a folder, and over nothing but an older page."""
+def check(path: Path, data: str | None = None) -> None:
+    """Raise DataError unless a page can be written there: into a folder that is none of `data`, and over nothing but
+    an older page."""
     if not path.parent.is_dir():
         raise DataError(f"There is no folder {printable(str(path.parent))} to write {printable(path.name)} into.")
     if path.is_dir():
         raise DataError(f"{printable(str(path))} is a folder: name a file to write, as in report.html.")
     if path.exists() and not _is_page(path):
         raise DataError(f"{printable(str(path))} is there and is no page: name another file.")
+    folder = None if data is None else Path(data).expanduser()
+    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{printable(str(path))} would become a part of the data: write it elsewhere.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
