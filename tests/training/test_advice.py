@@ -83,6 +83,14 @@ def test_a_good_end_needs_no_advice_but_the_rate_that_it_found(tmp_path):
     assert "fell back 2 times, from 8 to 0.5" in twice
 
 
+def test_a_rate_that_led_to_nothing_is_not_advised(tmp_path):
+    """Two sentences, of which one says to begin with that rate and the other with a lower one."""
+    nothing = said(tmp_path, [0] * 40, loss=4.0, fallbacks=1, learning_rate=8.0)
+    assert "fell back once, from 8 to 2." in nothing
+    assert "begin with" not in nothing
+    assert "`overrides=['learning_rate=0.5']`" in nothing
+
+
 def test_a_result_by_an_older_version_knows_nothing_of_it():
     old = {"run": "r", "model": "m", "top1": 0.5, "seconds": 1.0, "images": 4, "epochs": 1, "skipped_files": []}
     result = TrainResult.from_dict(old)

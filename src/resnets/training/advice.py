@@ -19,16 +19,16 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
     figures     of `resnets.evaluation.Judgement`
     """
     said = remarks(figures)
+    useless = figures["better_than_guessing"] is False or figures["only_answer"] is not None
     recipe, rate = prepared.recipe, prepared.recipe.learning_rate * state.rate_share
     if state.fallbacks:
         times = "once" if len(state.fallbacks) == 1 else f"{len(state.fallbacks)} times"
+        mend = "" if useless else f": begin with `overrides=['learning_rate={rate:g}']`"
         said.append(
-            f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}: "
-            f"begin with `overrides=['learning_rate={rate:g}']`."
+            f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}{mend}."
         )
     if figures.get("unsure") == 1:
         said.append("It calls every answer unsure.")
-    useless = figures["better_than_guessing"] is False or figures["only_answer"] is not None
     losses = [line["loss"] for line in read_log(prepared.folder) if line["kind"] == "epoch"] if useless else []
     if not losses:
         return said
