@@ -141,6 +141,9 @@ def test_what_is_known_of_the_losses_survives_the_checkpoint():
         {"good": {}},
         {"good": [0]},
         {"good": None},
+        {"identity": 3},
+        {"identity": ["seed"]},
+        {"identity": "seed"},
     ],
     ids=str,
 )
