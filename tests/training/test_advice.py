@@ -50,11 +50,12 @@ def test_a_set_that_was_learnt_by_heart(noise, tmp_path, capsys):
 
 
 def said(tmp_path, predicted, loss, fallbacks=0, **recipe):
-    """What is said of forty images of two classes, after a last epoch with this loss."""
+    """What is said of forty images of two classes, after a last epoch with this loss; None: no log."""
     labels = np.repeat([0, 1], 20)
     predicted = np.array(predicted)
     figures = {**measure(np.eye(2)[predicted], labels, CLASSES), **against_guessing(labels, predicted, CLASSES)}
-    (tmp_path / "log.jsonl").write_text(json.dumps({"kind": "epoch", "step": 4, "epoch": 1, "loss": loss}) + "\n")
+    if loss is not None:
+        (tmp_path / "log.jsonl").write_text(json.dumps({"kind": "epoch", "step": 4, "epoch": 1, "loss": loss}) + "\n")
     prepared = SimpleNamespace(
         recipe=Recipe(**recipe),
         folder=tmp_path,
@@ -81,6 +82,18 @@ def test_a_good_end_needs_no_advice_but_the_rate_that_it_found(tmp_path):
     once, twice = (said(tmp_path, right, 0.1, fallbacks=times, learning_rate=8.0) for times in (1, 2))
     assert "fell back once, from 8 to 2: begin with `overrides=['learning_rate=2']`" in once
     assert "fell back 2 times, from 8 to 0.5" in twice
+
+
+def test_a_run_that_has_lost_its_log_can_be_concluded(tmp_path):
+    assert said(tmp_path, [0] * 40, loss=None).startswith("It is no better than guessing")
+
+
+def test_a_rate_that_led_to_nothing_is_not_advised(tmp_path):
+    """Two sentences, of which one says to begin with that rate and the other with a lower one."""
+    nothing = said(tmp_path, [0] * 40, loss=4.0, fallbacks=1, learning_rate=8.0)
+    assert "fell back once, from 8 to 2." in nothing
+    assert "begin with" not in nothing
+    assert "`overrides=['learning_rate=0.5']`" in nothing
 
 
 def test_a_result_by_an_older_version_knows_nothing_of_it():

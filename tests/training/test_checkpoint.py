@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from resnets.architecture import ResNetSpec
 from resnets.errors import TrainingError
 from resnets.network import create
-from resnets.training import checkpoint
+from resnets.training import checkpoint, room
 from resnets.training.recipe import Recipe
 from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT as NAME
@@ -258,3 +258,30 @@ def test_a_checkpoint_of_another_network_or_recipe_is_refused(tmp_path, part):
     other = Run(1, classes=4 if part == "network" else 3)
     with pytest.raises(TrainingError, match=NAME):
         other.live.load(tmp_path)
+
+
+@pytest.mark.parametrize(("ema", "momentum"), [(0.9, 0.9), (0.0, 0.9), (0.9, 0.0)])
+def test_the_room_asked_for_is_that_of_the_first_checkpoint_and_a_later_one(
+    tmp_path, monkeypatch, capsys, ema, momentum
+):
+    """A later one holds a good state, too: what is asked for is no less than both, and not much more."""
+    first, later = tmp_path / "first", tmp_path / "later"
+    first.mkdir()
+    later.mkdir()
+    run = Run(0, ema, momentum)
+    run.live.save(first)
+    run.steps(0, 2)
+    run.live.good = run.live.snapshot({})
+    run.live.save(later)
+    both = (first / NAME).stat().st_size + (later / NAME).stat().st_size
+    heads = 40_000  # bytes of names and numbers in them, at most
+
+    def free(size: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(size, 0, size))
+
+    free(both - heads)
+    with pytest.raises(TrainingError, match="this run's checkpoints take"):
+        room.check(tmp_path, run.live)
+    free(both)
+    room.check(tmp_path, run.live)
+    assert "and this run may take" in capsys.readouterr().err

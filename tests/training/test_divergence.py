@@ -83,6 +83,27 @@ def test_normal_losses_are_no_alarm(batch, classes, kind):
     assert seen(losses, classes, batch) is None
 
 
+@pytest.mark.parametrize(
+    ("batch", "losses"),
+    [
+        # Of real trainings of two classes of forty photos, resnet20, the recipes quick (twice) and paper-cifar.
+        (64, [0.69, 0.7, 1.0, 6.23, 2.0, 3.28, 0.84, 1.5, 1.43, 0.7, 0.66, 0.65, 0.64, 0.61, 0.61, 0.59, 0.57]),
+        (16, [0.72, 0.86, 0.69, 0.67, 1.38, 2.59, 3.7, 7.31, 0.63, 0.83, 2.89, 1.77, 0.67, 0.59, 0.61, 0.52, 0.44]),
+        (8, [0.74, 5.23, 6.49, 0.65, 2.27, 5.39, 1.18, 5.89, 3.34, 1.68, 2.36, 2.17, 1.14, 0.35, 1.72, 2.09, 1.62]),
+        (64, [0.69, *[1.3, 2.2] * 8, *[0.95] * 10, *[0.7] * 20, *[0.5] * 40]),
+    ],
+)
+def test_the_first_steps_at_the_full_rate_are_no_alarm_among_two_classes(batch, losses):
+    """Few images have one step an epoch, so that two epochs of warm-up are two steps."""
+    assert seen(losses, classes=2, batch=batch) is None
+
+
+@pytest.mark.parametrize("after", [[7.5, 9.0, 12.0], [480.0], [3.5] * 40, [0.72] * 40])
+def test_two_classes_run_away_too(after):
+    good = [0.7, 0.7, *[0.3] * 40]
+    assert len(good) <= seen([*good, *after], classes=2) <= len(good) + 20
+
+
 def test_a_state_is_not_good_while_its_losses_are_high():
     watch = Watch(math.log(3), 48)
     calm = []
@@ -120,6 +141,9 @@ def test_what_is_known_of_the_losses_survives_the_checkpoint():
         {"good": {}},
         {"good": [0]},
         {"good": None},
+        {"identity": 3},
+        {"identity": ["seed"]},
+        {"identity": "seed"},
     ],
     ids=str,
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from resnets.errors import ModelFileError
 from resnets.evaluation.guessing import remarks
 from resnets.training.divergence import KNOWING
 from resnets.training.prepare import Prepared
@@ -19,17 +21,17 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
     figures     of `resnets.evaluation.Judgement`
     """
     said = remarks(figures)
+    useless = figures["better_than_guessing"] is False or figures["only_answer"] is not None
     recipe, rate = prepared.recipe, prepared.recipe.learning_rate * state.rate_share
     if state.fallbacks:
         times = "once" if len(state.fallbacks) == 1 else f"{len(state.fallbacks)} times"
+        mend = "" if useless else f": begin with `overrides=['learning_rate={rate:g}']`"
         said.append(
-            f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}: "
-            f"begin with `overrides=['learning_rate={rate:g}']`."
+            f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}{mend}."
         )
     if figures.get("unsure") == 1:
         said.append("It calls every answer unsure.")
-    useless = figures["better_than_guessing"] is False or figures["only_answer"] is not None
-    losses = [line["loss"] for line in read_log(prepared.folder) if line["kind"] == "epoch"] if useless else []
+    losses = _losses(prepared.folder) if useless else []
     if not losses:
         return said
     images, batch = len(prepared.train.images), prepared.batches().batch_size
@@ -52,3 +54,11 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
             "`weights` of a trained network to start from; and ask `resnets doctor` whether the labels are right."
         )
     return said
+
+
+def _losses(folder: Path) -> list[float]:
+    """Of the epochs, as the log has them; none without a log, which costs curves and advice, and no model."""
+    try:
+        return [line["loss"] for line in read_log(folder) if line["kind"] == "epoch"]
+    except ModelFileError:
+        return []

@@ -24,9 +24,10 @@ FALLBACKS = 4  # at most, of one run
 SHARE = 0.25  # of its rate, with which a training goes on after a fallback
 LISTING = "not-finite.txt"
 SHORT, LONG = (3, 64), (20, 1024)  # the least steps and images of the two running levels, each a median
-RUNAWAY = 100.0  # times the reference: one such loss is enough
-FAR = 3.0  # times the reference: the short level
-ABOVE = 1.25  # times the reference: the long level
+RUNAWAY = 100.0  # times the scale: one such loss is enough
+FAR = 3.0  # times the scale: the short level
+SCALE = math.log(10)  # nats, at least: sure and wrong costs as much among two classes as among ten, and passes
+ABOVE = 1.25  # times the scale: the long level
 KNOWING = 0.7  # of the loss of guessing: below it the long level shows that something was learnt
 CALM = 0.25  # of the reference, above the best short level: up to here a state is good
 
@@ -54,6 +55,11 @@ class Watch:
         """What a loss is measured by: guessing between two classes or more, or where the run began."""
         return max(self.guess, math.log(2), self.first or 0.0)
 
+    @property
+    def scale(self) -> float:
+        """What a loss is measured by that is to be far off: a first step at the full rate costs some nats anywhere."""
+        return max(self.reference, SCALE)
+
     def sees(self, loss: float) -> str:
         """Take the loss of the next step; why the training goes wrong, in words, or "" where it does not."""
         if not math.isfinite(loss):
@@ -62,16 +68,16 @@ class Watch:
             self.first = loss
         short, long = (max(steps, -(-images // self.batch_size)) for steps, images in (SHORT, LONG))
         self.recent = [*self.recent[1 - long :], loss]
-        if loss > RUNAWAY * self.reference:
+        if loss > RUNAWAY * self.scale:
             return f"where guessing gives {self.guess:.3g}"
         if len(self.recent) >= short:
             level = median(self.recent[-short:])
-            if level > FAR * self.reference:
+            if level > FAR * self.scale:
                 return f"and {level:.4g} over {short} steps, where guessing gives {self.guess:.3g}"
             self.best = level if self.best is None else min(level, self.best)
         if len(self.recent) == long:
             level = median(self.recent)
-            if level > ABOVE * self.reference:
+            if level > ABOVE * self.scale:
                 return f"and {level:.4g} over {long} steps, where guessing gives {self.guess:.3g}"
             if self.known is not None and self.known < KNOWING * self.guess and level >= self.guess:
                 return f"and {level:.4g} over {long} steps, no better than guessing, where it had been {self.known:.4g}"

@@ -24,10 +24,10 @@ def check(folder: Path, state: State) -> None:
     A new checkpoint is written beside the old one, which stays until it is whole.
     """
     weights = _bytes(state.network.state_dict().values())
-    average = _bytes(state.average.state.values()) if state.average is not None else 0
+    stands = weights + (_bytes(state.average.state.values()) if state.average is not None else 0)
     momentum = any(group["momentum"] for group in state.optimiser.param_groups)
-    checkpoint = weights + average + (_bytes(state.network.parameters()) if momentum else 0)
-    first = 0 if (folder / CHECKPOINT).exists() else weights + average
+    checkpoint = 2 * stands + (_bytes(state.network.parameters()) if momentum else 0)  # with a good state
+    first = 0 if (folder / CHECKPOINT).exists() else stands
     with suppress(OSError):  # a disk that does not say
         free = shutil.disk_usage(folder).free
         shown = f"{printable(str(folder))} lies on a disk with {_mega(free)} free"

@@ -158,8 +158,10 @@ def _concluded(prepared: Prepared, state: State) -> TrainResult:
     try:
         return conclude(prepared, state)
     except WriteError as problem:
+        if not (prepared.folder / CHECKPOINT).exists():  # somebody has removed the folder meanwhile
+            raise
         on = ways_on(prepared.folder)
-        raise WriteError(f"{problem} What it has learnt is in its checkpoint: {on}.", problem) from problem
+        raise WriteError(f"{problem} Its last checkpoint stays: {on}.", problem) from problem
 
 
 def _whole(folder: Path) -> TrainResult | None:

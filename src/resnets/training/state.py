@@ -143,6 +143,9 @@ class State:
             known = state.get("good") or {}
             good = Good(checkpoint.number(known, "step"), _watched(known["watch"]), kept) if kept else None
             watch, parts = _watched(state.get("watch", {})), _parts(tensors)
+            own = state.get("identity")  # None: of an older version
+            if not isinstance(own, dict | None):
+                raise ValueError("its identity makes no sense")
             if (good is not None and good.step > step) or not all(isinstance(one, dict) for one in fallbacks):
                 raise ValueError("its numbers make no sense")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
@@ -161,7 +164,7 @@ class State:
             ) from problem
         self.step, self.seconds, self.log, self.rate_share = step, seconds, log, share
         self.fallbacks, self.watch, self.good = fallbacks, watch, good
-        self.identity = state.get("identity")
+        self.identity = own
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, under its names there."""
