@@ -198,7 +198,7 @@ def test_the_loss_chart_shows_the_usual_range_and_says_what_it_cut(losses, held_
     for line in beyond or ():
         assert line in words(text)
     assert all(value == int(value) for value in found["loss"].x_ticks())
-    draw_curves(run, "title")
+    draw_curves(run, "title", None)
 
 
 # Any names, any number of classes ---------------------------------------------------------------------------

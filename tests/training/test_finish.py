@@ -263,6 +263,7 @@ def test_a_stopped_run_becomes_a_model_as_it_stands(place, half):
     result = finish(half)
     assert (result.step, result.steps) == (5, STEPS)
     wanted = {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files", "step", "steps"}
+    wanted |= {"baseline", "better_than_guessing", "unrecognised", "fallbacks", "remarks"}
     assert set(result.document()) == wanted
     document = json.loads((half / RECORD).read_text())
     assert "result" not in document

@@ -368,6 +368,7 @@ def test_other_weights_to_start_from_are_refused(place, finished, tmp_path):
 def test_a_checkpoint_of_an_older_version_says_less_and_goes_on(stopped, copied, finished):
     folder = copied(stopped)
     state, tensors = read_checkpoint(folder)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("good.")}
     write_checkpoint(folder, ({key: state[key] for key in ("step", "seconds", "log")}, tensors))
     assert resume(folder).step is None
 

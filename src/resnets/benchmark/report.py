@@ -11,7 +11,7 @@ from typing import Any
 from resnets.text import printable
 from resnets.whole import whole, write_json, write_text
 
-COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "to", "p50 ms", "p90 ms", "p99 ms")
+COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "p50 ms", "p90 ms", "p99 ms")
 LEFT = ("network", "task", "precision", "who")  # columns of words
 # Ours in blues, others in warm colours, the baseline in grey.
 COLOURS = {
@@ -35,18 +35,17 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
     name = _shown(row["name"])
     rate = f"{row['images_per_second']:,.1f}"
-    theirs = "" if row["ratio"] is None else f"{row['baseline_images_per_second']:,.1f}"
-    return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, theirs, *times)
+    return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
 
 
 def caption(document: dict[str, Any]) -> str:
     """One line: what the ratio is to, on which machine, when, with which versions."""
     machine = document["machine"]
     baselines = sorted({row["baseline"] for row in document["rows"] if row["baseline"]})
-    ratio = f"Ratio to {' or '.join(baselines)} at the same batch, in the calls between. " if baselines else ""
+    ratio = f"Ratio to {' or '.join(baselines)} at the same batch. " if baselines else ""
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     return (
-        f"{ratio}Medians of {document['rounds']} rounds of alternating calls on {machine['cores']} cores of "
+        f"{ratio}Medians of {document['rounds']} alternating rounds on {machine['cores']} cores of "
         f"{machine['processor']}, {document['date'][:10]}: {versions}."
     )
 

@@ -102,10 +102,7 @@ def train(
         result = training.finish(finish, data=data)
     else:
         result = training.train(**given)
-    if json:
-        emit(result.document())
-    else:
-        _show(result)
+    emit(result.document()) if json else _show(result)
 
 
 def _show(result: TrainResult) -> None:

@@ -26,7 +26,10 @@ def class_name(folder: str) -> str:
 
     Systems differ in how they write the same name. It must stand in JSON, so bytes that are no UTF-8 become ``\\x..``.
     """
-    text = folder if is_utf8(folder) else folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        text = folder.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
+        text = folder.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", text).strip() or text
 
 
