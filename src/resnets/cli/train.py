@@ -91,8 +91,7 @@ def train(
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    stopped = {"--resume": resume, "--finish": finish}
-    named = [flag for flag, folder in stopped.items() if folder is not None]
+    named = [flag for flag, folder in (("--resume", resume), ("--finish", finish)) if folder is not None]
     if named and (given.keys() - {"data"} or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     machine.keep_memory()
