@@ -31,6 +31,7 @@ SAMPLE = [
     "JPEG of 1,000 EXIF segments",
     "JPEG of an EXIF block of overlaps",
     "JPEG behind filling",
+    "PNG of an EXIF block of prefixes",
     "PNG of 64 megapixels, 16 bits",
     "GIF of 100,000 frames",
     "TIFF of 100,000 directories",
