@@ -270,7 +270,6 @@ USABLE: dict[str, tuple[str, Maker]] = {
 Image.init()
 if "AVIF" in Image.SAVE:
     USABLE["AVIF"] = (".avif", lambda r: saved(photo(r), "AVIF", speed=10))
-    USABLE["animated AVIF"] = (".avif", lambda r: saved(photo(r, 32, 32), "AVIF", speed=10, **frames(r)))
     UNUSABLE["truncated AVIF"] = (".avif", lambda r: cut(saved(photo(r), "AVIF", speed=10), r))
 
 
