@@ -51,6 +51,21 @@ def many_plain_scans(count: int, side: int = 1000) -> bytes:
     return data[:end] + data[start:end] * (count - 1) + data[end:]
 
 
+def behind_the_scans(filling: bytes) -> bytes:
+    """A progressive JPEG with `filling` behind its scans, and more scans than are allowed behind that."""
+    return jpeg(64, 48, progressive=True)[:-2] + filling + b"\xff\xda\0\x02" * 300
+
+
+def one_scan(side: int, progressive: bool) -> bytes:
+    """Of a JPEG in three colours the first scan alone: coarse, or of one colour."""
+    data = jpeg(side, side, progressive=progressive, subsampling=0)
+    start = data.index(b"\xff\xda")
+    if progressive:
+        return data[: data.index(b"\xff\xc4", start)] + data[-2:]
+    grey = saved(Image.new("L", (side, side), 90), "JPEG")
+    return data[:start] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + grey[grey.index(b"\xff\xda") + 10 :]
+
+
 def segment(marker: int, body: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
@@ -166,10 +181,16 @@ def shared_jpeg(strips: int) -> bytes:
     tags |= {277: (3, 1, 3), 278: (4, 1, 512)}
     start = 14 + 12 * (len(tags) + 2)
     tags |= {273: (4, strips, start), 279: (4, strips, start + 4 * strips)}
-    lists = struct.pack(f"<{strips}L", *[start + 8 * strips] * strips) + struct.pack(
-        f"<{strips}L", *[len(stream)] * strips
-    )
-    return tiff_of(tags, lists + stream)
+    return tiff_of(tags, np.repeat(np.array([start + 8 * strips, len(stream)], "<u4"), strips).tobytes() + stream)
+
+
+def overlapping_jpeg(strips: int, size: int) -> bytes:
+    """Strips that begin a byte behind one another, each as long as the file."""
+    start = 14 + 12 * 9
+    tags = {256: (4, 1, 8), 257: (4, 1, strips), 258: (3, 1, 8), 259: (3, 1, 7), 262: (3, 1, 1), 277: (3, 1, 1)}
+    tags |= {278: (4, 1, 1), 273: (4, strips, start), 279: (4, strips, start + 4 * strips)}
+    offsets = np.arange(strips, dtype="<u4") + start + 8 * strips
+    return tiff_of(tags, offsets.tobytes() + np.full(strips, size - strips, "<u4").tobytes() + bytes(size))
 
 
 def run_lengths(width: int, height: int, count: int) -> bytes:
@@ -188,6 +209,8 @@ REFUSED: dict[str, tuple[str, Maker]] = {
     "JPEG of 40 scans of 36 megapixels": ("scans", lambda: many_scans(40, 6000)),
     "JPEG of 2,000 plain scans": ("scans", lambda: many_plain_scans(2000)),
     "JPEG of a million segments": ("segments", lambda: with_segments(segment(0xFE, b"") * 10**6)),
+    "JPEG of a million restarts": ("scans", lambda: behind_the_scans(b"\xff\xd0" * 10**7)),
+    "JPEG of a million comments behind its scans": ("segments", lambda: behind_the_scans(segment(0xFE, b"") * 10**6)),
     "PNG of a million chunks": ("chunks", lambda: png(8, 8, 8, 2, png_chunk(b"teSt", b"") * 10**6)),
     "PNG of many profiles": (
         "profiles",
@@ -203,6 +226,7 @@ REFUSED: dict[str, tuple[str, Maker]] = {
     "WebP of 100,000 frames": ("chunks", lambda: webp_frames(100_000)),
     "TIFF in a giant tile": ("MB of memory", lambda: giant_tile(30_000)),
     "TIFF of strips that are one JPEG": ("share", lambda: shared_jpeg(100)),
+    "TIFF of strips of JPEG that overlap": ("share", lambda: overlapping_jpeg(60_000, 10**7)),
     "TIFF of 60,000 entries": ("entries", lambda: overlapping(40_000, 100)),
     "TIFF of a million strips": (
         "strips",
@@ -222,6 +246,8 @@ READ: dict[str, tuple[tuple[int, int], Maker]] = {
     "JPEG of 64 megapixels, turned": ((4000, 4000), lambda: turned(8000, 8000)),
     "JPEG of 48 megapixels, turned": ((6000, 8000), lambda: turned(8000, 6000)),
     "JPEG of 64 megapixels, progressive": ((4000, 4000), lambda: jpeg(8000, 8000, progressive=True)),
+    "JPEG of 64 megapixels in one coarse scan": ((1000, 1000), lambda: one_scan(8000, True)),
+    "JPEG of 64 megapixels in a scan of one colour": ((1000, 1000), lambda: one_scan(8000, False)),
     "JPEG of 1,000 EXIF segments": (
         (64, 48),
         lambda: with_segments(segment(0xE1, b"Exif\0\0" + exif_with(1, 65_000)) * 1000),
@@ -230,6 +256,7 @@ READ: dict[str, tuple[tuple[int, int], Maker]] = {
         (64, 48),
         lambda: with_segments(segment(0xE1, b"Exif\0\0" + exif_with(2600, 34_000))),
     ),
+    "JPEG of an EXIF block of prefixes": ((64, 48), lambda: with_segments(segment(0xE1, b"Exif\0\0" * 10_000) * 16)),
     "JPEG behind filling": ((64, 48), lambda: (d := jpeg(64, 48))[:2] + b"\xff" * 10**7 + d[2:]),
     "PNG of 64 megapixels, 16 bits": ((8000, 8000), lambda: png(8000, 8000, 16, 0)),
     "PNG of 64 megapixels, 16 bits in three colours": ((8000, 8000), lambda: png(8000, 8000, 16, 2)),
@@ -237,6 +264,7 @@ READ: dict[str, tuple[tuple[int, int], Maker]] = {
         (8000, 8000),
         lambda: png(8000, 8000, 8, 3, png_chunk(b"PLTE", bytes(6)), png_chunk(b"tRNS", b"\x10\x20")),
     ),
+    "PNG of an EXIF block of prefixes": ((8, 8), lambda: png(8, 8, 8, 2, png_chunk(b"eXIf", b"Exif\0\0" * 10**6))),
     "PNG a million pixels long": ((60, 2**20), lambda: png(60, 2**20, 8, 0)),
     "PNG a million pixels wide": ((2**20, 60), lambda: png(2**20, 60, 8, 2)),
     "GIF of 100,000 frames": ((4, 4), lambda: gif_frames(100_000)),

@@ -31,6 +31,7 @@ SAMPLE = [
     "JPEG of 1,000 EXIF segments",
     "JPEG of an EXIF block of overlaps",
     "JPEG behind filling",
+    "PNG of an EXIF block of prefixes",
     "PNG of 64 megapixels, 16 bits",
     "GIF of 100,000 frames",
     "TIFF of 100,000 directories",
@@ -77,6 +78,21 @@ def test_frames_are_counted_up_to_a_bound():
             assert picture.frames == min(FRAMES, 5001 if len(data) > 1000 else 3)
     assert look_at(hostile.gif_frames(3))[0].frames > 1
     assert look_at(hostile.gif(b""))[0].frames == 1
+
+
+def test_an_animated_avif_is_read():
+    """The size of its track stands behind a matrix, at another place in each version of the header."""
+    from PIL import Image
+
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow writes no AVIF")
+    frames = [Image.new("RGB", (48, 32), colour) for colour in ("red", "blue")]
+    data = hostile.saved(frames[0], "AVIF", save_all=True, append_images=frames[1:], speed=10)
+    assert decode(data).size == (48, 32)
+    place = data.index(b"tkhd") + 4 + 1 + 87
+    assert data[place - 88] == 1
+    with pytest.raises(ImageError, match="million"):
+        decode(data[:place] + b"\xff\xff\0\0" * 2 + data[place + 8 :])
 
 
 def test_a_reader_gets_no_metadata():

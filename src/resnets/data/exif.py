@@ -14,6 +14,7 @@ ORIENTATION = 274
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type (TIFF 6.0 section 2, BigTIFF)."""
 _WHOLE = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q"}
+_PREFIX = re.compile(rb"(?:Exif\0\0)+")
 _XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -97,8 +98,8 @@ class Block:
 
 def orientation(block: bytes, xmp: bytes = b"") -> int:
     """What an EXIF block, and else an XMP document, says of the orientation: 1 to 8, or 1 where neither does."""
-    while block.startswith(b"Exif\0\0"):
-        block = block[6:]
+    prefix = _PREFIX.match(block)
+    block = block[prefix.end() :] if prefix else block
     found = Block.of(block + bytes(8))
     if found is not None:
         total = 0

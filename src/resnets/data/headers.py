@@ -152,8 +152,10 @@ def _avif(data: bytes) -> Header:
     """The sizes of items (`ispe`) and tracks (`tkhd`), wherever they stand (ISO/IEC 23008-12 and 14496-12)."""
     for found in re.finditer(rb"ispe\0\0\0\0(.{8})", data, re.DOTALL):
         check_pixels(*struct.unpack(">LL", found[1]))
-    for found in re.finditer(rb"tkhd(?:\0.{79}|\x01.{91})(.{8})", data, re.DOTALL):
-        check_pixels(*(side >> 16 for side in struct.unpack(">LL", found[1])))
+    for found in re.finditer(rb"tkhd(?:\0.{75}|\x01.{87})(.{8})", data, re.DOTALL):
+        sides = [side >> 16 for side in struct.unpack(">LL", found[1])]
+        if any(sides):  # of sound, none
+            check_pixels(*sides)
     if b"Exif" in data:
         data = _TIFF.sub(_emptied, data)
     return Header(data, None, len(data))

@@ -15,9 +15,11 @@ from resnets.data.bounds import PIECES, SCANNED, SCANS, check_count, check_pixel
 from resnets.errors import ImageError
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_BETWEEN = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)  # those that scans are not full of
 _SCAN = 0xDA
 _END = 0xD9
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _UNUSED = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})  # applications' segments but JFIF and Adobe, and comments
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -96,7 +98,7 @@ def _frame(frame: tuple[int, bytes], data: bytes, at: int) -> tuple[tuple[int, i
     check_count(scans, SCANS, "JPEG scans")
     if scans > 1 and scans * width * height * slowness > SCANNED:
         raise ImageError(f"{scans:,} JPEG scans of {width:,} x {height:,} pixels; it would take too long")
-    if scans < 2:
+    if marker not in _PROGRESSIVE and data[at + 4 : at + 5] == bytes([count]):  # all of it in the first scan
         return (width, height), 0
     shares = [(byte >> 4) * (byte & 15) for byte in sampling]
     most = max((byte >> 4 for byte in sampling), default=1) * max((byte & 15 for byte in sampling), default=1)
@@ -117,12 +119,14 @@ def _pages(block: bytes, xmp: bytes) -> int:
 
 def _scans(data: bytes, at: int) -> int:
     """Scans up to the end of the picture that begins at `at`; at most one more than are allowed."""
-    found = 0
-    while found <= SCANS * 10 and (match := _MARKER.search(data, at)) is not None:
+    found = pieces = 0
+    while found <= SCANS * 10 and (match := _BETWEEN.search(data, at)) is not None:
         marker, at = data[match.start() + 1], match.end()
         if marker == _END:
             break
+        pieces += 1
+        check_count(pieces, PIECES, "JPEG segments")
         found += marker == _SCAN
-        if marker >= 0xC0 and marker not in _ALONE:
+        if marker >= 0xC0:
             at += int.from_bytes(data[at : at + 2], "big")
     return found

@@ -95,20 +95,19 @@ class Picture:
     def _fit(self) -> None:
         """Raise ImageError if decoding takes more than MAX_BYTES. A JPEG is decoded smaller instead."""
         image, (width, height) = self.image, self.image.size
-        for reduced in (1, 2, 4, 8):
-            if reduced > 1:
-                image.draft(None, (width // reduced, height // reduced))
-            if (needed := self.bytes()) <= MAX_BYTES:
+        for reduced in (1, 2, 4, 8) if image.format == "JPEG" else (1,):
+            # It is told once: what a JPEG is decoded at cannot be changed any more.
+            if (needed := self.bytes(reduced)) <= MAX_BYTES and (
+                reduced == 1 or image.draft(None, (width // reduced, height // reduced))
+            ):
                 return
-            if image.format != "JPEG":
-                break
         raise ImageError(
             f"{width:,} x {height:,} pixels of this kind take {needed // 10**6:,} MB of memory; more than "
             f"{MAX_BYTES // 10**6} are refused"
         )
 
-    def bytes(self) -> int:
-        """Bytes of memory that decoding takes at the most, with the file."""
+    def bytes(self, reduced: int = 1) -> int:
+        """Bytes of memory that decoding takes at the most, with the file; at 1 / `reduced` of the sides."""
         image = self.image
         stored = 1 if image.mode in _BYTE else 2 if image.mode.startswith("I;16") else 4
         if image.mode[0] in "IF":
@@ -118,7 +117,8 @@ class Picture:
         else:
             most = 6 if image.mode in _BYTE else stored + 4
         most += _READERS.get(image.format or "", 0)
-        return image.width * image.height * most + (self.header.extra if self.header else 0)
+        pixels = -(-image.width // reduced) * -(-image.height // reduced)
+        return pixels * most + (self.header.extra if self.header else 0)
 
 
 def orientation(image: Image.Image) -> int:

@@ -107,7 +107,7 @@ def _check_scans(data: bytes, facts: dict[int, tuple[int, ...]], pixels: int) ->
     """Strips of JPEG have a scan each, or a few; one stream that stands for many strips would be decoded for each."""
     offsets = facts.get(OFFSETS) or facts.get(TILE_OFFSETS) or ()
     counts = facts.get(COUNTS) or facts.get(TILE_COUNTS) or ()
-    if len(set(offsets)) < len(offsets):
+    if len(set(offsets)) < len(offsets) or sum(counts) > len(data):
         raise ImageError("TIFF strips of JPEG that share their bytes")
     ends = (offset + count for offset, count in zip(offsets, counts, strict=False))
     scans = sum(data.count(b"\xff\xda", offset, end) for offset, end in zip(offsets, ends, strict=False))
