@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -129,6 +131,50 @@ def test_strips_give_what_the_whole_gives(mode, monkeypatch):
     assert np.abs(whole - np.floor(values * 255 / 65535 + 0.5)).max() == 0
     given = np.asarray(_scaled(image, full=4095.0))
     assert np.abs(given - np.floor((values * 255 / 4095).clip(0, 255) + 0.5).clip(0, 255)).max() == 0
+
+
+def test_of_several_heavy_pictures_one_is_decoded(monkeypatch):
+    """Any number of others are decoded beside it."""
+    from resnets.data import picture
+
+    heavy, light = hostile.jpeg(640, 480), hostile.jpeg(64, 48)
+    monkeypatch.setattr(picture, "HEAVY", 500_000)
+    done = [threading.Event(), threading.Event()]
+
+    def read(number: int, data: bytes) -> None:
+        decode(data)
+        done[number].set()
+
+    with opened(heavy) as first:
+        first.load()
+        others = [threading.Thread(target=read, args=pair) for pair in enumerate((light, heavy))]
+        for other in others:
+            other.start()
+        assert done[0].wait(60)
+        assert not done[1].wait(0.2)
+    assert done[1].wait(60)
+    for other in others:
+        other.join()
+
+
+@pytest.mark.parametrize(
+    ("kind", "white"),
+    [("5", 1), ("5", 254), ("5", 256), ("5", 4095), ("5", 65534), ("6", 100), ("6", 1023), ("6", 65535)],
+)
+def test_a_pnm_of_an_odd_depth_is_scaled_as_pillow_does_it(kind, white):
+    from PIL import Image
+
+    stored = "u1" if white < 256 else ">u2"
+    most = min(white + 3, 256 ** np.dtype(stored).itemsize)  # values above white are white
+    values = np.random.default_rng(0).integers(0, most, (5, 7, 3 if kind == "6" else 1)).astype(stored)
+    for head in (f"P{kind} 7 5 {white}\n", f"P{kind}\n# made by hand\n7 5\n#\n{white} "):
+        data = head.encode() + values.tobytes()
+        with opened(data + b"behind") as picture, Image.open(io.BytesIO(data)) as image:
+            picture.load()
+            assert picture.image.mode == image.mode
+            assert (np.asarray(picture.image) == np.asarray(image)).all()
+        with pytest.raises(ImageError, match="truncated"):
+            decode(data[:-1])
 
 
 PROGRAM = """

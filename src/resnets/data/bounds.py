@@ -5,6 +5,8 @@ Every file is measured by its headers against these before anything of it is dec
 
 from __future__ import annotations
 
+import threading
+
 from resnets.errors import ImageError
 
 MAX_PIXELS = 64_000_000
@@ -15,6 +17,14 @@ MAX_SIDE = 2**20
 
 MAX_BYTES = 392_000_000
 """Memory that one picture may take while it is decoded, its file included."""
+
+HEAVY = 150_000_000
+"""Bytes from which on a picture waits for its turn: others are decoded beside it, but no second one like it."""
+
+heavy = threading.RLock()
+
+STRIP = 2**17
+"""Pixels or samples that are converted at once: they fit into a processor's cache."""
 
 SCANS = 200
 """Of a JPEG. Its encoders make ten, and the most elaborate scripts a few dozen."""

@@ -66,8 +66,8 @@ def opened(data: bytes) -> Iterator[Picture]:
     kind = _kind(data)
     with guarded(kind, len(data)):
         header = headers.measure(kind, data)
-        with Image.open(io.BytesIO(header.data), formats=(kind,)) as image:
-            yield Picture(image, header)
+        with Image.open(io.BytesIO(header.data), formats=(kind,)) as image, Picture(image, header) as picture:
+            yield picture
 
 
 def decode(data: bytes, full: float | None = None) -> Image.Image:
@@ -109,8 +109,8 @@ def as_rgb(image: Image.Image, full: float | None = None) -> Image.Image:
 
     Raises ImageError: the picture cannot be loaded, is too large, or has a colour mode without conversion.
     """
-    with guarded(image.format or "picture", 0):
-        return Picture(image, None).rgb(full)
+    with guarded(image.format or "picture", 0), Picture(image, None) as picture:
+        return picture.rgb(full)
 
 
 def _kind(data: bytes) -> str:

@@ -11,8 +11,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from resnets.data import jpeg_file, tiff_file
-from resnets.data.bounds import FRAMES, PIECES, SLOW, check_count, check_pixels
+from resnets.data.bounds import FRAMES, MAX_BYTES, PIECES, SLOW, STRIP, check_count, check_pixels
 from resnets.errors import ImageError
 
 
@@ -183,13 +185,15 @@ def _bmp(data: bytes) -> Header:
 
 
 def _pnm(data: bytes) -> Header:
-    """Plain files, and those of an unusual depth, are unpacked in Python."""
+    """Plain files are unpacked in Python, and those of an unusual depth would be."""
     plain = data[1:2] in b"123"
     values: list[bytes] = []
+    end = 0
     head, wanted = data[2 : 2**16], 2 if data[1:2] in b"14" else 3
     for found in re.finditer(rb"#[^\r\n]*(?:[\r\n]|$)|[^\s#]+", head):
         if not found[0].startswith(b"#"):
             values.append(found[0])
+            end = 2 + found.end()
         if len(values) == wanted:
             break
     if len(values) < wanted and len(data) > 2**16:
@@ -204,9 +208,27 @@ def _pnm(data: bytes) -> Header:
     if plain:
         check_count(len(data), SLOW // 2, "bytes of a plain PNM")
         check_count(data.count(b"#"), PIECES // 10, "comments of a PNM")
+    if not plain and not raw and data[end : end + 1].isspace() and values[2].isdigit() and 0 < int(values[2]) < 2**16:
+        return Header(_whole_bits(data, end + 1, data[1:2], width, height, int(values[2])))
     if plain or not raw:
         check_count(samples, SLOW, "samples of a PNM that has to be scaled")
     return Header(data, None, 0 if raw else 12 * samples)
+
+
+def _whole_bits(data: bytes, start: int, kind: bytes, width: int, height: int, white: int) -> bytes:
+    """The same picture with a white of eight or sixteen bits, as Pillow would scale it sample by sample.
+
+    start   where the samples begin, two bytes each if `white` takes two
+    """
+    stored, full = np.dtype("u1" if white < 256 else ">u2"), 65535 if kind == b"5" and white > 255 else 255
+    samples = width * height * (3 if kind == b"6" else 1)
+    made = np.dtype("u1" if full == 255 else ">u2")
+    check_count(len(data) + samples * made.itemsize, MAX_BYTES, "bytes of a PNM that has to be scaled")
+    there = min(samples, (len(data) - start) // stored.itemsize)
+    scaled = np.minimum(full, np.rint(np.arange(256**stored.itemsize) / white * full)).astype(made)
+    head = b"P%c\n%d %d\n%d\n" % (kind, width, height, full)
+    found = np.frombuffer(data, stored, there, start)
+    return head + b"".join(scaled[found[at : at + STRIP]].tobytes() for at in range(0, there, STRIP))
 
 
 _MEASURES = {

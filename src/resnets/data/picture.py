@@ -7,12 +7,14 @@ and the file's own pixels go as soon as they are not needed any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
 from resnets.data import exif
-from resnets.data.bounds import MAX_BYTES, check_pixels
+from resnets.data.bounds import HEAVY, MAX_BYTES, STRIP, check_pixels, heavy
 from resnets.data.headers import Header
 from resnets.errors import ImageError
 
@@ -27,8 +29,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-STRIP = 2**17  # pixels that are converted at once: they fit into a processor's cache
-
 # Bytes for each pixel that these readers hold beside the picture: libwebp's two canvases, the decoder's own planes, and
 # the string in which the pixels come. Measured by benchmarks/hostile.py.
 _READERS = {"WEBP": 12, "AVIF": 12}
@@ -36,7 +36,7 @@ _BYTE = ("1", "L", "P")  # the modes of one byte a pixel; RGB has four
 
 
 class Picture:
-    """A Pillow picture, and what its file's header says.
+    """A Pillow picture, and what its file's header says; a context, in which of several heavy ones one is decoded.
 
     image   of any mode; with a header it is ours, and gone when its pixels have been taken
     header  None for a picture of somebody else
@@ -44,6 +44,13 @@ class Picture:
 
     def __init__(self, image: Image.Image, header: Header | None) -> None:
         self.image, self.header = image, header
+        self._turn = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.close()
 
     @property
     def turn(self) -> int:
@@ -66,6 +73,8 @@ class Picture:
         check_pixels(*self.image.size)
         if self.header is not None or getattr(self.image, "tile", None):
             self._fit()
+        if self.bytes() > HEAVY:
+            self._turn.enter_context(heavy)
         self.image.load()
 
     def rgb(self, full: float | None = None) -> Image.Image:
