@@ -10,12 +10,13 @@ How far that is from the exact pixels stands in `TOLERANCE`.
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 
 import numpy as np
 from PIL import Image
 
 from resnets.data import decode
-from resnets.data.bounds import MAX_BYTES
+from resnets.data.bounds import HEAVY, MAX_BYTES, heavy
 from resnets.data.picture import TURNS
 from resnets.data.preprocess import Preprocessing
 from resnets.machine import needs
@@ -38,12 +39,13 @@ def read(preprocessing: Preprocessing, data: bytes) -> np.ndarray:
     Raises ImageError for exactly the files for which `Preprocessing.read` does, and ResnetsError with the command that
     installs it where the turbo reader is missing.
     """
-    pixels = _fast(preprocessing, data) if data.startswith(b"\xff\xd8\xff") else None
+    with ExitStack() as turn:
+        pixels = _fast(preprocessing, data, turn) if data.startswith(b"\xff\xd8\xff") else None
     return preprocessing.read(data) if pixels is None else pixels
 
 
-def _fast(preprocessing: Preprocessing, data: bytes) -> np.ndarray | None:
-    """The pixels, or None for a file that has to go the exact way."""
+def _fast(preprocessing: Preprocessing, data: bytes, turn_taken: ExitStack) -> np.ndarray | None:
+    """The pixels, or None for a file that has to go the exact way. A heavy one waits for its turn, and takes it."""
     turbo = needs("simplejpeg", extra="fast")
     wanted = preprocessing.resize_to
     with decode.opened(data) as picture:
@@ -54,8 +56,11 @@ def _fast(preprocessing: Preprocessing, data: bytes) -> np.ndarray | None:
             return None
         turn = TURNS.get(picture.turn)
         reduced = max(k for k in (1, 2, 4, 8) if k == 1 or min(sides) >= k * wanted)
-        if _BYTES * width * height // reduced**2 + header.extra > MAX_BYTES:
+        needed = _BYTES * width * height // reduced**2 + header.extra
+        if needed > MAX_BYTES:
             return None
+        if needed > HEAVY:
+            turn_taken.enter_context(heavy)
         try:
             # Of its factors n/8 the reader takes the smallest that gives these sides; warnings are errors to it.
             pixels = turbo.decode_jpeg(

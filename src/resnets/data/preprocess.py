@@ -160,7 +160,8 @@ class Preprocessing:
 
         data    the bytes of the file; returns (image_size, image_size, 3) uint8. Raises ImageError for no usable image
         """
-        return self.pixels(decode.decode(data, self.full_scale))
+        with decode.opened(data) as picture:  # of a heavy picture the turn ends when it is small
+            return self.pixels(picture.rgb(self.full_scale))
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A picture resized and cropped: (image_size, image_size, 3) uint8, RGB whatever `channels` says.
