@@ -360,7 +360,7 @@ def test_without_disk_and_memory_the_mend_is_told(on_disk, monkeypatch, trouble)
 
 def test_what_killed_runs_left_is_swept(on_disk):
     on_disk.mkdir(parents=True)
-    old, young, other = on_disk / ".a.u8.1.part", on_disk / ".b.u8.2.part", on_disk / "c.u8"
+    old, young, other = on_disk / ".a.u8.00000001.part", on_disk / ".b.u8.00000002.part", on_disk / "c.u8"
     for path in (old, young, other):
         path.write_bytes(b"rows")
     two_days_ago = time.time() - 48 * 3600

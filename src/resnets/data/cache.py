@@ -34,7 +34,7 @@ from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.machine import cores, home, open_kept
 from resnets.progress import track
 from resnets.text import printable
-from resnets.whole import whole
+from resnets.whole import sweep, whole
 
 if TYPE_CHECKING:
     from resnets.data.sample import Sample
@@ -45,7 +45,6 @@ MAPPED = 0.5  # share of the free memory from which on a file is mapped instead 
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
 SPARE_DISK = 256 * 2**20  # bytes left free, for the checkpoints of the run
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
-STALE = 24 * 3600  # seconds after its last write that an unfinished file has no writer any more
 
 # Threads, not processes. Measured on two idle cores, photos of 10 KB to 128 x 128 (imagenette.zip), images/s:
 # one thread 1,110 to 1,140, two threads 1,580 to 1,710, two forked processes 1,420 to 1,460. Pillow's codecs
@@ -230,7 +229,7 @@ def _build(path: Path, job: _Job) -> Result:
 def _write(path: Path, job: _Job) -> None:
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    sweep(folder)  # what killed writers have left takes room
     if shutil.disk_usage(folder).free < job.most + SPARE_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with whole(path) as file:  # two that build the same cache do not meet, and the last one wins
@@ -249,16 +248,6 @@ def _write(path: Path, job: _Job) -> None:
         }
         text = json.dumps(record).encode()
         file.write(text + struct.pack("<LQ", zlib.crc32(text), len(text)))
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left."""
-    for path in folder.glob(".*.part"):
-        try:
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-        except OSError:
-            continue  # another process was faster, or it is not ours
 
 
 def _free_memory() -> int:

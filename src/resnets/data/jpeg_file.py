@@ -23,7 +23,6 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _UNUSED = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})  # applications' segments but JFIF and Adobe, and comments
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-MOST_EXIF = 2**20  # bytes that are joined to find the orientation, which stands at the beginning
 ARITHMETIC = 4  # times as long as by Huffman's code
 
 
