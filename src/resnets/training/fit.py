@@ -15,6 +15,7 @@ from resnets.training.observers import Checkpoint, Glance, Progress
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
 from resnets.training.step import Inputs, Step
+from resnets.weights.run import CHECKPOINT
 
 
 def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
@@ -36,6 +37,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         state=state,
     )
     if state.step >= training.total:
+        if not (folder / CHECKPOINT).exists():  # of a head alone, which makes no step
+            state.save(folder)
         return state
     room.check(folder, state)
     step = Step(state, recipe, total=training.total, steps=batches.steps, precision=record.precision)

@@ -28,6 +28,7 @@ from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup
+from resnets.training.headstart import HeadStart, head_start
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.state import State
 from resnets.weights import load as load_model
@@ -44,9 +45,11 @@ class Prepared:
 
     record          what its run.json says: what was asked, and what that came to
     network         with the weights to start from; it is trained in place
+    new_head        whether its head is not that of the weights to start from
     train, held_out decoded images
     held_out_name   "val" or "test"
     findings        of a quick look for what is wrong with the data
+    start           the head that the run starts from; None: it starts from the network alone
     seconds         that all this took
     """
 
@@ -54,6 +57,7 @@ class Prepared:
     record: RunRecord
     recipe: Recipe
     network: ResNet
+    new_head: bool
     device: str
     preprocessing: Preprocessing
     augmentation: Augmentation
@@ -62,6 +66,7 @@ class Prepared:
     held_out_name: str
     findings: Diagnosis
     seconds: float
+    start: HeadStart | None = None
 
     def batches(self) -> Batches:
         """The training images."""
@@ -103,7 +108,7 @@ def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path]) -> Prepa
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
     _introduce(prepared)
-    return prepared
+    return _with_head(prepared)
 
 
 def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True, verb: str = "resume") -> Prepared:
@@ -128,7 +133,23 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
         now.write(folder)
     prepared = dataclasses.replace(prepared, record=now)
     _introduce(prepared)
-    return prepared
+    return _with_head(prepared)
+
+
+def _with_head(prepared: Prepared) -> Prepared:
+    """The same with the head that it starts from, where it starts from a trained body; the record says how it is."""
+    recipe, record = prepared.recipe, prepared.record
+    if not recipe.probe or record.asked.weights is None or (recipe.epochs and not prepared.new_head):
+        return prepared
+    began = time.perf_counter()
+    caches = {"training images": prepared.train, "held-out images": prepared.held_out}
+    network, device = prepared.network, prepared.device
+    start = head_start(prepared.folder, network, prepared.preprocessing, caches, record.classes, device)
+    record = dataclasses.replace(record, head=start.document(setup.label_indices(prepared.train, record.classes)))
+    if record != prepared.record:
+        record.write(prepared.folder)
+    seconds = prepared.seconds + time.perf_counter() - began
+    return dataclasses.replace(prepared, record=record, start=start, seconds=seconds)
 
 
 def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: RunRecord | None = None) -> Prepared:
@@ -171,6 +192,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         record=record,
         recipe=recipe,
         network=network,
+        new_head=parent is None or classes != parent.classes,
         device=device,
         preprocessing=preprocessing,
         augmentation=setup.augmentation(recipe, preprocessing.image_size),
@@ -187,10 +209,14 @@ def _introduce(prepared: Prepared) -> None:
     record, size = prepared.record, prepared.preprocessing.image_size
     say(
         f"{record.network}, {len(record.classes)} classes, {len(prepared.train.images):,} training and "
-        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {record.epochs} epochs, "
+        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record.epochs)}, "
         f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
+
+
+def _length(epochs: int) -> str:
+    return {0: "the head alone", 1: "1 epoch"}.get(epochs, f"{epochs} epochs")
 
 
 def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:
