@@ -55,6 +55,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     Raises ModelFileError when the network's answers are not finite, or a file cannot be written.
     """
     began = time.perf_counter()
+    prepared = prepared.settled()
     folder, record = prepared.folder, prepared.record
     total = prepared.total
     stands = {} if state.step >= total else {"step": state.step, "steps": total}

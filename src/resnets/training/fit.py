@@ -31,7 +31,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     batches, state = prepared.batches(), prepared.reached()
     training = Training(
         recipe=recipe,
-        epochs=record.epochs,
+        schedule=prepared.schedule,
         image_size=prepared.preprocessing.image_size,
         batches=batches,
         state=state,
@@ -41,7 +41,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             state.save(folder)
         return state
     room.check(folder, state)
-    step = Step(state, recipe, total=training.total, steps=batches.steps, precision=record.precision)
+    step = Step(state, recipe, prepared.schedule, precision=record.precision)
     inputs = Inputs(
         augmentation=prepared.augmentation,
         preprocessing=prepared.preprocessing,

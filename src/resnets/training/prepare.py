@@ -10,7 +10,9 @@ import json
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
@@ -30,6 +32,7 @@ from resnets.text import printable
 from resnets.training import identity, moved, setup
 from resnets.training.headstart import HeadStart, head_start
 from resnets.training.recipe import Recipe, load_recipe
+from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.weights import load as load_model
 from resnets.weights.formats.safetensors_file import hashed
@@ -75,10 +78,23 @@ class Prepared:
         recipe = self.recipe
         return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
 
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The steps of the whole training; it may be shortened while it runs."""
+        return Schedule.of(self.record, self.batches().steps)
+
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.record.epochs * self.batches().steps
+        return self.schedule.steps
+
+    def settled(self) -> Self:
+        """The same, whose record has the schedule as it stands."""
+        if not self.schedule.shortened:
+            return self
+        schedule = self.schedule
+        now = dataclasses.replace(self.record, schedule=schedule.document(), epochs=schedule.epochs)
+        return dataclasses.replace(self, record=now)
 
     def reached(self, *, trains: bool = True) -> State:
         """Where the run stands: at its checkpoint, or at the start. trains: as in `reopen`.
@@ -172,13 +188,15 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         preprocessing = dataclasses.replace(preprocessing, mean_image=mean, std=(1.0, 1.0, 1.0))
     network, name = setup.make_network(asked, recipe, parent, classes, preprocessing.image_size)
     skipped = [pair for cache in caches for pair in cache.skipped]
+    fixed = before if before and before.schedule else None
     record = RunRecord(
         asked=asked,
         network=name,
         classes=classes,
         dataset=moved.dataset(source, splits) | seen,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
-        epochs=setup.count_epochs(recipe, len(caches[0].samples)),
+        epochs=fixed.epochs if fixed else setup.count_epochs(recipe, len(caches[0].samples)),
+        schedule=fixed.schedule if fixed else None,
         precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
         preprocessing=preprocessing.to_dict(),
         machine=machine.describe(),

@@ -154,6 +154,8 @@ class RunRecord:
     preprocessing       as `resnets.data.preprocess.Preprocessing.to_dict` says it
     machine             as `resnets.machine.describe` says it
     skipped_files       {"path", "why"} of every file that is no usable image
+    schedule            "minutes", "steps", "evaluate_every", "pace" and "shortened", as `training.schedule` says them;
+                        None: the epochs say how many steps there are
     opening_seconds     for listing the data, and reading the weights to start from
     decoding            {"images", "seconds", "reused"} of the training and the held-out images
     weights             the hash of those to start from; None: fresh ones, or a run of an older version
@@ -175,6 +177,7 @@ class RunRecord:
     preprocessing: Mapping[str, Any]
     machine: Mapping[str, Any]
     skipped_files: tuple[Mapping[str, str], ...] = ()
+    schedule: Mapping[str, Any] | None = None
     opening_seconds: float = 0.0
     decoding: tuple[Mapping[str, Any], ...] = ()
     weights: str | None = None
@@ -193,7 +196,7 @@ class RunRecord:
         for name in ("result", "so_far"):
             result = found.pop(name)
             found |= {name: result.document()} if result is not None else {}
-        for name in ("weights", "head", "body", "chosen", "files"):  # where there are any
+        for name in ("weights", "head", "body", "chosen", "files", "schedule"):  # where there are any
             found |= {name: value} if (value := found.pop(name)) else {}
         return found
 
@@ -230,6 +233,7 @@ class RunRecord:
             preprocessing=field(table, "preprocessing", dict),
             machine=field(table, "machine", dict),
             skipped_files=checked.files(table, "skipped_files"),
+            schedule=checked.schedule(table),
             opening_seconds=field({"opening_seconds": 0.0, **table}, "opening_seconds", float, low=0),
             decoding=decoding,
             weights=field({"weights": None, **table}, "weights", str, type(None)),
