@@ -38,7 +38,7 @@ def naming(units: Mapping[int, Sequence[str]], head: str) -> Naming:
     def name(state_name: str) -> str:
         p = Part.of(state_name)
         if p.part == "head.linear":
-            return f"{head}/{int(p.leaf == 'bias')}"
+            return f"{head}/{int(p.leaf == 'bias')}" if head else ""
         known = units.get(p.stage, ())
         if p.part not in PLACES or p.leaf not in NORM or p.unit > len(known):
             return ""

@@ -174,7 +174,16 @@ def _in_one_form(wired: _Wired, head: int | None, shape: Sequence[int]) -> tuple
             reads = {name: [logits if one == pool else one for one in read] for name, read in reads.items()}
             reads |= {pool: before, logits: [pool]}
             logits = pool
+    if head is None:  # what a body gives out is what its last unit gives
+        while ends := [name for name in reads if _idle(by_name[name]) and not any(name in r for r in reads.values())]:
+            for name in ends:
+                del reads[name]
     return [replace(by_name[name], bottoms=tuple(reads[name]), tops=(name,)) for name in _ordered(reads)], logits
+
+
+def _idle(layer: CaffeLayer) -> bool:
+    """Whether a layer at the end of a body is no part of it."""
+    return layer.type == "Softmax" or (layer.type == "Pooling" and layer.settings["method"] == "AVE")
 
 
 def _ordered(reads: Mapping[str, Sequence[str]]) -> list[str]:
