@@ -10,6 +10,7 @@ from typing import Any
 from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, calibrate, judge
+from resnets.evaluation.estimate import told
 from resnets.inference import Classifier
 from resnets.pages import report
 from resnets.progress import say, warn
@@ -27,6 +28,7 @@ from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
 _METRICS = (
     "images",
     "top1",
+    "top1_interval",
     "baseline",
     "better_than_guessing",
     "top5",
@@ -54,7 +56,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     began = time.perf_counter()
     folder, record = prepared.folder, prepared.record
     total = prepared.total
-    stands = {} if state.step >= total else {"step": state.step, "steps": total}
+    stands: dict[str, Any] = {} if state.step >= total else {"step": state.step, "steps": total}
     model, judgement, figures = _judged(prepared, state, stands)
     save_model(folder / MODEL, model)
     result = TrainResult(
@@ -62,6 +64,8 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         model=str(folder / MODEL),
         report=str(folder / REPORT),
         top1=figures["top1"],
+        top1_interval=tuple(figures["top1_interval"]),
+        held_out_images=figures["images"],
         baseline=figures["baseline"],
         better_than_guessing=figures["better_than_guessing"],
         unrecognised=tuple(figures["unrecognised"]),
@@ -74,9 +78,9 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         **stands,
     )
     data = printable(Path(record.dataset["name"]).name)
-    told = record.with_result(result)
+    knows = record.with_result(result)
     try:
-        draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out", told)
+        draw_curves(folder, f"{record.network} on {data}: {told(result)}", knows)
     except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
@@ -88,7 +92,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             evaluation,
             data=here(record.asked.data),
             run=folder,
-            record=told,
+            record=knows,
             findings=prepared.findings.document()["findings"],
         )
     except _SPARES as problem:  # the model is there, and that is what counts

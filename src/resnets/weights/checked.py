@@ -78,6 +78,16 @@ def tables(table: Mapping[str, Any], key: str, where: str = "") -> tuple[dict[st
     return tuple(found)
 
 
+def interval(table: Mapping[str, Any], key: str, where: str = "") -> tuple[float, float] | None:
+    """Two fractions, the lower one first; None where there is none."""
+    found = field({key: None, **table}, key, list, type(None), where=where)
+    if found is None:
+        return None
+    if len(found) != 2 or not all(type(end) in (int, float) for end in found) or not 0 <= found[0] <= found[1] <= 1:
+        raise wrong(where + key, "two fractions, the lower one first", found)
+    return found[0], found[1]
+
+
 def wrong(name: str, wanted: str, value: object) -> ModelFileError:
     """The sentence for a value that cannot be."""
     return ModelFileError(f"{name} in {RECORD} is {wanted}, not {str(value)[:60]!r}: put it back, or start a new run.")
