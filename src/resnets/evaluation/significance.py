@@ -15,7 +15,7 @@ import numpy as np
 DRAWS = 10_000  # of a bootstrap; the ends of its interval then waver by some 1 % of its width
 LEVEL = 0.05  # what chance alone does less often than this is not taken for chance
 COARSE = (3.0, 0.3)  # points of an interval, below which each end has a digit more
-_MIDDLE = (LEVEL / 2, 1 - LEVEL / 2)
+MIDDLE = (LEVEL / 2, 1 - LEVEL / 2)
 
 
 def interval(share: float, images: int) -> tuple[float, float]:
@@ -52,7 +52,7 @@ def difference_interval(only_first: int, only_second: int, images: int) -> tuple
     """
     shares = np.array([only_first, only_second, images - only_first - only_second]) / images
     first, second, _ = np.random.default_rng(0).multinomial(images, shares, DRAWS).T
-    low, high = np.quantile((first - second) / images, _MIDDLE)
+    low, high = np.quantile((first - second) / images, MIDDLE)
     return float(low), float(high)
 
 
