@@ -11,6 +11,7 @@ import torch
 from resnets.architecture import ResNetSpec
 from resnets.training import Observer, Recipe, Training, loop, resume, train
 from resnets.training.observers import LOSS_ROWS, loss
+from resnets.training.schedule import Schedule
 from resnets.weights.runlog import read_log
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
@@ -96,7 +97,7 @@ def test_on_a_gpu_the_losses_are_looked_at_in_bunches(device, seconds, bunches):
     """A device that is no device: only the loop's own policy is looked at, with batches of nobody in particular."""
     state = SimpleNamespace(step=0, device=device, rate_share=1.0, train=lambda head_alone: None)
     recipe = Recipe(epochs=2, checkpoint_seconds=seconds)
-    training = Training(recipe=recipe, epochs=2, image_size=8, batches=Numbers(), state=state)
+    training = Training(recipe=recipe, schedule=Schedule(100, 50), image_size=8, batches=Numbers(), state=state)
 
     def step(*_):
         state.step += 1

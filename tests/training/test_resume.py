@@ -26,7 +26,7 @@ from processes import Started
 from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
 from resnets.network import ResNet
-from resnets.training import TrainResult, loop, resume, train
+from resnets.training import TrainResult, optim, resume, train
 from resnets.training.log import Log
 from resnets.training.observers import Glance
 from resnets.training.optim import Average
@@ -268,7 +268,7 @@ def stopped(place, tmp_path, monkeypatch) -> Path:
         def interrupt(*arguments):
             raise KeyboardInterrupt
 
-        patch.setattr(loop, "image_size", lambda recipe, epoch, *_: 16 if epoch == 0 else interrupt())
+        patch.setattr(optim, "image_size", lambda recipe, epoch, *_: 16 if epoch == 0 else interrupt())
         with pytest.raises(KeyboardInterrupt):
             small_run(tmp_path / "photos", tmp_path / "run", "epochs=2")
     return tmp_path / "run"

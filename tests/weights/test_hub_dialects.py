@@ -60,7 +60,7 @@ def in_timm(folder: Path, **config: Any) -> tuple[Preprocessing, tuple[str, ...]
     document = file.documents["config"] | config
     file = dataclasses.replace(file, documents={"config": {k: v for k, v in document.items() if v is not None}})
     dialect, p = DIALECTS["timm"], plan("resnet18", num_classes=5)
-    dialect.check(file, p, {})
+    dialect.check(file, p, {"head.linear.weight": "fc.weight"})
     return dialect.preprocessing(file, p.spec), dialect.classes(file, 5)
 
 

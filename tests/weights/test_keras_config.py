@@ -316,3 +316,30 @@ OTHERS = ["resnet50", "resnet18", "preact_resnet110", "slim_resnet_v1_50", "resn
 def test_a_network_that_keras_applications_does_not_build_is_not_written_as_one(name):
     with pytest.raises(ModelFileError, match=r"^keras\.applications has bottleneck networks .* keras_\* networks"):
         KERAS.naming(plan(name))
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("spec", [V1, V2], ids=["v1", "v2"])
+def test_a_body_may_end_before_or_behind_the_pool(spec, version, pooled):
+    """include_top=False, without and with pooling="avg"."""
+    builder = Builder(version)
+    output = builder.body(spec)
+    if pooled:
+        output = builder.add("GlobalAveragePooling2D", "global_pool", output, data_format="channels_last")
+    file = as_keras(network(spec), builder.model(output))
+    tensors = {name: t for name, t in file.tensors.items() if not name.startswith("predictions/")}
+    found = recognise(replace(file, tensors=tensors), body=True)
+    assert found.headless
+    assert found.plan.spec.depths == spec.depths
+    with pytest.raises(ModelFileError, match="without a head"):
+        recognise(replace(file, tensors=tensors))
+
+
+def test_a_body_that_ends_earlier_is_none():
+    builder = Builder(3)
+    builder.body(V1)
+    file = as_keras(network(V1), builder.model("conv4_block1_out"))
+    tensors = {name: t for name, t in file.tensors.items() if not name.startswith("predictions/")}
+    with pytest.raises(ModelFileError, match=r"conv4_block1_out|predictions"):
+        recognise(replace(file, tensors=tensors), body=True)

@@ -276,5 +276,6 @@ def test_a_tag_becomes_a_model_that_knows_where_it_comes_from(
     assert entry.sha256 == published  # the one in the registry is that of the real file
     model = load("akamaster:resnet20")
     assert (model.preprocessing.image_size, model.preprocessing.resize_to) == (40, 48)
-    assert model.provenance.pretrained == {"tag": "akamaster:resnet20", "licence": "BSD-2-Clause"}
+    known = {"tag": "akamaster:resnet20", "licence": "BSD-2-Clause", "source": entry.address}
+    assert model.provenance.pretrained == known
     assert sum(p.numel() for p in model.network.parameters()) == 269_722

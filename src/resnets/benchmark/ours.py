@@ -63,13 +63,14 @@ def _files(job: Job) -> Maker:
 def _train(job: Job) -> Maker:
     """The step of `resnets train` itself, on a batch that is augmented already."""
     from resnets.training.recipe import load_recipe
+    from resnets.training.schedule import Schedule
     from resnets.training.state import State
     from resnets.training.step import Step
 
     recipe = load_recipe("standard")
     state = State(open_model(job.model).network, recipe)
     state.train(head_alone=False)
-    step = Step(state, recipe, total=MOST_STEPS, steps=MOST_STEPS, precision=job.precision)
+    step = Step(state, recipe, Schedule(MOST_STEPS, MOST_STEPS), precision=job.precision)
 
     def make(batch: int) -> Work:
         x = noise(batch, job.image_size).contiguous(memory_format=state.layout)

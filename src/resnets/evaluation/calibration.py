@@ -68,6 +68,12 @@ def judges(pixels: np.ndarray, calibration: Calibration) -> list[tuple[np.ndarra
     return [(~known, calibration), (known & ~odd, second), (known & odd, first)]
 
 
+def halves(pixels: np.ndarray) -> np.ndarray:
+    """Which half, 0 or 1, each of (N, S, S, 3) uint8 belongs to; images that are there twice to the same one."""
+    place: np.ndarray = np.unique(digest(pixels), return_inverse=True)[1]
+    return place % 2
+
+
 def digest(pixels: np.ndarray) -> np.ndarray:
     """16 hexadecimal digits of each of (N, S, S, 3) uint8."""
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in pixels])

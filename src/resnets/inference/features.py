@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from resnets.network import ResNet
+from resnets.network import ResNet, with_new_head
 
 
 def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
@@ -28,3 +28,23 @@ def pooled(network: ResNet, x: Tensor) -> Tensor:
     with torch.no_grad():
         found: Tensor = head(network)[1][0](seen(network, x))
     return found
+
+
+def pooling(network: ResNet) -> ResNet:
+    """A network whose logits are what the head's linear layer of this one reads, so that every engine can give it.
+
+    The body is copied; the linear layer is the identity. In evaluation mode.
+    """
+    width = network.plan.head[-1].in_channels
+    found = with_new_head(network, width, seed=0)
+    put_head(found, torch.eye(width), torch.zeros(width))
+    return found.eval()
+
+
+def put_head(network: ResNet, weight: Tensor, bias: Tensor) -> None:
+    """Give a network's linear layer these (classes, D) and (classes,) numbers, in place."""
+    linear = network.get_submodule("head.linear")
+    assert isinstance(linear, nn.Linear)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)

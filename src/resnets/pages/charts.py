@@ -90,17 +90,18 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The learning curves of a run's log; None before its first epoch.
 
     Returns "loss" and "top1" (frames; the latter None where nothing was held out), "beyond" (see `loss_range`), and
-    points (epoch, value): "steps", "training", "held_out", "right".
+    points (epochs, value): "steps", "training", "held_out", "right".
     """
     epochs = [line for line in log if line.get("kind") == "epoch"]
     if not epochs:
         return None
     per_epoch = max(1, epochs[0]["step"])
     steps = [((line["step"] + 1) / per_epoch, _number(line["loss"])) for line in log if line.get("kind") == "step"]
-    training = [(line["epoch"], _number(line["loss"])) for line in epochs]
+    ends = {line["epoch"]: min(line["epoch"], line["step"] / per_epoch) for line in epochs}  # the last may be a part
+    training = [(ends[line["epoch"]], _number(line["loss"])) for line in epochs]
     judged = [line for line in epochs if line.get("top1") is not None]
-    held_out = [(line["epoch"], _number(line.get("held_out_loss"))) for line in judged]
-    right = [(line["epoch"], line["top1"]) for line in judged]
+    held_out = [(ends[line["epoch"]], _number(line.get("held_out_loss"))) for line in judged]
+    right = [(ends[line["epoch"]], line["top1"]) for line in judged]
     last = max(1, epochs[-1]["epoch"])
     highest, beyond = loss_range([loss for _, loss in training], [loss for _, loss in held_out])
     shares = [share for _, share in right] or [0.0]

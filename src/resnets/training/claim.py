@@ -22,7 +22,7 @@ from typing import Any, Self
 from resnets.errors import ParameterError, ResnetsError
 from resnets.text import printable
 from resnets.training.recipe import Recipe
-from resnets.weights.run import CHECKPOINT, CURVES, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
+from resnets.weights.run import CHECKPOINT, CURVES, HEAD, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
 
 CLAIM = ".claim"
 LONGEST = 2**20  # bytes of a claim that are read
@@ -177,7 +177,7 @@ def tidy(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers have left in a folder that is held; what somebody is writing there is locked."""
-    for name in (CHECKPOINT, MODEL, *CURVES, REPORT, RECORD, RECIPE):
+    for name in (CHECKPOINT, HEAD, MODEL, *CURVES, REPORT, RECORD, RECIPE):
         for left in folder.glob(f".{name}.*"):
             with suppress(OSError), open(left, "rb", opener=_without_waiting) as file:
                 if _lock(file.fileno()):

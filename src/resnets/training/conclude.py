@@ -9,7 +9,8 @@ from typing import Any
 
 from resnets.data.named import here
 from resnets.errors import ResnetsError
-from resnets.evaluation import Evaluation, Judgement, calibrate, judge
+from resnets.evaluation import Evaluation, Judgement, judge
+from resnets.evaluation.choosing import choose
 from resnets.evaluation.estimate import told
 from resnets.inference import Classifier
 from resnets.pages import report
@@ -24,6 +25,8 @@ from resnets.training.state import State
 from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
 from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
+
+HEAD_ALONE, TRAINED = "the head alone", "all that was trained"  # names of what there is to choose from
 
 _METRICS = (
     "images",
@@ -54,10 +57,12 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     Raises ModelFileError when the network's answers are not finite, or a file cannot be written.
     """
     began = time.perf_counter()
+    prepared = prepared.settled()
     folder, record = prepared.folder, prepared.record
     total = prepared.total
     stands: dict[str, Any] = {} if state.step >= total else {"step": state.step, "steps": total}
-    model, judgement, figures = _judged(prepared, state, stands)
+    model, judgement, figures, chosen = _judged(prepared, state, stands)
+    record = dataclasses.replace(record, chosen=chosen)
     save_model(folder / MODEL, model)
     result = TrainResult(
         run=str(folder),
@@ -80,7 +85,8 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     data = printable(Path(record.dataset["name"]).name)
     knows = record.with_result(result)
     try:
-        draw_curves(folder, f"{record.network} on {data}: {told(result)}", knows)
+        if record.epochs:
+            draw_curves(folder, f"{record.network} on {data}: {told(result)}", knows)
     except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
@@ -102,17 +108,29 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     return result
 
 
-def _judged(prepared: Prepared, state: State, stands: dict[str, int]) -> tuple[Model, Judgement, dict[str, Any]]:
-    """The calibrated model of a state, the held-out images judged by it, and the figures of that."""
-    model = Model(state.trained(), prepared.record.classes, prepared.preprocessing)
-    judgement = judge(Classifier(model), prepared.held_out)
-    calibration = calibrate(judgement.pixels, judgement.logits, judgement.labels)
-    judgement = judgement.calibrated(calibration)
+def _judged(
+    prepared: Prepared, state: State, stands: dict[str, int]
+) -> tuple[Model, Judgement, dict[str, Any], dict[str, Any] | None]:
+    """The calibrated model of a state, the held-out images judged by it, the figures of that, and how it was chosen."""
+    candidates = {}
+    if prepared.start is not None:
+        candidates[HEAD_ALONE] = prepared.start.network
+    if state.step or not candidates:
+        candidates[TRAINED] = state.trained()
+    models = {
+        name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
+    }
+    choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()})
+    model, judgement = models[choice.kept], choice.judgement
     if judgement.threshold is None:
         say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures
     provenance = _provenance(prepared.record, figures, stands, state.fallbacks)
-    return dataclasses.replace(model, calibration=calibration, provenance=provenance), judgement, figures
+    chosen = choice.document() if len(models) > 1 else None
+    if chosen:
+        say(f"Kept: {choice.kept} ({', '.join(f'{name}: loss {loss:.3f}' for name, loss in choice.losses.items())}).")
+    model = dataclasses.replace(model, calibration=choice.calibration, provenance=provenance)
+    return model, judgement, figures, chosen
 
 
 def _provenance(

@@ -15,6 +15,7 @@ from resnets.training.observers import Checkpoint, Glance, Progress
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
 from resnets.training.step import Inputs, Step
+from resnets.weights.run import CHECKPOINT
 
 
 def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
@@ -30,15 +31,17 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     batches, state = prepared.batches(), prepared.reached()
     training = Training(
         recipe=recipe,
-        epochs=record.epochs,
+        schedule=prepared.schedule,
         image_size=prepared.preprocessing.image_size,
         batches=batches,
         state=state,
     )
     if state.step >= training.total:
+        if not (folder / CHECKPOINT).exists():  # of a head alone, which makes no step
+            state.save(folder)
         return state
     room.check(folder, state)
-    step = Step(state, recipe, total=training.total, steps=batches.steps, precision=record.precision)
+    step = Step(state, recipe, prepared.schedule, precision=record.precision)
     inputs = Inputs(
         augmentation=prepared.augmentation,
         preprocessing=prepared.preprocessing,

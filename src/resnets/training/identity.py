@@ -28,9 +28,15 @@ def identity(record: RunRecord) -> dict[str, Any]:
         "seed": record.asked.seed,
         "device": record.asked.device,
         "classes": list(record.classes),
-        "epochs": record.epochs,
+        **({"epochs": record.epochs} if record.schedule is None else {"steps": _planned(record.schedule)}),
         "precision": record.precision,
     }
+
+
+def _planned(schedule: Mapping[str, Any]) -> int:
+    """Of how many steps the run began: how it was shortened since is in its record alone."""
+    shortened = schedule["shortened"]
+    return int(shortened[0]["from"] if shortened else schedule["steps"])
 
 
 def short(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from torch import Tensor
 from resnets.progress import warn
 from resnets.training.divergence import Guard
 from resnets.training.observer import EpochRecord, Observer, StepRecord, Training
-from resnets.training.optim import image_size, rate
 from resnets.training.step import Inputs, Step
 
 READ_BACK = 20  # on a GPU, steps between two looks at the losses: each look waits for the device
@@ -67,28 +66,33 @@ def _epoch(
     losses: list[float],
     guard: Guard | None,
 ) -> None:
-    """From where the state stands to the end of its epoch, or to where it went wrong."""
-    recipe, batches, state = training.recipe, training.batches, training.state
+    """From where the state stands to the end of its epoch or of the training, or to where it went wrong."""
+    recipe, batches, state, schedule = training.recipe, training.batches, training.state, training.schedule
     epoch, start = divmod(state.step, batches.steps)
-    size = image_size(recipe, epoch, training.epochs, training.image_size)
     at_once = state.device == "cpu" or recipe.checkpoint_seconds == 0
-    state.train(head_alone=epoch < recipe.head_epochs)
+    alone: bool | None = None
     if guard is not None and start == 0:
         guard.epoch_begins(training)
     pending: list[tuple[Tensor, float, float]] = []
     waited = 0.0
     began = previous = time.perf_counter()
     for batch in batches.epoch(epoch, start):
+        if alone is not (alone := schedule.head_alone(recipe, state.step)):
+            state.train(head_alone=alone)
+        size = schedule.image_size(recipe, state.step, training.image_size)
         loss = step(*inputs(batch, size))
         now = time.perf_counter()
         pending.append((loss, now - previous, batch.waited))
         previous = now
         waited += batch.waited
-        if at_once or len(pending) >= READ_BACK or batch.step == batches.steps - 1:
+        last = batch.step == batches.steps - 1 or state.step == training.total
+        if at_once or len(pending) >= READ_BACK or last:
             told = _tell(training, epoch, pending, observers, guard)
             if told is None:
                 return
             losses += told
+        if state.step >= training.total:  # which a look at the step may have changed
+            break
     seconds = time.perf_counter() - began
     record = EpochRecord(
         step=state.step,
@@ -96,7 +100,7 @@ def _epoch(
         loss=float(np.mean(losses)),
         image_size=size,
         seconds=seconds,
-        images_per_second=(batches.steps - start) * batches.batch_size / seconds,
+        images_per_second=(state.step - epoch * batches.steps - start) * batches.batch_size / seconds,
         waiting=waited / seconds,
     )
     for observer in observers:
@@ -119,7 +123,7 @@ def _tell(
             step=number,
             epoch=epoch + 1,
             loss=loss,
-            rate=rate(training.recipe, number, training.total, training.batches.steps) * state.rate_share,
+            rate=training.schedule.rate(training.recipe, number) * state.rate_share,
             seconds=seconds,
             waited=waited,
         )

@@ -16,6 +16,11 @@ from resnets.weights.run import CURVES, MODEL, REPORT, RunRecord
 MADE = (MODEL, *CURVES, REPORT)
 
 
+def made(record: RunRecord) -> tuple[str, ...]:
+    """What a finished run leaves: one that made no step has no curves."""
+    return MADE if record.epochs else (MODEL, REPORT)
+
+
 def described(folder: Path) -> dict[str, dict[str, Any]]:
     """{name: {"bytes", "sha256"}} of what is there, for run.json."""
     found = {}
@@ -34,8 +39,8 @@ def lost(folder: Path, record: RunRecord) -> list[str]:
     """
     if record.files:
         there = described(folder)
-        return [name for name in MADE if there.get(name) is None or there[name] != record.files.get(name)]
-    return [name for name in MADE if not looks_whole(folder / name)]
+        return [name for name in made(record) if there.get(name) is None or there[name] != record.files.get(name)]
+    return [name for name in made(record) if not looks_whole(folder / name)]
 
 
 def looks_whole(path: Path) -> bool:

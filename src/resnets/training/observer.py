@@ -16,6 +16,7 @@ from typing import Any
 
 from resnets.data.batches import Batches
 from resnets.training.recipe import Recipe
+from resnets.training.schedule import Schedule
 from resnets.training.state import State
 
 
@@ -24,14 +25,14 @@ class Training:
     """A training in progress. Look at everything, change nothing: that is what keeps it exact.
 
     recipe      every value
-    epochs      how often each image is seen
+    schedule    the steps, and what each of them is made with
     image_size  of the full images, in pixels; they may have grown to it
     batches     where the images come from
     state       network, optimiser, average, and `state.step`, the steps made; `state.trained()` is a copy to judge
     """
 
     recipe: Recipe
-    epochs: int
+    schedule: Schedule
     image_size: int
     batches: Batches
     state: State
@@ -39,7 +40,12 @@ class Training:
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.epochs * self.batches.steps
+        return self.schedule.steps
+
+    @property
+    def epochs(self) -> int:
+        """How often each image is seen; the last time may be a part of one."""
+        return self.schedule.epochs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +70,12 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochRecord:
-    """One epoch that ended.
+    """One epoch that ended; the last one may have had fewer steps.
 
     step                steps made when it ended
     epoch               its number, 1 the first
     loss                mean over its steps, those before a resume included
-    image_size          of its images, in pixels
+    image_size          of its last images, in pixels
     seconds             of its steps; of a resumed epoch, those since
     images_per_second   in these seconds
     waiting             the share of these seconds in which the network waited for its images

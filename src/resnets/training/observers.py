@@ -39,8 +39,8 @@ class Glance(Observer):
         self.preprocessing, self.precision = preprocessing, precision
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
-        """Judge every so many epochs, and after the last."""
-        if epoch.epoch % training.recipe.evaluate_every == 0 or epoch.epoch == training.epochs:
+        """Judge where the schedule says so."""
+        if training.schedule.glances(training.recipe, epoch.epoch):
             epoch.figures.update(self.look(training))
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from resnets.network import ResNet
 from resnets.training.recipe import Recipe
 
-GROWN = 0.7  # share of the epochs after which a growing image has reached its full size
+GROWN = 0.7  # share of the training after which a growing image has reached its full size
 
 
 def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
@@ -43,9 +43,12 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-def rate(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step, 0 <= step < total: warm-up, then cosine to zero or steps down."""
-    warmup = min(recipe.warmup_epochs * steps_per_epoch, total / 2)
+def rate(recipe: Recipe, step: float, total: int, steps_per_epoch: int, most_warmup: float = 0.5) -> float:
+    """The learning rate of a step, 0 <= step < total: warm-up, then cosine to zero or steps down.
+
+    most_warmup     the share of all steps that the warm-up takes at most
+    """
+    warmup = min(recipe.warmup_epochs * steps_per_epoch, total * most_warmup)
     if step < warmup:
         return recipe.learning_rate * (step + 1) / (warmup + 1)
     if recipe.schedule == "steps":
@@ -54,9 +57,10 @@ def rate(recipe: Recipe, step: int, total: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))
 
 
-def image_size(recipe: Recipe, epoch: int, epochs: int, full: int) -> int:
-    """The side of the training images in an epoch, 0 <= epoch < epochs: it grows from start_size to the full size."""
-    share = min(1.0, epoch / max(1.0, GROWN * epochs))
+def image_size(recipe: Recipe, place: float, end: int, full: int) -> int:
+    """The side of the training images at a place, 0 <= place < end (in epochs or steps): it grows from start_size to
+    the full size."""
+    share = min(1.0, place / max(1.0, GROWN * end))
     size = full * (recipe.start_size + (1 - recipe.start_size) * share)
     step = 16 if full >= 96 else 4
     return full if recipe.start_size == 1 else min(full, max(step, round(size / step) * step))

@@ -10,7 +10,9 @@ import json
 import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
@@ -28,7 +30,9 @@ from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup
+from resnets.training.headstart import HeadStart, head_start
 from resnets.training.recipe import Recipe, load_recipe
+from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.weights import load as load_model
 from resnets.weights.formats.safetensors_file import hashed
@@ -44,9 +48,11 @@ class Prepared:
 
     record          what its run.json says: what was asked, and what that came to
     network         with the weights to start from; it is trained in place
+    new_head        whether its head is not that of the weights to start from
     train, held_out decoded images
     held_out_name   "val" or "test"
     findings        of a quick look for what is wrong with the data
+    start           the head that the run starts from; None: it starts from the network alone
     seconds         that all this took
     """
 
@@ -54,6 +60,7 @@ class Prepared:
     record: RunRecord
     recipe: Recipe
     network: ResNet
+    new_head: bool
     device: str
     preprocessing: Preprocessing
     augmentation: Augmentation
@@ -62,6 +69,7 @@ class Prepared:
     held_out_name: str
     findings: Diagnosis
     seconds: float
+    start: HeadStart | None = None
 
     def batches(self) -> Batches:
         """The training images."""
@@ -70,10 +78,23 @@ class Prepared:
         recipe = self.recipe
         return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
 
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The steps of the whole training; it may be shortened while it runs."""
+        return Schedule.of(self.record, self.batches().steps)
+
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.record.epochs * self.batches().steps
+        return self.schedule.steps
+
+    def settled(self) -> Self:
+        """The same, whose record has the schedule as it stands."""
+        if not self.schedule.shortened:
+            return self
+        schedule = self.schedule
+        now = dataclasses.replace(self.record, schedule=schedule.document(), epochs=schedule.epochs)
+        return dataclasses.replace(self, record=now)
 
     def reached(self, *, trains: bool = True) -> State:
         """Where the run stands: at its checkpoint, or at the start. trains: as in `reopen`.
@@ -103,7 +124,7 @@ def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path]) -> Prepa
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
     _introduce(prepared)
-    return prepared
+    return _with_head(prepared)
 
 
 def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True, verb: str = "resume") -> Prepared:
@@ -128,7 +149,23 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
         now.write(folder)
     prepared = dataclasses.replace(prepared, record=now)
     _introduce(prepared)
-    return prepared
+    return _with_head(prepared)
+
+
+def _with_head(prepared: Prepared) -> Prepared:
+    """The same with the head that it starts from, where it starts from a trained body; the record says how it is."""
+    recipe, record = prepared.recipe, prepared.record
+    if not recipe.probe or record.asked.weights is None or (recipe.epochs and not prepared.new_head):
+        return prepared
+    began = time.perf_counter()
+    caches = {"training images": prepared.train, "held-out images": prepared.held_out}
+    network, device = prepared.network, prepared.device
+    start = head_start(prepared.folder, network, prepared.preprocessing, caches, record.classes, device)
+    record = dataclasses.replace(record, head=start.document(setup.label_indices(prepared.train, record.classes)))
+    if record != prepared.record:
+        record.write(prepared.folder)
+    seconds = prepared.seconds + time.perf_counter() - began
+    return dataclasses.replace(prepared, record=record, start=start, seconds=seconds)
 
 
 def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: RunRecord | None = None) -> Prepared:
@@ -151,13 +188,15 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         preprocessing = dataclasses.replace(preprocessing, mean_image=mean, std=(1.0, 1.0, 1.0))
     network, name = setup.make_network(asked, recipe, parent, classes, preprocessing.image_size)
     skipped = [pair for cache in caches for pair in cache.skipped]
+    fixed = before if before and before.schedule else None
     record = RunRecord(
         asked=asked,
         network=name,
         classes=classes,
         dataset=moved.dataset(source, splits) | seen,
         recipe=json.loads(json.dumps(dataclasses.asdict(recipe))),
-        epochs=setup.count_epochs(recipe, len(caches[0].samples)),
+        epochs=fixed.epochs if fixed else setup.count_epochs(recipe, len(caches[0].samples)),
+        schedule=fixed.schedule if fixed else None,
         precision=machine.fastest_precision(device) if recipe.precision == "auto" else recipe.precision,
         preprocessing=preprocessing.to_dict(),
         machine=machine.describe(),
@@ -171,6 +210,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         record=record,
         recipe=recipe,
         network=network,
+        new_head=parent is None or classes != parent.classes,
         device=device,
         preprocessing=preprocessing,
         augmentation=setup.augmentation(recipe, preprocessing.image_size),
@@ -187,10 +227,14 @@ def _introduce(prepared: Prepared) -> None:
     record, size = prepared.record, prepared.preprocessing.image_size
     say(
         f"{record.network}, {len(record.classes)} classes, {len(prepared.train.images):,} training and "
-        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {record.epochs} epochs, "
+        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record.epochs)}, "
         f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
+
+
+def _length(epochs: int) -> str:
+    return {0: "the head alone", 1: "1 epoch"}.get(epochs, f"{epochs} epochs")
 
 
 def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:

@@ -26,9 +26,10 @@ CHOICES = {
     "crop": ("resized", "shift", "none", "auto"),
     "mean": ("imagenet", "pixel"),
     "precision": ("auto", "float32", "bfloat16"),
+    "norms": ("batch", "frozen"),
 }
 RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, 10**6),
+    "epochs": (0, 10**6),
     "min_steps": (0, 10**9),
     "batch_size": (2, 10**6),
     "learning_rate": (0, 1000),
@@ -44,6 +45,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "shift": (0, 256),
     "mixup": (0, 100),
     "head_epochs": (0, 10**6),
+    "freeze": (0, 64),
     "lower_rates": (0.0001, 1),
     "evaluate_every": (1, 10**6),
     "checkpoint_seconds": (0, 10**9),
@@ -55,7 +57,8 @@ RANGES: dict[str, tuple[float, float]] = {
 class Recipe:
     """Everything that decides how a network is trained; `docs/guides/recipes.md` explains the choices.
 
-    epochs, min_steps   times that every image is seen; small sets are gone over until min_steps are made
+    epochs, min_steps   times that every image is seen; small sets are gone over until min_steps are made. With probe
+                        epochs may be 0: the head alone
     batch_size          images in a step
     learning_rate       the highest rate; momentum, nesterov, weight_decay: of SGD
     decay_everything    True: weight decay also on norms and biases (the papers); False: on weights alone
@@ -70,7 +73,10 @@ class Recipe:
     mean                what is subtracted: ImageNet's channel means, or the training set's mean image (He 2015)
     precision           auto: bfloat16 autocast where the processor computes in it, else float32
     zero_init_last      start every unit as its shortcut, where the network has shortcuts
+    probe               fine-tuning: a new head is fitted on what the body sees of every image, before anything trains
     head_epochs         fine-tuning: epochs that train the new head alone, before everything trains
+    freeze              fine-tuning: so many stages, and the stem, stay as they are
+    norms               batch: a norm takes the statistics of its batch; frozen: those that the body came with
     lower_rates         fine-tuning: each stage further from the head learns at this share of the one above it
     evaluate_every      epochs between evaluations on the held-out split
     checkpoint_seconds  a checkpoint at least this often, and after every epoch; 0: after every step
@@ -102,7 +108,10 @@ class Recipe:
     mean: str = "imagenet"
     precision: str = "auto"
     zero_init_last: bool = False
+    probe: bool = False
     head_epochs: int = 0
+    freeze: int = 0
+    norms: str = "batch"
     lower_rates: float = 1.0
     evaluate_every: int = 1
     checkpoint_seconds: float = 60.0
@@ -120,7 +129,9 @@ class Recipe:
             raise RecipeError(
                 f"milestones are shares of the training, above 0 and below 1, not {_shown(self.milestones)}."
             )
-        if self.head_epochs >= self.epochs:
+        if not self.epochs and not (self.probe and not self.min_steps):
+            raise RecipeError("epochs=0 trains nothing: give `epochs`, or probe=true and min_steps=0.")
+        if self.head_epochs >= max(self.epochs, 1):
             raise RecipeError(
                 f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest: "
                 "give more epochs, or `overrides=['head_epochs=0']`."

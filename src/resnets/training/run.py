@@ -140,7 +140,7 @@ def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult
             raise ResnetsError(f"{_shown(folder)} has no checkpoint yet, so nothing was learnt: {ways_on(folder)}.")
         prepared = reopen(folder, data=data, trains=False, verb="finish")
         state = prepared.reached(trains=False)
-        if state.step == 0:
+        if state.step == 0 and prepared.start is None:
             warn("The run has made no step yet: its model knows nothing.")
         return _concluded(prepared, state)
 

@@ -137,10 +137,13 @@ def make_network(
             return parent.network, name_of(own) or "custom"
         say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
         return with_new_head(parent.network, len(classes), asked.seed), name_of(own) or "custom"
-    if recipe.head_epochs:
-        raise RecipeError(
-            "head_epochs trains a new head on a trained body: give `weights`, or `overrides=['head_epochs=0']`."
-        )
+    for key in ("probe", "head_epochs", "freeze"):
+        if getattr(recipe, key):
+            raise RecipeError(
+                f"{key} is for a trained body: give `weights`, or another `recipe` than fine-tune or probe."
+            )
+    if recipe.norms == "frozen":
+        raise RecipeError("norms='frozen' keeps what a trained body brings: give `weights`, or set norms='batch'.")
     spec = spec or _usual(image_size)
     if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)

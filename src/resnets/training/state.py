@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.architecture import Plan
 from resnets.errors import TrainingError
@@ -60,6 +60,7 @@ class State:
     identity    of the run that it belongs to, see `identity`; None: of a version that did not write it down
     rate_share  of the recipe's learning rate; it falls where the training went wrong, see `divergence`
     fallbacks   what was said of each time that it did
+    frozen      what the names of weights begin with that never change
     watch       what the watch over the losses knows, see `divergence.Watch`
     good        the last good state; None: none yet
     layout      the memory layout that training uses
@@ -69,6 +70,8 @@ class State:
         self.layout = memory_format(network.plan)
         self.device = device
         self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.frozen = {f"{part}." for part in ["stem", *network.stage_names[: recipe.freeze]] if recipe.freeze}
+        self.norms_frozen = recipe.norms == "frozen"
         self.optimiser = optimiser(network, recipe)
         self.average = Average(network, recipe.ema) if recipe.ema else None
         self.step, self.seconds, self.log, self.rate_share = 0, 0.0, 0, 1.0
@@ -79,11 +82,16 @@ class State:
         self._judge: ResNet | None = None
 
     def train(self, head_alone: bool) -> None:
-        """Let the head train alone (the body's norms keep their statistics too), or everything."""
-        self.network.train(not head_alone)
-        self.network.head.train()
+        """Let the head train alone, or everything that the recipe does not freeze.
+
+        Norms of what does not train keep their statistics, too; with frozen norms all of them do.
+        """
+        resting = self.frozen if not head_alone else {"stem.", *(f"{name}." for name in self.network.stage_names)}
+        for name, module in self.network.named_modules():
+            normed = self.norms_frozen and isinstance(module, nn.BatchNorm2d)
+            module.training = not normed and not f"{name}.".startswith(tuple(resting))
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(not head_alone or name.startswith("head."))
+            parameter.requires_grad_(not name.startswith(tuple(resting)))
 
     def trained(self) -> ResNet:
         """The network as it stands, to be judged or saved: the average where there is one, in evaluation mode.
@@ -196,7 +204,8 @@ class State:
     def _check_momentum(self, step: int) -> None:
         """The momentum is that of no parameter yet, of the head alone, or of all."""
         have = {id(parameter) for parameter, values in self.optimiser.state.items() if values}
-        everything = {id(parameter) for parameter in self.network.parameters()}
+        named = self.network.named_parameters()
+        everything = {id(parameter) for name, parameter in named if not name.startswith(tuple(self.frozen))}
         head = {id(parameter) for parameter in self.network.head.parameters()}
         moving = step > 0 and any(group["momentum"] for group in self.optimiser.param_groups)
         if have not in ([set(), head, everything] if moving else [set()]):

@@ -11,8 +11,8 @@ from torch import Tensor
 from resnets.data.augment import Augmentation, mix
 from resnets.data.batches import Batch
 from resnets.data.preprocess import Preprocessing
-from resnets.training.optim import rate
 from resnets.training.recipe import Recipe
+from resnets.training.schedule import Schedule
 from resnets.training.state import State
 
 
@@ -41,12 +41,12 @@ class Step:
 
     state           what it moves
     recipe          loss, rate, average
-    total, steps    of the whole training, and of an epoch: the rate is a function of both
+    schedule        which the rate is a function of
     precision       "float32", or "bfloat16" for autocast
     """
 
-    def __init__(self, state: State, recipe: Recipe, *, total: int, steps: int, precision: str) -> None:
-        self.state, self.recipe, self.total, self.steps, self.precision = state, recipe, total, steps, precision
+    def __init__(self, state: State, recipe: Recipe, schedule: Schedule, *, precision: str) -> None:
+        self.state, self.recipe, self.schedule, self.precision = state, recipe, schedule, precision
 
     def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
@@ -59,7 +59,7 @@ class Step:
             logits = state.network(x)
         loss = self._loss(logits.float(), labels, share)
         loss.backward()  # type: ignore[no-untyped-call]
-        now = rate(self.recipe, state.step, self.total, self.steps) * state.rate_share
+        now = self.schedule.rate(self.recipe, state.step) * state.rate_share
         for group in state.optimiser.param_groups:
             group["lr"] = now * group["scale"]
         state.optimiser.step()

@@ -88,6 +88,31 @@ def interval(table: Mapping[str, Any], key: str, where: str = "") -> tuple[float
     return found[0], found[1]
 
 
+def schedule(table: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The steps of a run, as `resnets.training.schedule` writes them; None where its epochs say how many."""
+    found: dict[str, Any] | None = field({"schedule": None, **table}, "schedule", dict, type(None))
+    if found is None:
+        return None
+    where, nothing = "schedule.", type(None)
+    field(found, "minutes", float, nothing, where=where, low=0)
+    field(found, "evaluate_every", int, nothing, where=where, low=1)
+    field(found, "pace", dict, where=where)
+    steps = field(found, "steps", int, where=where, low=1)
+    left = None
+    for one in tables(found, "shortened", where):
+        inner = f"{where}shortened."
+        begins = field(one, "from", int, where=inner, low=1)
+        ends = field(one, "to", int, where=inner, low=1, high=begins - 1)
+        field(one, "step", int, where=inner, low=0, high=ends)
+        field(one, "why", str, where=inner)
+        if left is not None and begins != left:
+            raise wrong(f"{inner}from", f"{left}, to which it had been shortened before", begins)
+        left = ends
+    if left is not None and steps != left:
+        raise wrong(f"{where}steps", f"{left}, to which it was shortened", steps)
+    return found
+
+
 def wrong(name: str, wanted: str, value: object) -> ModelFileError:
     """The sentence for a value that cannot be."""
     return ModelFileError(f"{name} in {RECORD} is {wanted}, not {str(value)[:60]!r}: put it back, or start a new run.")

@@ -49,10 +49,10 @@ def read(
 
 
 def model_of(found: Recognised, num_classes: int | None = None) -> Model:
-    """The model of a recognised file."""
+    """The model of a recognised file; that of a body has no classes, and a head of zeros for one."""
     file, dialect, spec = found.file, found.dialect, found.plan.spec
     network = _filled(found)
-    classes = dialect.classes(file, found.plan.num_classes)
+    classes = () if found.headless else dialect.classes(file, found.plan.num_classes)
     if num_classes is not None and num_classes != len(classes):
         say(f"The head for {len(classes)} classes is replaced by a fresh one for {num_classes}: train it before use.")
         network = with_new_head(network, num_classes, seed=0).eval()
@@ -146,7 +146,7 @@ def _filled(found: Recognised) -> ResNet:
         network = ResNet(found.plan)
     state = {}
     for ours, wanted in network.state_dict().items():
-        # Zero stays torch's count of training steps, which most other worlds do not keep.
+        # Zero stay torch's count of training steps, which most other worlds do not keep, and the head of a body.
         state[ours] = torch.zeros(wanted.shape, dtype=wanted.dtype)
         if ours in found.names:
             stored = found.file.tensors[found.names[ours]]

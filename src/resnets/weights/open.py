@@ -75,9 +75,15 @@ def _folder(path: Path) -> Foreign:
             return replace(with_documents(file, path), path=path)
     if (path / "checkpoint").is_file() or any(path.glob("*.index")):
         return open_tensorflow(path)
+    if caffe := sorted(path.glob("*.caffemodel")):
+        if len(caffe) > 1:
+            raise ModelFileError(
+                f"{path} has several models in it: name one of {', '.join(one.name for one in caffe)}."
+            )
+        return replace(open_caffe(caffe[0]), path=path)
     raise ModelFileError(
         f"{path} has no {WEIGHTS[0]} in it: name the folder of a finished run, a folder of Hugging Face or timm, that "
-        "of a TensorFlow checkpoint, or the file itself."
+        "of a TensorFlow checkpoint or of a .caffemodel, or the file itself."
     )
 
 

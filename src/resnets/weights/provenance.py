@@ -19,7 +19,7 @@ class Provenance:
     versions    the machine and the packages
     metrics     figures on the held-out images
     converted   "dialect", "network" and "files" of a foreign file
-    pretrained  "tag" and "licence" of registered weights
+    pretrained  "tag", "licence" and "source" of registered weights
     other       whatever else a file says, by its key; values of another type than those above among it
     """
 

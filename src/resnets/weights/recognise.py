@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from resnets.architecture import Plan, ResNetSpec, plan
-from resnets.architecture.catalog import spec_of
+from resnets.architecture.catalog import name_of, spec_of
 from resnets.errors import ModelFileError, SpecError, nearest
 from resnets.network import ResNet
 from resnets.text import printable
@@ -22,17 +22,26 @@ from resnets.weights.worlds.base import Naming, Part
 from resnets.weights.worlds.infer import MissingError, ShapeOf, infer
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
+HEAD = "head.linear."  # what the names of a head's tensors begin with
 COUNTER = "num_batches_tracked"  # torch's count of training steps: no weight, and not in every file
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A file understood: `names` says for each of our state names under which name `file` has it."""
+    """A file understood: `names` says for each of our state names under which name `file` has it.
+
+    A body without a head has no names for that; its plan has a head of one class.
+    """
 
     dialect: Dialect
     file: Foreign
     plan: Plan
     names: Mapping[str, str]
+
+    @property
+    def headless(self) -> bool:
+        """Whether it is a body without a head."""
+        return f"{HEAD}weight" not in self.names
 
 
 @dataclass
@@ -45,14 +54,35 @@ class _Misfit:
     rows: list[str]
 
 
-def recognise(file: Foreign, dialect: str | None = None, network: str | ResNetSpec | None = None) -> Recognised:
+def recognise(
+    file: Foreign, dialect: str | None = None, network: str | ResNetSpec | None = None, body: bool = False
+) -> Recognised:
     """Understand an opened file.
 
-    dialect, network: what the user knows better (`--from`, `--model`); otherwise they are detected.
+    dialect, network    what the user knows better (`--from`, `--model`); otherwise they are detected
+    body                whether a body without a head will do, too
 
     Raises ModelFileError with a table of the tensors that are missing, misshapen or extra in the reading that
     explains most of the file, or the reason why none of the dialects reads it; SpecError for an unknown network.
     """
+    try:
+        return _recognised(file, dialect, network, False)
+    except ModelFileError:
+        try:
+            found = _recognised(file, dialect, network, True)
+        except (ModelFileError, SpecError):
+            found = None
+        if found is None:
+            raise
+    if body:
+        return found
+    raise ModelFileError(
+        f"{file.path} is the body of {name_of(found.plan.spec) or 'a residual network'} without a head, which tells no "
+        "classes apart: train on it, with it as `weights`."
+    )
+
+
+def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | None, headless: bool) -> Recognised:
     asked = DIALECTS if dialect is None else {dialect: DIALECTS[dialect]}
     if network is not None:
         spec_of(network)  # an unknown name is the user's mistake, not the file's
@@ -65,14 +95,14 @@ def recognise(file: Foreign, dialect: str | None = None, network: str | ResNetSp
         prepared = candidate.prepare(file)
         for naming in candidate.namings(prepared):
             try:
-                p = _plan(prepared, candidate, naming, network)
+                p = _plan(prepared, candidate, naming, network, headless)
             except MissingError as problem:
-                reasons.append(f"{candidate.name}: it has no {naming(problem.state_name)}")
+                reasons.append(f"{candidate.name}: it has no {naming(problem.state_name) or problem.state_name}")
                 continue
             except SpecError as problem:
                 reasons.append(f"{candidate.name}: {problem}")
                 continue
-            names = {ours: naming(ours) for ours in state_shapes(p)}
+            names = {ours: naming(ours) for ours in state_shapes(p) if not (headless and ours.startswith(HEAD))}
             rows, matched = _differences(prepared, candidate, p, names)
             if not rows:
                 found = {ours: theirs for ours, theirs in names.items() if theirs in prepared.tensors}
@@ -98,8 +128,10 @@ def our_shape(part: Part, stored: Stored, transposed: bool) -> tuple[int, ...]:
     return shape
 
 
-def _plan(file: Foreign, dialect: Dialect, naming: Naming, network: str | ResNetSpec | None) -> Plan:
+def _plan(file: Foreign, dialect: Dialect, naming: Naming, network: str | ResNetSpec | None, headless: bool) -> Plan:
     def shape_of(ours: str) -> tuple[int, ...] | None:
+        if headless and ours.startswith(HEAD):
+            return (1, 1)
         stored = file.tensors.get(naming(ours))
         return None if stored is None else our_shape(Part.of(ours), stored, dialect.transposed)
 
@@ -121,7 +153,8 @@ def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, s
     """(a row for each tensor that does not fit, how many do)."""
     missing, misshapen, matched = [], [], 0
     for ours, shape in state_shapes(p).items():
-        theirs = names[ours]
+        if (theirs := names.get(ours)) is None:
+            continue
         stored = file.tensors.get(theirs)
         if stored is None:
             if not ours.endswith(COUNTER):

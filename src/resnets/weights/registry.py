@@ -49,6 +49,7 @@ class Entry:
     licence     as SPDX names it; for the weights, not for what they were trained on
     top1, top5  accuracies that were published, as fractions; None if there are none
     figures     the page that has them
+    source      a page that says what they are; "" where the address says it
     picture     how pictures are prepared: the fields of `Preprocessing` that differ from its defaults
     """
 
@@ -63,6 +64,7 @@ class Entry:
     md5: str = ""
     top1: float | None = None
     top5: float | None = None
+    source: str = ""
     picture: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -119,14 +121,32 @@ def fetch_weights(tag: str, cache: Path | None = None) -> Path:
 
 
 def describe(model: Model, tag: str) -> Model:
-    """A model with what is known of its tag: the preprocessing of its entry, and in its provenance tag and licence."""
+    """A model with what is known of its tag: the preprocessing of its entry; tag, licence, source in its provenance."""
     entry = entry_of(tag)
-    pretrained = {"tag": entry.tag if entry else tag, "licence": entry.licence if entry else None}
+    pretrained = {
+        "tag": entry.tag if entry else tag,
+        "licence": entry.licence if entry else None,
+        "source": source_of(tag),
+    }
     return replace(
         model,
         preprocessing=entry.preprocessing if entry else model.preprocessing,
         provenance=replace(model.provenance, pretrained=pretrained),
     )
+
+
+def source_of(tag: str) -> str:
+    """The page or address that a tag's weights are from."""
+    from resnets.weights.hub import HUB
+
+    source, _, name = tag.partition(":")
+    entry = entry_of(tag)
+    if entry is not None and entry.source:
+        return entry.source
+    if source in ("hf", "timm"):
+        repository = entry.address if entry else name if source == "hf" else f"timm/{name}"
+        return f"{HUB}/{repository.partition('@')[0]}"
+    return entry.address if entry else ""
 
 
 _OTHERWISE = " docs/guides/pretrained.md says how tags are made."

@@ -75,7 +75,7 @@ class TrainResult:
         values |= {"model": field(table, "model", str, where=where)}
         for name, kind, low, high in (("top1", float, 0, 1), ("seconds", float, 0, most), ("images", int, 0, most)):
             values[name] = field(table, name, kind, where=where, low=low, high=high)
-        values["epochs"] = field(table, "epochs", int, where=where, low=1)
+        values["epochs"] = field(table, "epochs", int, where=where, low=0)
         values["skipped_files"] = checked.files(table, "skipped_files", where)
         values["report"] = field({"report": None, **table}, "report", str, nothing, where=where)
         for name, kind, low, high in (

@@ -26,6 +26,7 @@ from resnets.whole import write_json
 RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
+HEAD = "head.safetensors"  # what a run that starts from a trained body begins with
 CURVES = ("curves.png", "curves.svg")
 
 
@@ -85,9 +86,14 @@ class RunRecord:
     preprocessing       as `resnets.data.preprocess.Preprocessing.to_dict` says it
     machine             as `resnets.machine.describe` says it
     skipped_files       {"path", "why"} of every file that is no usable image
+    schedule            "minutes", "steps", "evaluate_every", "pace" and "shortened", as `training.schedule` says them;
+                        None: the epochs say how many steps there are
     opening_seconds     for listing the data, and reading the weights to start from
     decoding            {"images", "seconds", "reused"} of the training and the held-out images
     weights             the hash of those to start from; None: fresh ones, or a run of an older version
+    head                how the head was found that a run from a trained body starts with, see `training.headstart`
+    body                what is known of the file that it came from: name, sha256, licence, source
+    chosen              which of several networks was kept, see `evaluation.choosing`
     result              what came of it, once it was trained to the end
     so_far              what `finish` made of it before that; the run can still go on
     files               {"bytes", "sha256"} of model, curves and report as they were written, by their names
@@ -103,9 +109,13 @@ class RunRecord:
     preprocessing: Mapping[str, Any]
     machine: Mapping[str, Any]
     skipped_files: tuple[Mapping[str, str], ...] = ()
+    schedule: Mapping[str, Any] | None = None
     opening_seconds: float = 0.0
     decoding: tuple[Mapping[str, Any], ...] = ()
     weights: str | None = None
+    head: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None
+    chosen: Mapping[str, Any] | None = None
     result: TrainResult | None = None
     so_far: TrainResult | None = None
     files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -118,7 +128,7 @@ class RunRecord:
         for name in ("result", "so_far"):
             result = found.pop(name)
             found |= {name: result.document()} if result is not None else {}
-        for name in ("weights", "files"):  # where there are any
+        for name in ("weights", "head", "body", "chosen", "files", "schedule"):  # where there are any
             found |= {name: value} if (value := found.pop(name)) else {}
         return found
 
@@ -150,14 +160,18 @@ class RunRecord:
             classes=checked.texts(table, "classes"),
             dataset=dataset,
             recipe=field(table, "recipe", dict),
-            epochs=field(table, "epochs", int, low=1),
+            epochs=field(table, "epochs", int, low=0),
             precision=field(table, "precision", str),
             preprocessing=field(table, "preprocessing", dict),
             machine=field(table, "machine", dict),
             skipped_files=checked.files(table, "skipped_files"),
+            schedule=checked.schedule(table),
             opening_seconds=field({"opening_seconds": 0.0, **table}, "opening_seconds", float, low=0),
             decoding=decoding,
             weights=field({"weights": None, **table}, "weights", str, type(None)),
+            head=field({"head": None, **table}, "head", dict, type(None)),
+            body=field({"body": None, **table}, "body", dict, type(None)),
+            chosen=field({"chosen": None, **table}, "chosen", dict, type(None)),
             files=field({"files": {}, **table}, "files", dict),
             **results,
         )

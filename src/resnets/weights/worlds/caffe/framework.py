@@ -22,14 +22,15 @@ def reference(file: Foreign) -> Reference:
     )
     if not text or not weights:
         raise UnfitError("OpenCV needs a .prototxt and a .caffemodel")
-    roles = _roles(file)
+    roles, originals = _roles(file), file.documents.get("originals", {})
     cv2 = import_module("cv2")
     net = cv2.dnn.readNetFromCaffe(text, weights)
 
     def run(x: Tensor) -> Mapping[str, Tensor]:
         net.setInput(x.float().numpy())
-        outputs = net.forward(list(roles.values()))
-        return {role: torch.from_numpy(y.copy()).double() for role, y in zip(roles, outputs, strict=True)}
+        outputs = net.forward([originals.get(name, name) for name in roles.values()])
+        found = {role: torch.from_numpy(y.copy()).double() for role, y in zip(roles, outputs, strict=True)}
+        return {**found, "logits": found["logits"].flatten(1)}
 
     return Reference(f"OpenCV {cv2.__version__}", run, {"opencv": cv2.__version__}, SINGLE)
 
@@ -52,4 +53,6 @@ def _roles(file: Foreign) -> dict[str, str]:
         gives |= dict.fromkeys(layer.tops, layer.name)
     if not units or "logits" not in found:
         raise UnfitError("its layers do not have the published names")
+    if file.documents.get("logits"):
+        found["logits"] = file.documents["logits"]
     return found

@@ -1,20 +1,17 @@
-"""Caffe's residual networks, under the names of He's published files (ResNet-50, -101 and -152 of 2015).
+"""Caffe's residual networks: a .prototxt and a .caffemodel, as a dialect.
 
-Every convolution `res2a_branch2a` has a norm in two layers, `bn2a_branch2a` (mean and variance) and
-`scale2a_branch2a` (scale and shift). Units are letters, or in the long stages of 101 and 152 a, b1, b2 and so on.
-The graph beside the weights is compared with that of our network, layer by layer.
+Layers go under the names of He's published files (`he.py`); in files with other names the graph says which layer is
+which (`roles.py`). Then the graph is compared with that of our network, layer by layer.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,26 +24,15 @@ from resnets.data.preprocess import Preprocessing, Triple
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.model import Model
-from resnets.weights.worlds.base import Dialect, Naming, Part
+from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.caffe import he
 from resnets.weights.worlds.caffe.facts import WHOLE, differences, facts
 from resnets.weights.worlds.caffe.graph import graph
 from resnets.weights.worlds.caffe.layer import CaffeLayer
 from resnets.weights.worlds.caffe.net import net
 from resnets.weights.worlds.caffe.reader import MEAN
+from resnets.weights.worlds.caffe.roles import under_known_names
 from resnets.weights.worlds.caffe.writer import write_blob, write_caffe
-
-PLACES = {
-    "stem.conv": "conv1",
-    "stem.norm": "conv1",
-    **{f"stem.{kind}{n}": f"conv1_{n}" for kind in ("conv", "norm") for n in (1, 2, 3)},
-    **{f"{kind}{n}": f"branch2{letter}" for kind in ("conv", "norm") for n, letter in enumerate("abc", 1)},
-    "shortcut.conv": "branch1",
-    "shortcut.norm": "branch1",
-    "head.norm": "pool5",
-}
-NORM = {"running_mean": ("bn", 0), "running_var": ("bn", 1), "weight": ("scale", 0), "bias": ("scale", 1)}
-UNIT = re.compile(r"res(\d{1,4})([a-z]\d*)_branch")
-LONG = 6  # units of the longest stage of a network whose units are all letters
 
 # The means of the channels of He's ResNet_mean.binaryproto, blue first: what his files were trained with, but for
 # where in the picture a pixel lies. (104, 117, 123) are CaffeNet's, (103.94, 116.78, 123.68) are VGG's.
@@ -65,7 +51,10 @@ class Caffe(Dialect):
     orders: ClassVar = ("post", "pre")
 
     def prepare(self, file: Foreign) -> Foreign:
-        """Mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that are not there."""
+        """Under He's names; mean and variance divided by the factor that Caffe keeps beside them; zeros for shifts that
+        are not there.
+        """
+        file = under_known_names(file)
         tensors = dict(file.tensors)
         for layer in _graph(file):
             mean, factor, shift = (f"{layer.name}/{i}" for i in (0, 2, 1))
@@ -81,10 +70,10 @@ class Caffe(Dialect):
         """He's names, with the letters of the units and the name of the head as they are in this file."""
         units: dict[int, dict[str, None]] = {}
         for layer in _graph(file):
-            if match := UNIT.match(layer.name):
+            if match := he.UNIT.match(layer.name):
                 units.setdefault(int(match[1]) - 1, {})[match[2]] = None
         heads = [layer.name for layer in _graph(file) if layer.type == "InnerProduct"]
-        return [_naming({stage: list(letters) for stage, letters in units.items()}, heads[-1])] if heads else []
+        return [he.naming({stage: list(letters) for stage, letters in units.items()}, heads[-1] if heads else "")]
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """What the graph says at its most telling places; `check` finds out whether all of it is so."""
@@ -109,11 +98,14 @@ class Caffe(Dialect):
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """Every layer must be what the network has in its place, and read what it reads there."""
-        wanted = graph(net(plan, _layer_of(names.__getitem__), "", ()))
+        wanted = graph(net(plan, _layer_of(lambda ours: names.get(ours, "/")), "", ()))
+        if "head.linear.weight" not in names:
+            del wanted[-3:]  # the pool, the fully connected layer, the softmax
         rows = [("", "the file says", "the network says"), *differences(facts(_graph(file)), facts(wanted))]
         if len(rows) == 1:
             return
-        rows = [(name[:WIDEST], there[:WIDEST], here[:WIDEST]) for name, there, here in rows]
+        theirs = {name: f"{name} ({old})" for name, old in file.documents.get("originals", {}).items() if name != old}
+        rows = [(theirs.get(name, name)[:WIDEST], there[:WIDEST], here[:WIDEST]) for name, there, here in rows]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
         more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
@@ -154,9 +146,7 @@ class Caffe(Dialect):
 
     def naming(self, plan: Plan) -> Naming:
         """As He would name this network; the head is fc and the number of classes."""
-        depths = plan.spec.depths
-        units = {stage: _letters(depth, max(depths) > LONG) for stage, depth in enumerate(depths, 1)}
-        return _naming(units, f"fc{plan.num_classes}")
+        return he.naming(he.letters(plan.spec.depths), f"fc{plan.num_classes}")
 
     def documents(self, model: Model) -> dict[str, Any]:
         """The graph, and comments with what Caffe's files have no place for. Raises ModelFileError."""
@@ -207,32 +197,7 @@ def _plainly(numbers: Sequence[float]) -> str:
 
 def _layer_of(naming: Naming) -> Callable[[str], str]:
     """Our state name -> the layer that has it."""
-    return lambda state_name: naming(state_name).rpartition("/")[0]
-
-
-def _letters(depth: int, numbered: bool) -> list[str]:
-    if numbered and depth > 3:
-        return ["a", *(f"b{i}" for i in range(1, depth))]
-    return list(ascii_lowercase[:depth])
-
-
-def _naming(units: Mapping[int, Sequence[str]], head: str) -> Naming:
-    """units: by stage, their letters in order."""
-
-    def name(state_name: str) -> str:
-        p = Part.of(state_name)
-        if p.part == "head.linear":
-            return f"{head}/{int(p.leaf == 'bias')}"
-        letters = units.get(p.stage, ())
-        if p.part not in PLACES or p.leaf not in NORM or p.unit > len(letters):
-            return ""
-        place = PLACES[p.part] if not p.stage else f"{p.stage + 1}{letters[p.unit - 1]}_{PLACES[p.part]}"
-        if p.kind == "norm":
-            kind, index = NORM[p.leaf]
-            return f"{kind}{place}/{index}" if p.stage else f"{kind}_{place}/{index}"
-        return f"{'res' if p.stage else ''}{place}/{int(p.leaf == 'bias')}"
-
-    return name
+    return lambda state_name: he.layer_of(naming, state_name)
 
 
 def _divided(stored: Stored, factor: Stored) -> Stored:

@@ -25,9 +25,11 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
     """(N, C, H, W) float64, as fed to the network's input -> the activations of our roles, float64.
 
     "stem" is what the first unit reads, "stageS.unitU" what a unit gives, "logits" what the last fully connected
-    layer gives. Raises ModelFileError for layers that no residual network has, and for blobs that do not fit.
+    layer gives, or the layer that the file's documents name. Raises ModelFileError for layers that no residual
+    network has, and for blobs that do not fit.
     """
-    graph: list[CaffeLayer] = file.documents["graph"]
+    graph: list[CaffeLayer] = file.documents.get("wired", file.documents["graph"])
+    logits = file.documents.get("logits", "")
     last_use = {name: i for i, layer in enumerate(graph) for name in layer.bottoms}
     blobs = dict.fromkeys(graph[0].bottoms, x) if graph else {}
     found: dict[str, Tensor] = {}
@@ -50,8 +52,8 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
             letters = units.setdefault(unit[1], {})
             letters.setdefault(unit[2], len(letters) + 1)
             found[f"stage{int(unit[1]) - 1}.unit{letters[unit[2]]}"] = top  # until its last layer has run
-        if layer.type == "InnerProduct":
-            found["logits"] = top
+        if layer.type == "InnerProduct" or layer.name == logits:
+            found["logits"] = top.flatten(1)
         blobs |= dict.fromkeys(layer.tops, top)
         for name in layer.bottoms:
             if last_use[name] == i and name not in layer.tops:
@@ -178,5 +180,6 @@ _LAYERS: dict[str, Callable[[CaffeLayer, list[Tensor]], Tensor]] = {
     "Softmax": lambda layer, bottoms: bottoms[0].softmax(1),
     "Crop": _crop,
     "Dropout": _same,
+    "Flatten": lambda layer, bottoms: bottoms[0].flatten(1),
     "Split": _same,
 }

@@ -26,6 +26,7 @@ PARTS = {
     "shortcut.norm": "shortcut.normalization",
     "head.linear": "classifier.1",
 }
+BASE = "resnet."  # what ResNetModel's names lack
 FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which the configuration uses
 ALWAYS = {"groups": 1, "width_per_group": 64, "stem": "imagenet", "bias": "never"}  # in transformers' classes
 WARPED_FROM = 384  # from this size on ConvNext's processor stretches instead of cropping
@@ -39,7 +40,9 @@ class HuggingFace(Dialect):
     framework: ClassVar = "transformers"
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
-        """One way."""
+        """One way; the base model, which has no head, leaves a prefix out."""
+        if f"{PARTS['stem.conv']}.weight".removeprefix(BASE) in file.tensors:
+            return [torch_naming({part: name.removeprefix(BASE) for part, name in PARTS.items()}, UNIT[len(BASE) :])]
         return [torch_naming(PARTS, UNIT)]
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ that read it. What the output stands for has thereby been compared down to the p
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Dense": {"activation": "linear"},
     "Softmax": {"axis": -1},
 }
+PROBABLE = ("predictions", "probabilities")  # what classifiers give
 NAMED = ("Conv2D", "BatchNormalization")  # by their weights
 KINDS = {  # the classes of rows' layers
     "conv": "Conv2D",
@@ -128,14 +129,17 @@ def _settings(row: Row, padded: bool) -> dict[str, Any]:
     return {}  # a norm's epsilon is compared elsewhere
 
 
-def compare(path: Path, config: Any, graph: Iterable[KerasLayer]) -> None:
-    """Raises ModelFileError where the configuration in the file at `path` is not of the network of these layers."""
+def compare(path: Path, config: Any, graph: Iterable[KerasLayer], outputs: Sequence[str] = PROBABLE) -> None:
+    """Raises ModelFileError where the configuration in the file at `path` is not of the network of these layers.
+
+    outputs: the layers that may give what the model gives
+    """
     wanted: dict[tuple[str, tuple[str, ...]], list[KerasLayer]] = {}
     for layer in _variants(graph):
         wanted.setdefault((layer.kind, tuple(sorted(layer.reads))), []).append(layer)
     try:
         output = _traced(config, "input_layer", wanted)
-        if output not in ("predictions", "probabilities"):
+        if output not in outputs:
             raise _Differs(f"its output at {output!r}")
     except _Differs as problem:
         raise unusable(

@@ -14,7 +14,7 @@ from resnets.data.preprocess import MAX_SIZE, Preprocessing
 from resnets.errors import ModelFileError
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.worlds.base import Dialect, Naming, Part, norm_first
-from resnets.weights.worlds.keras.config import KerasLayer, compare, layers
+from resnets.weights.worlds.keras.config import PROBABLE, KerasLayer, compare, layers
 from resnets.weights.worlds.keras.writer import VARIABLES, numbered, write_keras
 
 # The layer of each part, and that of zeros (.pad) before some. What stands in both versions:
@@ -105,7 +105,11 @@ class Keras(Dialect):
                 raise unusable(
                     file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
                 )
-            compare(file.path, file.documents["keras"], _graph(plan))
+            graph = _graph(plan)
+            outputs: tuple[str, ...] = PROBABLE
+            if "head.linear.weight" not in names:  # include_top=False, with and without pooling="avg"
+                outputs = (BOTH["head.pool"], *next(layer.reads for layer in graph if layer.name == BOTH["head.pool"]))
+            compare(file.path, file.documents["keras"], graph, outputs)
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
@@ -114,7 +118,8 @@ class Keras(Dialect):
         # keras.applications says only "224 x 224". Its weights for ImageNet were trained and measured elsewhere, on
         # the centre of pictures whose shorter side was 256; those of its users on what Keras's own loaders
         # (image_dataset_from_directory, load_img) give, which stretch a picture to the size of the input.
-        published = any(len(t.shape) == 2 and t.shape[1] == 1000 for t in file.tensors.values())
+        heads = [t.shape[1] for t in file.tensors.values() if len(t.shape) == 2]
+        published = not heads or 1000 in heads  # without a head, too
         resize: dict[str, Any] = (
             {"resize_to": round(size * 256 / 224)} if published else {"resize_to": size, "resize": "stretch"}
         )
@@ -148,7 +153,10 @@ def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) 
     """The tensors of a file that knows its layers by class and number only, as Keras before 3.4 saves weights."""
     for network in catalog_names("keras_*"):
         known = {group: name for group, kind, name in numbered(_layers(plan(network))) if kind in VARIABLES}
-        if known.keys() == owners:  # how many there are tells the network; all shapes are compared with it later
+        if known.keys() in (
+            owners,
+            owners | {"dense"},
+        ):  # how many there are tells the network; all shapes are compared with it later
             parts = ((name.partition("/"), stored) for name, stored in tensors.items())
             return {f"{known[layer]}/{variable}": stored for (layer, _, variable), stored in parts}
     raise unusable(

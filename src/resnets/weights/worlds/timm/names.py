@@ -95,6 +95,8 @@ class Timm(Dialect):
             raise unusable(file.path, "model_args and pretrained_cfg of its config.json are tables, and here are not")
         pools = [("global_pool", place.get("global_pool")) for place in (config, pretrained)]
         shown = SHOWN if norm_first(plan) else SHOWN | SHOWN_V1
+        if "head.linear.weight" not in names:  # of a body, which may give out its maps
+            shown = shown | {"global_pool"}
         for key, value in [*arguments.items(), *pools]:
             if value is not None and key not in shown and value != USUAL.get(key):
                 raise unusable(

@@ -26,6 +26,7 @@ def torch_naming(parts: Mapping[str, str], unit: str) -> Naming:
     return name
 
 
+PREFIXES = ("module.", "model.", "_orig_mod.", "module.", "backbone.", "encoder.")  # DataParallel, torch.compile, ...
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "net", "params")  # averaged weights first
 
 
@@ -40,7 +41,7 @@ def unwrapped(file: Foreign) -> Foreign:
         if any(name.endswith("weight") for name in inner):
             tensors = inner
             break
-    for prefix in ("module.", "model.", "_orig_mod.", "module."):  # DataParallel, a wrapper, torch.compile
+    for prefix in PREFIXES:
         stripped = {name.removeprefix(prefix): t for name, t in tensors.items()}
         many = sum(name.startswith(prefix) for name in tensors) * 2 > len(tensors)
         if many and len(stripped) == len(tensors):  # where two names would become one, none is changed

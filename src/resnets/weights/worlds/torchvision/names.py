@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,10 @@ PARTS = {
 }
 
 
+# Where its children are those of a torch.nn.Sequential: how a head is usually taken away.
+CHILDREN = {"0": "conv1", "1": "bn1", **{str(stage + 3): f"layer{stage}" for stage in range(1, 5)}}
+
+
 class Torchvision(Dialect):
     """State dicts of torchvision.models.resnet and of what training scripts save around them."""
 
@@ -36,7 +41,7 @@ class Torchvision(Dialect):
 
     def prepare(self, file: Foreign) -> Foreign:
         """Without the wrappings of training scripts."""
-        return unwrapped(file)
+        return _named(unwrapped(file))
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way. timm's names are the same for most networks; its files say whose they are."""
@@ -64,3 +69,11 @@ class Torchvision(Dialect):
     def write(self, path: Path, file: Foreign, plan: Plan) -> tuple[Path, ...]:
         """A plain state dict."""
         return write_torch_family(path, file)
+
+
+def _named(file: Foreign) -> Foreign:
+    """A file whose names begin with the numbers of the children, under the children's names."""
+    if not {"0.weight", "1.running_mean", "4.0.conv1.weight"} <= file.tensors.keys():
+        return file
+    parts = ((name.partition("."), stored) for name, stored in file.tensors.items())
+    return replace(file, tensors={f"{CHILDREN.get(first, first)}.{rest}": t for (first, _, rest), t in parts})

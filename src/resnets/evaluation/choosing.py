@@ -1,0 +1,72 @@
+"""One of several networks is chosen on the held-out images, and no image judges what was chosen with its help.
+
+The images are dealt into the halves that the calibration has. Either half chooses for itself, and judges what the other
+one has chosen; all of them together choose what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from resnets.evaluation.calibration import calibrate, fit_temperature, halves
+from resnets.evaluation.judging import Judgement
+from resnets.evaluation.metrics import log_softmax
+from resnets.weights import Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen among networks that were judged on the same images.
+
+    kept            the name of the one that is the best on all images
+    losses          of each, in nats, on all images, each at its own best temperature
+    by_halves       the names that the two halves chose
+    judgement       of each image by what the other half has chosen, calibrated: the honest figures
+    calibration     of the kept network
+    """
+
+    kept: str
+    losses: Mapping[str, float]
+    by_halves: tuple[str, str]
+    judgement: Judgement
+    calibration: Calibration
+
+    def document(self) -> dict[str, Any]:
+        """Fit for JSON: what was kept of what, and how that was found."""
+        how = "the least loss on the held-out images; each half of them judges what the other half chose"
+        return {"kept": self.kept, "losses": dict(self.losses), "by_halves": list(self.by_halves), "how": how}
+
+
+def choose(judgements: Mapping[str, Judgement]) -> Choice:
+    """Choose among networks by the loss of their answers, and judge the choice.
+
+    judgements      one or more, by the networks' names, of the same images in the same order; of equals the first wins
+
+    The loss counts, not top-1, which changes by whole images: of 50 photos two points each. Every network's logits are
+    divided by the temperature that suits them best, so that no one loses for being too sure of itself.
+    """
+    names = list(judgements)
+    first = judgements[names[0]]
+    half = halves(first.pixels)
+    picks = []
+    for rows in (half == 0, half == 1, np.ones(len(half), bool)):
+        losses = {name: _loss(one.logits[rows], one.labels[rows]) for name, one in judgements.items()}
+        picks.append(min(names, key=losses.__getitem__))
+    *by_halves, kept = picks
+    calibration = calibrate(first.pixels, judgements[kept].logits, first.labels)
+    across = np.where((half == 1)[:, None], judgements[by_halves[0]].logits, judgements[by_halves[1]].logits)
+    judgement = replace(judgements[kept], logits=across).calibrated(calibration)
+    return Choice(kept, losses, (by_halves[0], by_halves[1]), judgement, calibration)
+
+
+def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean cross entropy at the best temperature; infinite where there is no image to tell by."""
+    if not len(labels):
+        return float("inf")
+    logits = logits.astype(np.float64)
+    scaled = log_softmax(logits / fit_temperature(logits, labels))
+    return float(-scaled[np.arange(len(labels)), labels].mean())

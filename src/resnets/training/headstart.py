@@ -1,0 +1,115 @@
+"""A run that starts from a trained body gets its head before the first step, and keeps it aside.
+
+The head is fitted in seconds (`probe`), written beside the run's record, and is what training starts from. At the end
+the head alone is one of those to choose from: nothing is lost where training more of the network does not pay.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnets.data.cache import Cache
+from resnets.data.preprocess import Preprocessing
+from resnets.errors import TrainingError
+from resnets.inference.features import put_head
+from resnets.network import ResNet
+from resnets.progress import say
+from resnets.text import printable
+from resnets.training import checkpoint, probe
+from resnets.training.features import seen
+from resnets.training.probe import Head
+from resnets.training.setup import label_indices
+from resnets.weights.run import HEAD
+
+
+@dataclass(frozen=True, eq=False)
+class HeadStart:
+    """The head that a run starts from.
+
+    network     the body with this head, as training finds it
+    head        with the answers out of fold for the training images
+    train, held_out     (N, D) and (M, D) float32, what the body sees of the images
+    """
+
+    network: ResNet
+    head: Head
+    train: np.ndarray
+    held_out: np.ndarray
+
+    def document(self, labels: np.ndarray) -> dict[str, Any]:
+        """For run.json: how it was found. labels: (N,) of the training images."""
+        known = np.isfinite(self.head.out_of_fold).all(axis=1)
+        right = self.head.out_of_fold.argmax(axis=1) == labels
+        return {
+            "strength": self.head.strength,
+            "seconds": self.head.seconds,
+            "out_of_fold": {"images": int(known.sum()), "right": int(right[known].sum())},
+        }
+
+
+def head_start(
+    folder: Path,
+    network: ResNet,
+    preprocessing: Preprocessing,
+    caches: Mapping[str, Cache],
+    classes: tuple[str, ...],
+    device: str,
+) -> HeadStart:
+    """Give a network its head, in place: the one that lies in the run's folder, or a new one, which is written there.
+
+    network     the body, with a head for `classes` whose weights do not matter
+    caches      "train" and the held-out images, in this order
+    device      where the body runs
+
+    Raises TrainingError for a file that is damaged or does not fit, WriteError.
+    """
+    train, held_out = (
+        seen(network, preprocessing, cache.images, device, f"looking at {name}") for name, cache in caches.items()
+    )
+    labels = label_indices(next(iter(caches.values())), classes)
+    place = folder / HEAD
+    if place.exists():
+        head = _read(place, (len(classes), train.shape[1]), len(labels))
+    else:
+        head = probe.fit(train, labels, len(classes))
+        _write(place, head)
+    put_head(network, torch.from_numpy(head.weight), torch.from_numpy(head.bias))
+    found = HeadStart(copy.deepcopy(network), head, train, held_out)
+    fold = found.document(labels)["out_of_fold"]
+    if fold["images"]:
+        share = fold["right"] / fold["images"]
+        images = f"{fold['images']:,} training images out of fold"
+        say(f"the head alone, fitted in {head.seconds:.1f} s: top-1 {share:.1%} on {images}")
+    return found
+
+
+def _write(path: Path, head: Head) -> None:
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in _arrays(head).items()}
+    checkpoint.write(path, {"strength": head.strength, "seconds": head.seconds}, tensors)
+
+
+def _read(path: Path, shape: tuple[int, int], images: int) -> Head:
+    table, tensors = checkpoint.read(path)
+    wanted = {"weight": shape, "bias": shape[:1], "out_of_fold": (images, shape[0])}
+    try:
+        arrays = {
+            name: checkpoint.check(name, tensors[name], torch.empty(size)).numpy() for name, size in wanted.items()
+        }
+        strength, seconds = (float(checkpoint.number(table, name, float)) for name in ("strength", "seconds"))
+    except (KeyError, ValueError) as problem:
+        raise TrainingError(
+            f"{printable(str(path))} is of another run ({problem}): remove it, and the head is fitted again."
+        ) from problem
+    return Head(**arrays, strength=strength, seconds=seconds)
+
+
+def _arrays(head: Head) -> dict[str, np.ndarray]:
+    return {name: value for name, value in dataclasses.asdict(head).items() if isinstance(value, np.ndarray)}

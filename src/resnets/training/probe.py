@@ -1,0 +1,112 @@
+"""A head for a body that others have trained: every image goes through the body once, and the rest takes seconds.
+
+What the body sees of an image, pooled, is a point; the head is a logistic regression on these points, its strength of
+regularisation chosen by cross-validation. On the way every training image gets an answer of a head that did not know
+it ("out of fold"), which says what the head is worth without holding images out.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+FOLDS = 5
+STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's C, for features of deviation 1
+CHOOSING = 4000  # training images on which the strength is chosen; of more, so many are drawn
+STEPS = 300  # of the solver, at most
+NEVER = 30.0  # nats below all others
+EXACT = 1e-3  # the solver's tolerance: a tighter one changed no answer of the sets in benchmarks/transfer.py
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear layer, and how it was found.
+
+    weight, bias    (classes, D) and (classes,) float32
+    strength        of those in STRENGTHS, chosen by the loss of the answers out of fold
+    out_of_fold     (N, classes) float32 logits for the N training images, each by a head that did not know it; NaN for
+                    images that no fold answered (the only one of its class, and those beyond CHOOSING)
+    seconds         that it took, without the features
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    strength: float
+    out_of_fold: np.ndarray
+    seconds: float
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) float32 -> (N, classes) float32."""
+        found: np.ndarray = features @ self.weight.T + self.bias
+        return found
+
+
+def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> Head:
+    """The best head on features that are finite.
+
+    features    (N, D) float32; labels (N,) of 0 .. classes - 1, each of which is there at least once
+    seed        decides the folds
+    """
+    began = time.perf_counter()
+    centre, scale = features.mean(0), max(float(features.std()), np.finfo(np.float32).tiny)
+    points = (features - centre) / scale
+    strength, out_of_fold = _choose(points, labels, classes, seed)
+    weight, bias = _regress(points, labels, classes, strength)
+    weight = weight / scale
+    return Head(weight, bias - weight @ centre, strength, out_of_fold, time.perf_counter() - began)
+
+
+def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[float, np.ndarray]:
+    """(the strength whose answers out of fold have the least loss, those answers)."""
+    answers = np.full((len(STRENGTHS), len(points), classes), np.nan, np.float32)
+    rows, fold = _deal(labels, classes, seed)
+    if not len(rows):
+        return STRENGTHS[len(STRENGTHS) // 2], answers[0]
+    for part in range(FOLDS):
+        learn, judge = rows[fold != part], rows[fold == part]
+        for number, strength in enumerate(STRENGTHS if len(judge) else ()):
+            weight, bias = _regress(points[learn], labels[learn], classes, strength)
+            answers[number, judge] = points[judge] @ weight.T + bias
+    losses = [_loss(found[rows], labels[rows]) for found in answers]
+    best = int(np.argmin(losses))
+    return STRENGTHS[best], answers[best]
+
+
+def _deal(labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that take part, the fold of each): every class is spread evenly; the only image of one takes no part."""
+    random = np.random.default_rng(seed)
+    drawn = random.permutation(len(labels))[:CHOOSING]
+    rows, folds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for number in range(classes):
+        own = drawn[labels[drawn] == number]
+        if len(own) > 1:
+            rows.append(own)
+            folds.append((np.arange(len(own)) + random.integers(FOLDS)) % FOLDS)
+    return np.concatenate(rows), np.concatenate(folds)
+
+
+def _regress(points: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (classes, D) and bias (classes,) float32; a class without images is never named."""
+    from sklearn.linear_model import LogisticRegression
+
+    weight, bias = np.zeros((classes, points.shape[1]), np.float32), np.zeros(classes, np.float32)
+    known = np.unique(labels)
+    if len(known) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has made all its steps: what it has by then is good enough
+            found = LogisticRegression(C=strength, max_iter=STEPS, tol=EXACT).fit(points, labels)
+        if len(known) == 2:  # one row for both: by how much the second is likelier
+            weight[known], bias[known] = np.stack([-found.coef_[0], found.coef_[0]]) / 2, found.intercept_[0] / [-2, 2]
+        else:
+            weight[known], bias[known] = found.coef_, found.intercept_
+    bias[np.setdiff1d(np.arange(classes), known)] = bias[known].min() - NEVER
+    return weight, bias
+
+
+def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    from scipy.special import log_softmax
+
+    return float(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
