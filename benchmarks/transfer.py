@@ -2,8 +2,9 @@
 
     python benchmarks/transfer.py imagenette.zip resnet_50_1by2_nsfw.caffemodel
 
-Five fixed pairs of classes, 125 photos each. Every command is a process of its own with an empty cache; its wall time
-counts everything. Each model is judged on all photos of both classes in val/, which no training has seen. "errors gone"
+Five fixed pairs of classes, 125 photos each. Every command is a process of its own with an empty cache, whose registry
+names the body (`auto = true`), so that the default is the plain `resnets train photos/`; its wall time counts everything.
+Each model is judged on all photos of both classes in val/, which no training has seen. "errors gone"
 is the share of the errors from scratch that the default does not make; "head alone" is the recipe `probe`.
 """
 
@@ -36,19 +37,39 @@ def command(verb, *words, home):
     return json.loads(done.stdout), time.perf_counter() - began
 
 
+REGISTRY = """[[weights]]
+tag = "body"
+address = {address}
+image_size = 224
+resize_to = 256
+channels = "BGR"
+mean = [104, 117, 123]
+std = [1, 1, 1]
+levels = 255
+auto = true
+"""  # how open_nsfw's own script prepares pictures
+
+
 def row(place, way, photos, test, body, more):
     """One training, judged on the photos that nobody has trained on."""
-    home, out = place / f"home-{way}", place / f"run-{way}"
-    words = WAYS[way] if way == "from scratch" else [*WAYS[way], "--weights", body]
-    result, seconds = command("train", photos, *words, *more, "--out", out, home=home)
+    home, out = place / f"home {way}", place / f"run {way}"
+    home.mkdir()
+    (home / "registry.toml").write_text(REGISTRY.format(address=json.dumps(str(body.resolve()))))
+    result, seconds = command("train", photos, *WAYS[way], *more, "--out", out, home=home)
     judged, _ = command("evaluate", out, test, home=home)
-    return {"way": way, "seconds": seconds, "top1": judged["top1"], "images": judged["images"], "held_out": result["top1"]}
+    return {
+        "way": way,
+        "seconds": seconds,
+        "top1": judged["top1"],
+        "images": judged["images"],
+        "held_out": result["top1"],
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", type=Path, help="a .zip with train/ and val/")
-    parser.add_argument("body", type=Path, help="what --weights takes")
+    parser.add_argument("body", type=Path, help="the .caffemodel of open_nsfw, beside its deploy.prototxt")
     parser.add_argument("--pairs", type=int, default=len(PAIRS))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("more", nargs="*", help="further words for `resnets train`, behind --")
