@@ -68,7 +68,7 @@ def train(
 
     The result's top1 is a fraction, on the held-out split, in float32, each image once. Raises ResnetsError.
     """
-    extra = [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
+    extra = [f"epochs={epochs}", "min_steps=0", "pays=0"] if epochs is not None else []
     extra += [f"image_size={image_size}"] if image_size is not None else []
     source = open_source(moved.absolute(data))
     chosen, start = settle(
