@@ -16,15 +16,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from resnets.architecture import ResNetSpec
-from resnets.errors import ResnetsError, TrainingError, WriteError
+from resnets.errors import ParameterError, ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
 from resnets.text import printable
-from resnets.training import moved
+from resnets.training import command, moved
 from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
 from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
+from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.recipe import load_recipe
 from resnets.training.state import State
@@ -38,6 +39,7 @@ def train(
     recipe: str | Path | None = None,
     weights: str | Path | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     image_size: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -55,6 +57,7 @@ def train(
                 digits for the set of that name (a mirrored digit is another sign), else quick
     weights     a model file to start from: its head is replaced unless the classes are the same
     epochs, image_size   override the recipe's
+    minutes     instead of epochs: as many steps as fit, so that everything, the report included, takes that long
     out         the run's folder; default: a new one under runs/
     seed        decides the weights, the order, the augmentation and a split that the data does not bring
     device      "cpu", "cuda", "mps", or "auto" for the fastest that there is
@@ -64,11 +67,11 @@ def train(
 
     The result's top1 is a fraction, on the held-out split, in float32, each image once. Raises ResnetsError.
     """
-    extra = [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
-    extra += [f"image_size={image_size}"] if image_size is not None else []
+    since = command.began()
     if recipe is None:
         recipe = "fine-tune" if weights else "digits" if data == "digits" else "quick"
-    chosen = load_recipe(recipe, [*overrides, *extra])
+    size = [f"image_size={image_size}"] if image_size is not None else []
+    chosen = load_recipe(recipe, [*overrides, *_length(epochs, minutes), *size])
     asked = Asked(
         data=moved.absolute(data),
         network=model.to_dict() if isinstance(model, ResNetSpec) else model,
@@ -76,6 +79,7 @@ def train(
         seed=seed,
         device=device,
         strict=strict,
+        minutes=minutes,
     )
     with ExitStack() as held:
         if out is not None:  # before the work begins, which another would do in vain
@@ -87,7 +91,14 @@ def train(
             default = Path("runs") / f"{Path(asked.data).stem}-{network}"
             return held.enter_context(first_free(default, note(asked, chosen)))
 
-        return _go_on(prepare(asked, chosen, place), observers)
+        return _go_on(prepare(asked, chosen, place), observers, since)
+
+
+def _length(epochs: int | None, minutes: float | None) -> list[str]:
+    """What of the recipe is overridden by how long the training is to be."""
+    if minutes is not None and epochs is not None:
+        raise ParameterError("`minutes` and `epochs` both say how long to train: leave one out.")
+    return [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
 
 
 def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str | Path | None = None) -> TrainResult:
@@ -101,7 +112,7 @@ def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str 
     before its run.json was written begins. Raises ResnetsError when the content of the data has changed, the folder is
     no run, or another process works in it.
     """
-    folder = Path(folder)
+    since, folder = command.began(), Path(folder)
     begins = left_by_a_kill(folder)
     if begins is None and data is None and (result := _whole(folder)) is not None:
         tidy(folder)
@@ -111,8 +122,8 @@ def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str 
         if begins is not None and not (folder / RECORD).exists():  # nor written by another that has ended since
             asked, recipe = begins
             asked = asked if data is None else dataclasses.replace(asked, data=moved.absolute(data))
-            return _go_on(prepare(asked, recipe, lambda _: folder), observers)
-        return _mended(folder, data, trains=True) or _go_on(reopen(folder, data=data), observers)
+            return _go_on(prepare(asked, recipe, lambda _: folder), observers, since)
+        return _mended(folder, data, trains=True) or _go_on(reopen(folder, data=data), observers, since)
 
 
 def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult:
@@ -145,8 +156,9 @@ def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult
         return _concluded(prepared, state)
 
 
-def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
+def _go_on(prepared: Prepared, observers: Iterable[Observer], since: float) -> TrainResult:
     try:
+        prepared, observers = paced(prepared, observers, since)
         return _concluded(prepared, fit(prepared, observers))
     except KeyboardInterrupt:
         # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.

@@ -27,6 +27,7 @@ LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 HEAD = "head.safetensors"  # what a run that starts from a trained body begins with
 REPORT = "report.html"
+LONGEST = 100_000  # minutes of a training: ten weeks
 CURVES = ("curves.png", "curves.svg")
 
 
@@ -40,8 +41,9 @@ class Asked:
     seed        0 to 2**32 - 1
     device      "auto", "cpu", "cuda" or "mps"
     strict      whether unusable files stop the run
+    minutes     that everything may take, above 0 and up to LONGEST; None: the epochs decide
 
-    Raises ParameterError for an empty name of the data and a seed out of range.
+    Raises ParameterError for an empty name of the data, and for a seed or minutes out of range.
     """
 
     data: str
@@ -50,12 +52,15 @@ class Asked:
     seed: int = 0
     device: str = "auto"
     strict: bool = False
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         if not self.data:
             raise ParameterError("The data has an empty name: name a folder, an archive or a set.")
         if not 0 <= self.seed < 2**32:
             raise ParameterError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
+        if self.minutes is not None and not 0 < self.minutes <= LONGEST:
+            raise ParameterError(f"`minutes` lie above 0 and up to {LONGEST:,}, not at {self.minutes:g}.")
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
@@ -71,6 +76,7 @@ class Asked:
             seed=field(table, "seed", int, where="asked."),
             device=field(table, "device", str, where="asked."),
             strict=field(table, "strict", bool, where="asked."),
+            minutes=field({"minutes": None, **table}, "minutes", float, type(None), where="asked."),
         )
 
 
