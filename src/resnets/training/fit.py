@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from resnets.errors import TrainingError
-from resnets.training import loop, room
+from resnets.training import command, loop, room
 from resnets.training.divergence import Guard
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
@@ -22,6 +22,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     """Train from where the run stands to its end; a run that is there already is left alone.
 
     observers   see `resnets.training.Observer`
+
+    Where a command is asked to finish (see `command`), the state is that of the step where it was.
 
     The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the training
     diverges and lower rates do not help (see `divergence`), a batch does not fit into memory, or the checkpoint cannot
@@ -49,7 +51,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     try:
         earlier = log.losses(epoch + 1) if begun else ()
         guard = Guard(training, folder, len(record.classes))
-        loop.run(training, prepared.inputs(state.layout), step, watching, earlier, guard)
+        with command.steps_in(folder) as enough:
+            loop.run(training, prepared.inputs(state.layout), step, watching, earlier, guard, enough)
     except torch.OutOfMemoryError as problem:
         size = batches.batch_size
         raise TrainingError(

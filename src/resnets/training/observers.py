@@ -146,6 +146,10 @@ class Checkpoint(Observer):
         if training.schedule.minutes is None or not dear or training.state.step == training.total:
             self.save(training)
 
+    def halted(self, training: Training) -> None:
+        """Save."""
+        self.save(training)
+
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """Save."""
         self.save(training)

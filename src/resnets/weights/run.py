@@ -288,11 +288,16 @@ def without_model(folder: Path) -> str:
 
 def ways_on(folder: Path) -> str:
     """How a run without a model comes to one, in words that can be typed."""
-    name = shlex.quote(f"./{_shown(folder)}" if _shown(folder).startswith("-") else _shown(folder))
-    on = f"`resnets train --resume {name}` goes on with it"
+    on = f"`{on_with(folder)}` goes on with it"
     if not (folder / CHECKPOINT).exists():
         return on
-    return f"{on}, `resnets train --finish {name}` makes a model of it as it stands"
+    return f"{on}, `{on_with(folder, 'finish')}` makes a model of it as it stands"
+
+
+def on_with(folder: Path, verb: str = "resume") -> str:
+    """The command that goes on with a run, or finishes it, as it can be typed."""
+    name = shlex.quote(f"./{_shown(folder)}" if _shown(folder).startswith("-") else _shown(folder))
+    return f"resnets train --{verb} {name}"
 
 
 def _shown(folder: Path) -> str:
