@@ -110,9 +110,6 @@ def test_intervals_are_those_of_a_bootstrap():
     values = np.repeat([1, 0, -1], [40, 130, 20])
     drawn = bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=np.random.default_rng(0))
     assert significance.difference_interval(40, 20, 190) == pytest.approx(tuple(drawn.confidence_interval), abs=0.006)
-    drawn = bootstrap((values == 1,), np.mean, method="percentile", n_resamples=9999, rng=np.random.default_rng(0))
-    assert significance.share_interval(40, 190) == pytest.approx(tuple(drawn.confidence_interval), abs=0.006)
-    assert significance.share_interval(20, 20)[0] < 0.9  # nothing to draw from, and still not certain
 
 
 def test_the_command_line(trained, capsys, tmp_path):

@@ -59,8 +59,8 @@ def test_classes_that_are_not_recognised_are_named():
     one = counts([90, 10, 0], [80, 0, 0])
     assert (one["top1"], one["unrecognised"]) == (0.8, ["bee"])  # a class without images is not among them
     words = remarks(one)
-    assert words[0].startswith("It is no better than guessing: 80.00% are right")
-    assert 'always answering "ant" would be right on 90.00%' in words[0]
+    assert words[0].startswith("It is no better than guessing: 80.0 % (71 to 87) are right")
+    assert 'always answering "ant" would be right on 90.0 %' in words[0]
     assert words[1] == 'Not recognised, or less often than by chance: "bee" (0 of 10).'
     assert counts([90, 10, 50], [85, 9, 45])["unrecognised"] == []
 

@@ -15,6 +15,7 @@ import pytest
 import resnets
 from reports import classifier, evaluation, judgement
 from resnets.cli.main import main
+from resnets.evaluation.significance import shown
 from resnets.pages import charts, page, provenance, report
 from resnets.text import typed
 from resnets.training.curves import draw_curves
@@ -44,7 +45,7 @@ def test_the_verdict_says_how_good_and_how_sure(tmp_path):
     one = judgement(CLASSES, 100)
     verdict = words(written(tmp_path, one))
     right = one.correct.mean()
-    match = re.search(r"Right on ([\d.]+) % of 300 held-out images \( ?([\d.]+) to ([\d.]+) % ?\)", verdict)
+    match = re.search(r"Right on ([\d.]+) % \((\d+) to (\d+)\) of 300 held-out images", verdict)
     found, low, high = map(float, match.groups())
     assert found == round(100 * right, 1)
     assert low < found < high
@@ -112,7 +113,7 @@ def test_without_mistakes(tmp_path):
     text = written(tmp_path, judgement(CLASSES, 20, 1.0))
     assert 'id="mistakes"' not in text
     assert 'href="#mistakes"' not in text
-    assert "Right on 100.0 % of 60" in words(text)
+    assert "Right on 100.0 % (94 to 100) of 60" in words(text)
 
 
 def test_classes_the_least_recognised_first_with_their_intervals():
@@ -132,11 +133,11 @@ def test_doubts_are_shown_where_the_model_has_them(tmp_path):
         one, calibration=calibration, thresholds=np.full(90, 0.3), unlikeness=np.where(np.arange(90) < 9, 2.0, 0.5)
     )
     text = words(written(tmp_path, doubting))
-    for key, shown in (
+    for key, sentence in (
         ("coverage", "true class among those kept {:.1f} %"),
         ("unlike", "unlike all that it knows {:.1f} %"),
     ):
-        assert shown.format(100 * doubting.figures[key]) in text
+        assert sentence.format(100 * doubting.figures[key]) in text
 
 
 def test_findings_are_listed(tmp_path):
@@ -263,7 +264,8 @@ def test_the_report_of_a_run(trained, tmp_path, capsys):
     text = path.read_text(encoding="utf-8")
     for part in ("mistakes", "pairs", "matrix", "classes", "calibration", "curves", "network", "origin", "commands"):
         assert f'id="{part}"' in text, part
-    assert f"Right on {100 * result['top1']:.1f} % of {result['images']} held-out images" in words(text)
+    top1 = shown(result["top1"], result["top1_interval"])
+    assert f"Right on {top1} of {result['images']} held-out images" in words(text)
     assert "learning rate" in words(text)
     assert len(text) < 1e6
     assert main(["evaluate", trained, "digits", "--report", str(path)]) == 0  # over an older page

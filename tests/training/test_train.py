@@ -22,6 +22,7 @@ from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.split import split
 from resnets.errors import DataError, RecipeError, ResnetsError, SpecError, TrainingError
+from resnets.evaluation.significance import interval
 from resnets.inference import Prediction, load
 from resnets.network import create
 from resnets.training import TrainResult, train
@@ -110,7 +111,10 @@ def test_the_result_is_the_contract(done):
     document = result.document()
     known = {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files"}
     of_its_worth = {"baseline", "better_than_guessing", "unrecognised", "fallbacks", "remarks"}
+    of_its_worth |= {"top1_interval", "held_out_images", "estimate"}
     assert set(document) == known | of_its_worth
+    assert (document["held_out_images"], document["estimate"]) == (9, None)
+    assert document["top1_interval"] == pytest.approx(interval(result.top1, 9))
     assert (result.run, result.model) == (str(folder), str(folder / "model.safetensors"))
     assert (result.images, result.epochs, document["skipped_files"]) == (36, 3, [])
     assert 0 < result.seconds < 600

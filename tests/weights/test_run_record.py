@@ -25,6 +25,9 @@ RESULT = {
     "unrecognised": ["b"],
     "fallbacks": [{"step": 3, "back_to": 2}],
     "remarks": ['Every answer is "a".'],
+    "top1_interval": [0.4, 0.6],
+    "held_out_images": 96,
+    "estimate": {"top1": 0.5, "interval": [0.35, 0.65], "images": 40, "how": "out of fold"},
 }
 RECORD = {
     "asked": {"data": "digits", "network": None, "weights": None, "seed": 3, "device": "auto", "strict": False},

@@ -12,7 +12,7 @@ import numpy as np
 
 from resnets.acceptance.gate import MAX_DROP, Examples, Verdict, attempts, examples, first_good
 from resnets.errors import DataError, ExportError, ParameterError
-from resnets.evaluation.metrics import interval
+from resnets.evaluation.significance import interval
 from resnets.inference import Classifier, as_classifier
 from resnets.inference.export import check_place, write
 from resnets.inference.quantize import Quantisation

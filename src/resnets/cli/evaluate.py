@@ -106,12 +106,13 @@ def _compare(models: tuple[str, str], data: str, split: str | None, report: Path
 def _show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from resnets.evaluation.significance import interval, shown
     from resnets.progress import duration
 
     figures = Table.grid(padding=(0, 2))
     for name, value in (
         ("images", f"{result['images']:,} ({result['split']}), in {duration(result['seconds'])}"),
-        ("top-1", _percent(result["top1"])),
+        ("top-1", f"{shown(result['top1'], result['top1_interval'])} with 95 %"),
         ("guessing", f"{_percent(result['baseline'])}, always the commonest class"),
         ("top-5", _percent(result["top5"])),
         ("macro-F1", _percent(result["macro_f1"])),
@@ -125,7 +126,8 @@ def _show(result: dict[str, Any]) -> None:
     for header in ("images", "precision", "recall"):
         classes.add_column(header, justify="right", no_wrap=True)
     for row in result["per_class"]:
-        shares = (_percent(row["precision"]), _percent(row["recall"]))
+        recall = "-" if row["recall"] is None else shown(row["recall"], interval(row["recall"], row["images"]))
+        shares = (_percent(row["precision"]), recall)
         classes.add_row(row["name"], f"{row['images']:,}", *shares)
     said = [f"{remark}\n" for remark in result["remarks"]]
     console().print(figures, "", *said, classes)
@@ -148,6 +150,8 @@ def _doubts(result: dict[str, Any]) -> list[tuple[str, str]]:
 def _show_comparison(result: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from resnets.evaluation.significance import shown
+
     def table(left: str, right: tuple[str, ...]) -> Table:
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         made.add_column(left)
@@ -155,11 +159,9 @@ def _show_comparison(result: dict[str, Any]) -> None:
             made.add_column(header, justify="right", no_wrap=True)
         return made
 
-    models = table("model", ("top-1", "95 %", "right alone"))
+    models = table("model", ("top-1 (95 %)", "right alone"))
     for model, alone in zip(result["models"], (result["only_first"], result["only_second"]), strict=True):
-        low, high = model["interval"]
-        name = model["name"]
-        models.add_row(name, _percent(model["top1"]), f"{100 * low:.2f} to {100 * high:.2f}", f"{alone:,}")
+        models.add_row(model["name"], shown(model["top1"], model["interval"]), f"{alone:,}")
     classes = table("class", ("images", "only 1st right", "only 2nd right", "p"))
     for row in result["classes"]:
         counts = (f"{row[key]:,}" for key in ("images", "only_first", "only_second"))

@@ -120,12 +120,14 @@ def _run(resume: str | None, finish: str | None, given: dict[str, Any]) -> Train
 
 
 def _show(result: TrainResult) -> None:
+    from resnets.evaluation.estimate import told
+    from resnets.progress import duration
     from resnets.weights.run import ways_on
 
     if result.step is not None:
         where = f"as it stands at step {result.step} of {result.steps}"
         line(f"{where}; {ways_on(Path(result.run))}")
-    line(f"top-1 {result.top1:.2%} on the held-out images, after {result.seconds:.0f} s")
+    line(f"{told(result)}, after {duration(result.seconds)}")
     for remark in result.remarks:
         line(spoken(remark))
     line(f"model  {result.model}")

@@ -14,7 +14,7 @@ from resnets.errors import DataError
 from resnets.evaluation.evaluation import judge_source
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import measure
-from resnets.evaluation.significance import LEVEL, difference_interval, mcnemar, share_interval
+from resnets.evaluation.significance import LEVEL, difference_interval, mcnemar
 from resnets.inference import Classifier, as_classifier
 from resnets.text import printable
 from resnets.weights import Model
@@ -24,18 +24,23 @@ LISTED = 10  # classes that the two disagree about most
 
 @dataclass(frozen=True)
 class Compared:
-    """One of two models, on the images that both judged: its name, what `measure` says of them, the 95 % interval of
-    its top-1, and (path, why) of the files that it could not be judged on."""
+    """One of two models, on the images that both judged: its name, what `measure` says of them, and (path, why) of the
+    files that it could not be judged on."""
 
     name: str
     figures: Mapping[str, Any] = field(repr=False)
-    interval: tuple[float, float]
     skipped_files: tuple[tuple[str, str], ...] = ()
 
     @property
     def top1(self) -> float:
         """The share of the images that it got right."""
         return float(self.figures["top1"])
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of that."""
+        low, high = self.figures["top1_interval"]
+        return low, high
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
@@ -187,7 +192,7 @@ def _compared(judgement: Judgement, rows: np.ndarray, name: str, skipped: tuple[
     figures = measure(
         judgement.logits[rows], judgement.labels[rows], judgement.classes, judgement.temperatures[rows, None]
     )
-    return Compared(name, figures, share_interval(int(judgement.correct[rows].sum()), len(rows)), skipped)
+    return Compared(name, figures, skipped)
 
 
 def _classes(one: Judgement, labels: np.ndarray, only: tuple[np.ndarray, np.ndarray]) -> tuple[Disagreement, ...]:

@@ -35,7 +35,7 @@ class Evaluation:
     """What a model is worth on a data set. Fractions of 0..1; the loss in nats, the time in seconds.
 
     images                  that were judged
-    top1, top5, macro_f1, loss, ece, per_class
+    top1, top1_interval, top5, macro_f1, loss, ece, per_class
                             see `resnets.evaluation.metrics.measure`
     baseline, better_than_guessing, unrecognised, only_answer
                             see `resnets.evaluation.guessing.against_guessing`
@@ -54,6 +54,7 @@ class Evaluation:
 
     images: int
     top1: float
+    top1_interval: tuple[float, float]
     top5: float
     macro_f1: float
     loss: float
@@ -83,6 +84,7 @@ class Evaluation:
         """What a judgement comes to; `chosen` tells which images it is of, or the name of their split alone."""
         figures = judgement.figures
         figures["per_class"] = tuple(ClassFigures(**row) for row in figures["per_class"])
+        figures["top1_interval"] = tuple(figures["top1_interval"])
         figures["unrecognised"] = tuple(figures["unrecognised"])
         chosen = chosen if isinstance(chosen, Chosen) else Chosen(chosen, judgement.samples)
         paths = {role: chosen.keys(role, judgement.samples) for role in (HELD_OUT, NEW, TRAINED_ON)}
@@ -103,6 +105,7 @@ class Evaluation:
         figures |= {"per_class": [vars(row).copy() for row in self.per_class], "unrecognised": list(self.unrecognised)}
         return {
             **figures,
+            "top1_interval": list(self.top1_interval),
             "remarks": remarks(figures),
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
             "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from resnets.evaluation.significance import LEVEL
+from resnets.evaluation.significance import LEVEL, shown
 from resnets.text import printable
 
 NAMED = 10  # classes in a sentence
@@ -50,12 +50,12 @@ def better(right: int, images: int, baseline: float) -> bool | None:
 
 
 def remarks(found: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know, a sentence each, of figures with "images", "top1", "per_class" and the above."""
-    top1, baseline, said = found["top1"], f"{found['baseline']:.2%}", []
+    """What a reader has to know, a sentence each, of figures of `measure` and the above."""
+    top1, baseline, said = shown(found["top1"], found["top1_interval"]), f"{100 * found['baseline']:.1f} %", []
     commonest = max(found["per_class"], key=lambda row: row["images"])
     always = f'always answering "{printable(commonest["name"])}" would be right on {baseline}'
     if found["better_than_guessing"] is False:
-        said.append(f"It is no better than guessing: {top1:.2%} are right, and {always}.")
+        said.append(f"It is no better than guessing: {top1} are right, and {always}.")
     elif found["better_than_guessing"] is None:
         few = "all images are of one class" if found["baseline"] == 1 else "there are too few images"
         said.append(f"Whether it is better than guessing cannot be told, since {few}: {always}.")
@@ -63,9 +63,9 @@ def remarks(found: Mapping[str, Any]) -> list[str]:
         said.append(f'Every answer is "{printable(only)}".')
     if missed := found["unrecognised"]:
         rows = {row["name"]: row for row in found["per_class"]}
-        shown = [_recall(rows[name]) for name in missed[:NAMED]]
+        named = [_recall(rows[name]) for name in missed[:NAMED]]
         more = f" and {len(missed) - NAMED} more" if missed[NAMED:] else ""
-        said.append(f"Not recognised, or less often than by chance: {', '.join(shown)}{more}.")
+        said.append(f"Not recognised, or less often than by chance: {', '.join(named)}{more}.")
     return said
 
 

@@ -2,30 +2,47 @@
 
 A bootstrap draws as many images again, with replacement. Where each image counts 0 or 1 (or, for a pair of models, -1,
 0 or 1), the sums that it can give are binomially (multinomially) distributed, exactly: those are drawn here, which
-takes the same time for 50,000 images as for 50.
+takes the same time for 50,000 images as for 50. A share alone has Wilson's interval.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
-from resnets.evaluation.metrics import ECE_BINS, ece, interval
-
 DRAWS = 10_000  # of a bootstrap; the ends of its interval then waver by some 1 % of its width
-SIMULATIONS = 200
 LEVEL = 0.05  # what chance alone does less often than this is not taken for chance
-_MIDDLE = (LEVEL / 2, 1 - LEVEL / 2)
+COARSE = (3.0, 0.3)  # points of an interval, below which each end has a digit more
+MIDDLE = (LEVEL / 2, 1 - LEVEL / 2)
 
 
-def share_interval(right: int, images: int) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the share right / images (percentiles).
+def interval(share: float, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share seen on so many images (Wilson 1927: good near 0 and 1 as well).
 
-    Where all or none are right there is nothing to draw from: then Wilson's interval.
+    Not a number where there is no image.
     """
-    if right in (0, images):
-        return interval(right / images, images)
-    low, high = np.quantile(np.random.default_rng(0).binomial(images, right / images, DRAWS) / images, _MIDDLE)
-    return float(low), float(high)
+    if not images:
+        return math.nan, math.nan
+    z = 1.959964
+    centre = (share + z * z / (2 * images)) / (1 + z * z / images)
+    reach = z / (1 + z * z / images) * math.sqrt(share * (1 - share) / images + (z / (2 * images)) ** 2)
+    return 0.0 if share == 0 else max(centre - reach, 0.0), 1.0 if share == 1 else min(centre + reach, 1.0)
+
+
+def shown(share: float | None, ends: Sequence[float] | None) -> str:
+    """A share with its interval as a person reads it: "91.5 % (86 to 95)", in as many digits as the images can tell.
+
+    share, ends     fractions; "-" for no share, and the share alone without an interval
+    """
+    if share is None or math.isnan(share):
+        return "-"
+    if ends is None or math.isnan(ends[0]):
+        return f"{100 * share:.1f} %"
+    low, high = (100 * end for end in ends)
+    digits = sum(high - low < coarse for coarse in COARSE)
+    return f"{100 * share:.{max(digits, 1)}f} % ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def difference_interval(only_first: int, only_second: int, images: int) -> tuple[float, float]:
@@ -35,7 +52,7 @@ def difference_interval(only_first: int, only_second: int, images: int) -> tuple
     """
     shares = np.array([only_first, only_second, images - only_first - only_second]) / images
     first, second, _ = np.random.default_rng(0).multinomial(images, shares, DRAWS).T
-    low, high = np.quantile((first - second) / images, _MIDDLE)
+    low, high = np.quantile((first - second) / images, MIDDLE)
     return float(low), float(high)
 
 
@@ -45,16 +62,3 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
     both = only_first + only_second
     return float(binomtest(only_first, both).pvalue) if both else 1.0
-
-
-def honest_ece(confidence: np.ndarray) -> float:
-    """The calibration error that probabilities taken at their word stay below in 95 of 100 such sets of images.
-
-    confidence  (N,) probability of the predicted class
-
-    Few images show some error even then; see Vaicenavicius et al. 2019, "Evaluating model calibration in
-    classification", section 5.
-    """
-    random = np.random.default_rng(0)
-    errors = [ece(confidence, random.random(len(confidence)) < confidence, ECE_BINS) for _ in range(SIMULATIONS)]
-    return float(np.quantile(errors, 1 - LEVEL))

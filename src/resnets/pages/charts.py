@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resnets.evaluation.metrics import ECE_BINS, bin_of, interval
+from resnets.evaluation.metrics import ECE_BINS, bin_of
+from resnets.evaluation.significance import interval
 
 POINTS = 300  # of a curve: more than a page can show
 AS_TABLE = 12  # classes whose confusion matrix is a table of numbers; more make a picture

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from resnets import __version__
 from resnets.evaluation import Comparison
+from resnets.evaluation.significance import shown
 from resnets.pages import page
 
 
 def write(path: Path, comparison: Comparison, data: str) -> None:
     """Write a comparison as a page. Raises WriteError when it cannot be written."""
     text = page.render(
-        "comparison.html", document=comparison.document(), data=Path(data).absolute().name or data, version=__version__
+        "comparison.html",
+        document=comparison.document(),
+        shown=shown,
+        data=Path(data).absolute().name or data,
+        version=__version__,
     )
     page.write(path, text)

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from resnets import __version__
 from resnets.evaluation import Evaluation, Judgement
-from resnets.evaluation.metrics import ece, interval
-from resnets.evaluation.significance import honest_ece, share_interval
+from resnets.evaluation.metrics import ece, honest_ece
+from resnets.evaluation.significance import interval, shown
 from resnets.explanation.heat import heat, overlay
 from resnets.inference import Classifier
 from resnets.inspection.diagram import diagram
@@ -72,7 +72,7 @@ def write(
         today=datetime.date.today().isoformat(),
         document=evaluation.document(),
         split=evaluation.split,
-        top1=share_interval(int(judgement.correct.sum()), len(judgement.labels)),
+        top1=shown(evaluation.top1, evaluation.top1_interval),
         sure=_sure(judgement, confidence),
         fewest=FEWEST,
         calibration=_calibration(judgement, confidence),

@@ -11,6 +11,7 @@ from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, judge
 from resnets.evaluation.choosing import choose
+from resnets.evaluation.estimate import told
 from resnets.inference import Classifier
 from resnets.pages import report
 from resnets.progress import say, warn
@@ -30,6 +31,7 @@ HEAD_ALONE, TRAINED = "the head alone", "all that was trained"  # names of what 
 _METRICS = (
     "images",
     "top1",
+    "top1_interval",
     "baseline",
     "better_than_guessing",
     "top5",
@@ -58,7 +60,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     prepared = prepared.settled()
     folder, record = prepared.folder, prepared.record
     total = prepared.total
-    stands = {} if state.step >= total else {"step": state.step, "steps": total}
+    stands: dict[str, Any] = {} if state.step >= total else {"step": state.step, "steps": total}
     model, judgement, figures, chosen = _judged(prepared, state, stands)
     record = dataclasses.replace(record, chosen=chosen)
     save_model(folder / MODEL, model)
@@ -67,6 +69,8 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         model=str(folder / MODEL),
         report=str(folder / REPORT),
         top1=figures["top1"],
+        top1_interval=tuple(figures["top1_interval"]),
+        held_out_images=figures["images"],
         baseline=figures["baseline"],
         better_than_guessing=figures["better_than_guessing"],
         unrecognised=tuple(figures["unrecognised"]),
@@ -79,10 +83,10 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         **stands,
     )
     data = printable(Path(record.dataset["name"]).name)
-    told = record.with_result(result)
+    knows = record.with_result(result)
     try:
         if record.epochs:
-            draw_curves(folder, f"{record.network} on {data}: top-1 {result.top1:.2%} held out", told)
+            draw_curves(folder, f"{record.network} on {data}: {told(result)}", knows)
     except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
@@ -94,7 +98,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
             evaluation,
             data=here(record.asked.data),
             run=folder,
-            record=told,
+            record=knows,
             findings=prepared.findings.document()["findings"],
         )
     except _SPARES as problem:  # the model is there, and that is what counts
@@ -138,7 +142,7 @@ def _provenance(
     dataset = {key: value for key, value in dataset.items() if key not in ("contents", "seen_before")}
     if (known := moved.known_of(record)) is not None:
         dataset["contents"] = known.to_dict()  # so that a model alone knows its training images again
-    weights = record.asked.weights
+    weights, body = record.asked.weights, record.body or {}
     return Provenance(
         network=record.network,
         dataset=dataset,
@@ -146,6 +150,7 @@ def _provenance(
         epochs=record.epochs,
         seed=record.asked.seed,
         weights=weights and Path(weights).name,
+        pretrained={key: body[key] for key in ("name", "sha256", "licence", "source") if key in body} or None,
         versions=record.machine,
         metrics={key: figures[key] for key in _METRICS},
         other={**({"stopped_at": stands} if stands else {}), **({"fallbacks": fallbacks} if fallbacks else {})},

@@ -97,7 +97,11 @@ def _write(path: Path, head: Head) -> None:
 
 
 def _read(path: Path, shape: tuple[int, int], images: int) -> Head:
-    table, tensors = checkpoint.read(path)
+    try:
+        table, tensors = checkpoint.read(path)
+    except TrainingError as problem:
+        shown = printable(str(path))
+        raise TrainingError(f"{shown} is damaged: remove it, and the head is fitted again.") from problem
     wanted = {"weight": shape, "bias": shape[:1], "out_of_fold": (images, shape[0])}
     try:
         arrays = {

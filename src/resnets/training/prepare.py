@@ -38,7 +38,7 @@ from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.training.step import Inputs
-from resnets.weights import load as load_model
+from resnets.weights.body import load_body
 from resnets.weights.formats.safetensors_file import hashed
 from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
@@ -132,14 +132,15 @@ class Prepared:
         return state
 
 
-def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path]) -> Prepared:
+def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: Source | None = None) -> Prepared:
     """Prepare a new run; nothing is written before the data is good.
 
+    source      the data, where it has been opened already
     place       makes the run's folder, given the network's name, and returns it; nothing of a run lies in it
 
     Raises ResnetsError: for data, weights and a recipe that cannot be used, and what `place` raises.
     """
-    found = _open(asked, recipe, Path(), open_source(asked.data))
+    found = _open(asked, recipe, Path(), source or open_source(asked.data))
     prepared = dataclasses.replace(found, folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
@@ -193,7 +194,8 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     start = time.perf_counter()
     machine.import_compiler()
     device = machine.pick_device(asked.device)
-    parent = load_model(asked.weights) if asked.weights else None
+    body = load_body(asked.weights) if asked.weights else None
+    parent = body.model if body else None
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
     seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.
@@ -223,6 +225,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         skipped_files=tuple({"path": key, "why": why} for key, why in skipped),
         opening_seconds=opened,
         weights=hashed(parent.network.state_dict()) if parent else None,
+        body=body.origin if body else None,
         decoding=tuple({"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches),
     )
     return Prepared(

@@ -141,6 +141,11 @@ class Recipe:
         if self.mean == "pixel" and (self.crop == "resized" or self.start_size < 1):
             raise RecipeError("mean='pixel' needs images that are always of one size: crop='shift', start_size=1.")
 
+    @property
+    def from_a_body(self) -> bool:
+        """Whether it is for a network that others have trained."""
+        return bool(self.probe or self.head_epochs or self.freeze or self.norms == "frozen")
+
     @classmethod
     def from_table(cls, table: Mapping[str, Any], where: str) -> Self:
         """A recipe of a TOML table. Raises RecipeError for unknown keys (naming the nearest) and wrong types."""

@@ -78,6 +78,16 @@ def tables(table: Mapping[str, Any], key: str, where: str = "") -> tuple[dict[st
     return tuple(found)
 
 
+def interval(table: Mapping[str, Any], key: str, where: str = "") -> tuple[float, float] | None:
+    """Two fractions, the lower one first; None where there is none."""
+    found = field({key: None, **table}, key, list, type(None), where=where)
+    if found is None:
+        return None
+    if len(found) != 2 or not all(type(end) in (int, float) for end in found) or not 0 <= found[0] <= found[1] <= 1:
+        raise wrong(where + key, "two fractions, the lower one first", found)
+    return found[0], found[1]
+
+
 def schedule(table: Mapping[str, Any]) -> dict[str, Any] | None:
     """The steps of a run, as `resnets.training.schedule` writes them; None where its epochs say how many."""
     found: dict[str, Any] | None = field({"schedule": None, **table}, "schedule", dict, type(None))

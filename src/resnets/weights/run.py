@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,14 +18,15 @@ from resnets.errors import ModelFileError, ParameterError, ResnetsError
 from resnets.text import printable
 from resnets.weights import checked
 from resnets.weights.checked import field
+from resnets.weights.result import MODEL as MODEL
+from resnets.weights.result import REPORT as REPORT
+from resnets.weights.result import TrainResult as TrainResult
 from resnets.whole import write_json
 
-MODEL = "model.safetensors"  # also in a model folder of Hugging Face or timm
 RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 HEAD = "head.safetensors"  # what a run that starts from a trained body begins with
-REPORT = "report.html"
 LONGEST = 100_000  # minutes of a training: ten weeks
 CURVES = ("curves.png", "curves.svg")
 
@@ -59,8 +59,7 @@ class Asked:
             raise ParameterError("The data has an empty name: name a folder, an archive or a set.")
         if not 0 <= self.seed < 2**32:
             raise ParameterError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
-        if self.minutes is not None and not 0 < self.minutes <= LONGEST:
-            raise ParameterError(f"`minutes` lie above 0 and up to {LONGEST:,}, not at {self.minutes:g}.")
+        check_minutes(self.minutes)
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
@@ -78,74 +77,6 @@ class Asked:
             strict=field(table, "strict", bool, where="asked."),
             minutes=field({"minutes": None, **table}, "minutes", float, type(None), where="asked."),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What came of a run; what older versions did not know has a default.
-
-    run, model, report  paths of its folder, its model file and its page; report is None where it could not be written
-    top1            on the held-out images, in float32, each image once; a fraction
-    seconds         of the whole run: opening, decoding, training, judging
-    images, epochs  training images; how often each is seen
-    skipped_files   {"path", "why"} of every file that is no usable image
-    step, steps     where a run that was not trained to its end stands, and of how many; None: it was
-    baseline        the share of the commonest class among the held-out images
-    better_than_guessing    whether top1 is more than chance would give; None: it cannot be told
-    unrecognised    names of the classes that are not recognised, see `resnets.evaluation.guessing`
-    fallbacks       of the learning rate, as `resnets.training.Fallback` says them
-    remarks         what to know and what to try, a sentence each
-    """
-
-    run: str
-    model: str
-    report: str | None
-    top1: float
-    seconds: float
-    images: int
-    epochs: int
-    skipped_files: tuple[Mapping[str, str], ...] = ()
-    step: int | None = None
-    steps: int | None = None
-    baseline: float | None = None
-    better_than_guessing: bool | None = None
-    unrecognised: tuple[str, ...] = ()
-    fallbacks: tuple[Mapping[str, Any], ...] = ()
-    remarks: tuple[str, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
-        found = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        found |= {name: [*map(copy, value)] for name, value in found.items() if isinstance(value, tuple)}
-        return found if self.step is not None else {k: v for k, v in found.items() if k not in ("step", "steps")}
-
-    def at(self, folder: Path) -> Self:
-        """The same of a run that has moved: its paths are in the folder where it is now."""
-        report = self.report and str(folder / REPORT)
-        return dataclasses.replace(self, run=str(folder), model=str(folder / MODEL), report=report)
-
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
-        """The reverse of `document`. Raises ModelFileError, which names the field, for what it cannot be."""
-        most, nothing = checked.LARGEST, type(None)
-        values: dict[str, Any] = {"run": field(table, "run", str, where=where)}
-        values |= {"model": field(table, "model", str, where=where)}
-        for name, kind, low, high in (("top1", float, 0, 1), ("seconds", float, 0, most), ("images", int, 0, most)):
-            values[name] = field(table, name, kind, where=where, low=low, high=high)
-        values["epochs"] = field(table, "epochs", int, where=where, low=0)
-        values["skipped_files"] = checked.files(table, "skipped_files", where)
-        values["report"] = field({"report": None, **table}, "report", str, nothing, where=where)
-        for name, kind, low, high in (
-            ("baseline", float, 0, 1),
-            ("better_than_guessing", bool, 0, 1),
-            ("step", int, 0, most),
-            ("steps", int, 1, most),
-        ):
-            values[name] = field({name: None, **table}, name, kind, nothing, where=where, low=low, high=high)
-        later = {"unrecognised": [], "fallbacks": [], "remarks": [], **table}
-        for name in ("unrecognised", "remarks"):
-            values[name] = checked.texts(later, name, where)
-        return cls(**values, fallbacks=checked.tables(later, "fallbacks", where))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +203,12 @@ class RunRecord:
     def write(self, folder: Path) -> None:
         """Write it to the run's folder, whole; see `resnets.whole`."""
         write_json(folder / RECORD, self.to_dict())
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raise ParameterError for what is no time that a training may take; None: none was given."""
+    if minutes is not None and not 0 < minutes <= LONGEST:
+        raise ParameterError(f"`minutes` lie above 0 and up to {LONGEST:,}, not at {minutes:g}.")
 
 
 def without_model(folder: Path) -> str:
