@@ -37,7 +37,7 @@ def test_the_best_is_kept_and_judged(pixels):
 
 
 def test_no_image_is_judged_by_what_it_has_helped_to_choose(pixels):
-    """Each of two networks knows one half by heart and little of the other: chosen on a half, it is judged on the other.
+    """Each of two networks knows one half by heart, and little of the other: chosen on one, it is judged on the other.
 
     Judged where it was chosen, it would seem to be always right.
     """
@@ -53,6 +53,16 @@ def test_logits_on_another_scale_lose_nothing(pixels):
     good, bad = np.arange(IMAGES) % 10 > 0, np.arange(IMAGES) % 10 > 3
     for scale in (0.01, 500.0):
         assert choose({"bad": judgement(pixels, bad), "good": judgement(pixels, good, scale=scale)}).kept == "good"
+
+
+def test_a_few_images_more_are_chance_and_the_first_is_kept(pixels):
+    """Two of 240 images more are no reason; twenty are."""
+    right = np.arange(IMAGES) % 10 > 0
+    for more, kept in ((2, "first"), (20, "second")):
+        second = right | (np.cumsum(~right) <= more)
+        choice = choose({"first": judgement(pixels, right), "second": judgement(pixels, second)})
+        assert choice.losses["second"] < choice.losses["first"]
+        assert choice.kept == kept
 
 
 def test_of_equals_the_first_is_kept(pixels):

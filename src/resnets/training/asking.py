@@ -41,8 +41,8 @@ def settle(
     """
     overrides = list(overrides)
     if weights is not None and str(weights) not in (AUTO, NONE):
-        found = str(Path(weights).resolve() if Path(weights).exists() else weights)
-        return load_recipe(recipe or FROM_A_BODY, overrides), found
+        place = str(Path(weights).resolve() if Path(weights).exists() else weights)
+        return load_recipe(recipe or FROM_A_BODY, overrides), place
     named = SIGNS if recipe is None and str(data) == SIGNS else recipe
     wanted = load_recipe(named or FROM_A_BODY, overrides) if str(weights) != NONE else None
     if wanted is not None and wanted.from_a_body and (found := _usual(source, model, wanted, device)) is not None:
