@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import torch
+
 from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
 from resnets.data.batches import Batches, CachedBatches
@@ -31,9 +33,11 @@ from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup
 from resnets.training.headstart import HeadStart, head_start
+from resnets.training.observers import Glance
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
+from resnets.training.step import Inputs
 from resnets.weights.body import load_body
 from resnets.weights.formats.safetensors_file import hashed
 from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
@@ -77,6 +81,22 @@ class Prepared:
         labels = setup.label_indices(self.train, self.record.classes)
         recipe = self.recipe
         return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
+
+    def inputs(self, layout: torch.memory_format) -> Inputs:
+        """What makes a batch fit for a step."""
+        return Inputs(
+            augmentation=self.augmentation,
+            preprocessing=self.preprocessing,
+            mixup=self.recipe.mixup,
+            device=self.device,
+            layout=layout,
+        )
+
+    def glance(self, images: int | None = None) -> Glance:
+        """What looks at the held-out images, or at the first of them, between epochs."""
+        labels = setup.label_indices(self.held_out, self.record.classes)[:images]
+        classes, precision = len(self.record.classes), self.record.precision
+        return Glance(self.held_out.images[:images], labels, classes, self.preprocessing, precision)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -233,14 +253,19 @@ def _introduce(prepared: Prepared) -> None:
     record, size = prepared.record, prepared.preprocessing.image_size
     say(
         f"{record.network}, {len(record.classes)} classes, {len(prepared.train.images):,} training and "
-        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record.epochs)}, "
+        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record)}, "
         f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
 
 
-def _length(epochs: int) -> str:
-    return {0: "the head alone", 1: "1 epoch"}.get(epochs, f"{epochs} epochs")
+def _length(record: RunRecord) -> str:
+    """How long it trains, in words."""
+    if record.schedule is not None:
+        return f"{record.schedule['steps']:,} steps"
+    if record.epochs and record.asked.minutes is not None:
+        return f"{record.asked.minutes:g} minutes"
+    return {0: "the head alone", 1: "1 epoch"}.get(record.epochs, f"{record.epochs} epochs")
 
 
 def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:
