@@ -179,11 +179,10 @@ def agreeing(source: Path, other: Path) -> None:
     assert asked["stem"] == found.file.documents["graph"][_first(found.file)].bottoms[0]
 
 
-@pytest.mark.parametrize("change", [anyhow, shuffled])
 @pytest.mark.parametrize("spec", RESIDUAL.values(), ids=RESIDUAL)
-def test_names_do_not_matter(tmp_path, spec, change):
+def test_names_do_not_matter_nor_does_the_order(tmp_path, spec):
     source = write(model(spec), tmp_path / "net.caffemodel", "caffe")[0]
-    agreeing(source, rewritten(source, tmp_path / "other", change))
+    agreeing(source, rewritten(source, tmp_path / "other", shuffled))
 
 
 @pytest.mark.parametrize("change", CHANGES)
