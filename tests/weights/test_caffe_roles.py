@@ -174,6 +174,9 @@ def agreeing(source: Path, other: Path) -> None:
     assert certificate(found.file, "caffe", theirs, use_framework=False)["holds"]
     originals = found.file.documents["originals"]
     layers = {layer.name for layer in open_file(other).documents["graph"]}
+    for graph in ("graph", "wired"):
+        names = [layer.name for layer in found.file.documents[graph]]
+        assert len(set(names)) == len(names)
     asked = _roles(found.file)  # of OpenCV
     assert layers.issuperset(originals[name] for name in asked.values())
     assert asked["stem"] == found.file.documents["graph"][_first(found.file)].bottoms[0]

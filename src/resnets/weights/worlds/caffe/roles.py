@@ -186,7 +186,7 @@ def _in_one_form(wired: _Wired, head: int | None, shape: Sequence[int]) -> tuple
 
 def _idle(layer: CaffeLayer) -> bool:
     """Whether a layer at the end of a body is no part of it."""
-    return layer.type == "Softmax" or (layer.type == "Pooling" and layer.settings["method"] == "AVE")
+    return layer.type == "Pooling" and layer.settings["method"] == "AVE"
 
 
 def _ordered(reads: Mapping[str, Sequence[str]]) -> list[str]:
