@@ -19,6 +19,7 @@ from resnets.text import printable
 from resnets.training import moved
 from resnets.training.advice import advice
 from resnets.training.curves import draw_curves
+from resnets.training.keeping import kept
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
@@ -117,6 +118,7 @@ def _judged(
         candidates[HEAD_ALONE] = prepared.start.network
     if state.step or not candidates:
         candidates[TRAINED] = state.trained()
+    candidates |= kept(state)
     models = {
         name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
     }

@@ -213,7 +213,8 @@ def _looks(prepared: Prepared, state: State) -> tuple[float, float]:
         work()
     look, judge, calibration = map(_timed, works)
     judging = share * judge + len(cache.images) / len(pixels) * calibration
-    return share * look, judging * (1 if prepared.start is None else 2)  # the head alone is judged, too
+    candidates = 1 + (prepared.start is not None) + (prepared.recipe.keep == "best")
+    return share * look, judging * candidates
 
 
 def _saved(state: State, folder: Path) -> None:
