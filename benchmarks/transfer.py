@@ -3,8 +3,8 @@
     python benchmarks/transfer.py imagenette.zip resnet_50_1by2_nsfw.caffemodel
 
 Five fixed pairs of classes, 125 photos each. Every command is a process of its own with an empty cache, whose registry
-names the body (`auto = true`), so that the default is the plain `resnets train photos/`; its wall time counts everything.
-Each model is judged on all photos of both classes in val/, which no training has seen. "errors gone"
+names the body (`auto = true`), so that the default is the plain `resnets train photos/`; its wall time counts
+everything. Each model is judged on all photos of both classes in val/, which no training has seen. "errors gone"
 is the share of the errors from scratch that the default does not make; "head alone" is the recipe `probe`.
 """
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 
@@ -168,7 +169,7 @@ def test_a_damaged_head_is_named_with_the_mend(probed, tmp_path, photo_folder, w
 def test_training_starts_from_the_head_and_is_kept_only_if_it_is_better(photo_folder, weights, tmp_path):
     """At a rate that ruins the network, the head alone is what is kept, and run.json says so."""
     out = tmp_path / "ruined"
-    ruin = ("learning_rate=0.3", "warmup_epochs=0", "ema=0", "epochs=1", "batch_size=8", "norms=batch")
+    ruin = ("pays=0", "learning_rate=0.3", "warmup_epochs=0", "ema=0", "epochs=1", "batch_size=8", "norms=batch")
     resnets.train(photo_folder(**PHOTOS), weights=weights, out=out, overrides=ruin)
     record = RunRecord.read(out)
     assert record.chosen["kept"] == "the head alone"
@@ -180,7 +181,7 @@ def test_training_starts_from_the_head_and_is_kept_only_if_it_is_better(photo_fo
 
 def test_frozen_norms_and_stages_stay_to_the_bit(photo_folder, weights, tmp_path):
     out = tmp_path / "frozen"
-    tuned = ("freeze=1", "epochs=2", "batch_size=8", "learning_rate=0.01", "ema=0")
+    tuned = ("pays=0", "freeze=1", "epochs=2", "batch_size=8", "learning_rate=0.01", "ema=0")
     resnets.train(photo_folder(**PHOTOS), weights=weights, out=out, overrides=tuned)
     body = load(weights).network.state_dict()
     found = {k[8:]: v for k, v in load_file(out / CHECKPOINT).items() if k.startswith("network.")}
@@ -200,7 +201,7 @@ def test_a_stopped_run_goes_on_from_its_head_to_the_bit(photo_folder, weights, t
                 raise KeyboardInterrupt
 
     photos = photo_folder(**PHOTOS)
-    tuned = ("epochs=2", "batch_size=8", "checkpoint_seconds=0")
+    tuned = ("pays=0", "epochs=2", "batch_size=8", "checkpoint_seconds=0")
     resnets.train(photos, weights=weights, out=tmp_path / "whole", overrides=tuned)
     with pytest.raises(KeyboardInterrupt):
         resnets.train(photos, weights=weights, out=tmp_path / "stopped", overrides=tuned, observers=[Stop()])
@@ -212,6 +213,24 @@ def test_a_stopped_run_goes_on_from_its_head_to_the_bit(photo_folder, weights, t
         resume(tmp_path / name)
         found = load(tmp_path / name).network.state_dict()
         assert all(torch.equal(wanted[key], found[key]) for key in wanted), name
+
+
+def test_more_than_the_head_trains_only_where_that_could_be_shown(photo_folder, weights, tmp_path, capsys):
+    """The default on a set that the head knows already: no step, and the record that a resume follows says so."""
+    out = tmp_path / "easy"
+    result = resnets.train(photo_folder(**PHOTOS), weights=weights, out=out)
+    assert "The head alone is kept: of 15 held-out images it would miss about 0" in capsys.readouterr().err
+    record = RunRecord.read(out)
+    assert (record.schedule["steps"], result.epochs) == (0, 0)
+    (out / MODEL).unlink()
+    assert resume(out).top1 == result.top1
+    capsys.readouterr()
+    hard = ("overrides", ("epochs=1", "pays=1")), ("epochs", 1)
+    for number, asked in enumerate(hard):
+        noise = photo_folder(classes=("a", "b"), images=30, size=(32, 32), name=f"noise{number}")
+        for index, path in enumerate(sorted(noise.rglob("*.jpg"))):  # classes that nobody can tell apart
+            Image.fromarray(np.random.default_rng(index).integers(0, 255, (32, 32, 3), np.uint8)).save(path)
+        assert resnets.train(noise, weights=weights, out=tmp_path / f"hard{number}", **dict([asked])).epochs == 1
 
 
 def test_recipes_from_a_body_need_one(photo_folder):

@@ -182,7 +182,10 @@ def _with_head(prepared: Prepared) -> Prepared:
     caches = {"training images": prepared.train, "held-out images": prepared.held_out}
     network, device = prepared.network, prepared.device
     start = head_start(prepared.folder, network, prepared.preprocessing, caches, record.classes, device)
-    record = dataclasses.replace(record, head=start.document(setup.label_indices(prepared.train, record.classes)))
+    labels = setup.label_indices(prepared.train, record.classes)
+    record = dataclasses.replace(record, head=start.document(labels))
+    if record.schedule is None and record.epochs and not start.pays(labels, len(prepared.held_out.images), recipe.pays):
+        record = dataclasses.replace(record, schedule=Schedule(0, prepared.batches().steps).document(), epochs=0)
     if record != prepared.record:
         record.write(prepared.folder)
     seconds = prepared.seconds + time.perf_counter() - began
@@ -258,7 +261,7 @@ def _introduce(prepared: Prepared) -> None:
 
 def _length(record: RunRecord) -> str:
     """How long it trains, in words."""
-    if record.schedule is not None:
+    if record.epochs and record.schedule is not None:
         return f"{record.schedule['steps']:,} steps"
     if record.epochs and record.asked.minutes is not None:
         return f"{record.asked.minutes:g} minutes"

@@ -99,7 +99,7 @@ def _asked_beside(epochs: int | None, minutes: float | None, image_size: int | N
     if minutes is not None and epochs is not None:
         raise ParameterError("`minutes` and `epochs` both say how long to train: leave one out.")
     check_minutes(minutes)
-    found = [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
+    found = [f"epochs={epochs}", "min_steps=0", "pays=0"] if epochs is not None else []
     return [*found, *([f"image_size={image_size}"] if image_size is not None else [])]
 
 
