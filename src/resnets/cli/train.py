@@ -24,11 +24,16 @@ Model = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
+    typer.Option(metavar="NAME", help="fine-tune, probe, quick, standard, paper-cifar, digits, or your own F.toml."),
 ]
 Weights = Annotated[
-    str | None, typer.Option(metavar="FILE", help="A model file, anybody's weights, or a tag, to start from.")
+    str | None,
+    typer.Option(
+        metavar="auto|none|FILE|TAG",
+        help="What to start from: auto fetches what suits the network once; none: random numbers. Default: auto.",
+    ),
 ]
+Freeze = Annotated[int | None, typer.Option(metavar="N", help="Stages of the body that, with its stem, never change.")]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")]
 Minutes = Annotated[
     float | None, typer.Option(metavar="M", help="Instead of epochs: the time that everything may take.")
@@ -56,6 +61,7 @@ def train(
     model: Model = None,
     recipe: Recipe = None,
     weights: Weights = None,
+    freeze: Freeze = None,
     epochs: Epochs = None,
     minutes: Minutes = None,
     image_size: Size = None,
@@ -76,6 +82,8 @@ def train(
       resnets train photos/                            a folder for each class: photos/cat/1.jpg
       resnets train photos.zip --model resnet50 --recipe standard --image-size 224
       resnets train photos/ --minutes 20               as much training as fits into that, report included
+      resnets train photos/ --recipe probe             the head alone, on a trained body: seconds
+      resnets train photos/ --weights none             from random numbers
       resnets train photos/ --weights runs/other/model.safetensors
       resnets train photos/ --set learning_rate=0.02 --set flip=false
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
@@ -98,7 +106,7 @@ def train(
         "out": out,
         "seed": seed,
         "device": device,
-        "overrides": overrides or None,
+        "overrides": [*(overrides or ()), *([f"freeze={freeze}"] if freeze is not None else ())] or None,
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}
