@@ -56,7 +56,7 @@ def main():
             plain_seconds = json.loads((out / "plain.jsonl").read_text().splitlines()[-1])["elapsed"]
         else:
             plain_seconds = run(plain, out / "plain.jsonl")
-        ours = [sys.executable, "-m", "resnets", "train", str(arguments.archive), *network]
+        ours = [sys.executable, "-m", "resnets", "train", str(arguments.archive), *network, "--weights", "none"]
         ours += ["--epochs", arguments.our_epochs, "--set", "evaluate_every=2", "--out", str(out / "run")]
         our_seconds = run(ours, out / "ours.txt", RESNETS_HOME=str(Path(temporary) / "home"))
 

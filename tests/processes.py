@@ -46,6 +46,11 @@ class Started:
         if self._process.pid is not None and self._process.exitcode is None:
             os.kill(self._process.pid, sign)
 
+    @property
+    def said(self) -> str:
+        """What it has said on standard error so far."""
+        return self._streams[1].read_text() if self._streams[1].exists() else ""
+
     def communicate(self, timeout: float) -> tuple[str, str]:
         """(what it said on standard output, and on standard error), once it has ended."""
         self._process.join(timeout)

@@ -18,6 +18,7 @@ import pytest
 
 from resnets.data import fetch as module
 from resnets.data.fetch import fetch
+from resnets.data.request import Redirects
 from resnets.errors import FetchError
 
 CONTENT = bytes(range(256)) * 1200  # 307,200 bytes
@@ -323,7 +324,7 @@ def test_a_file_without_a_checksum_must_be_asked_for_so_and_is_bounded(
 
 def redirected(method: str, here: str, there: str) -> urllib.request.Request | None:
     request = urllib.request.Request(here, headers={"Authorization": "secret", "Range": "bytes=1-"}, method=method)
-    return module._Redirects().redirect_request(request, None, 302, "Found", {}, there)
+    return Redirects().redirect_request(request, None, 302, "Found", {}, there)
 
 
 @pytest.mark.parametrize("there", ["https://b/x", "https://a:8443/x", "https://a.b/x", "https://a@b/x"])
@@ -354,3 +355,51 @@ def test_a_question_is_patient_and_brings_no_bytes(server: Server) -> None:
     server.plan = ["503"]
     with pytest.raises(FetchError, match="the server answers 503"):
         module.ask(server.url, FetchError, pause=0.01)
+
+
+# Briefly: nobody is waited for, and who answers is not given up.
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [(["silent at once"], "the server was silent for 0.3 s"), (["503"], "503"), (["404"], "404")],
+    ids=["silent", "busy", "gone"],
+)
+def test_who_gives_nothing_is_asked_once(server: Server, path: Path, plan: list[str], why: str) -> None:
+    server.plan = plan
+    with pytest.raises(FetchError, match=f"{why}.*put a copy of it at {path}"):
+        get(server, path, brief=True, timeout=0.3)
+    assert server.ranges == [None]
+
+
+@pytest.mark.parametrize("plan", [["cut"] * 3, ["silent midway"] * 2, ["cut", "503"]], ids=str)
+def test_who_has_begun_to_give_is_waited_for(server: Server, path: Path, plan: list[str]) -> None:
+    server.plan = [*plan, "good"]
+    assert get(server, path, brief=True, timeout=0.3).read_bytes() == CONTENT
+    assert len(server.ranges) == len(plan) + 1
+
+
+@pytest.mark.parametrize("word", ["silent at once", "503"])
+def test_a_brief_question_is_asked_once(server: Server, word: str) -> None:
+    server.plan = [word]
+    with pytest.raises(FetchError, match=r"was silent|503"):
+        module.ask(server.url, FetchError, brief=True, timeout=0.3)
+    assert len(server.ranges) == 1
+
+
+def test_a_part_of_an_earlier_call_is_no_answer(server: Server, path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    part(path).write_bytes(CONTENT[:1000])
+    server.plan = ["503"]
+    with pytest.raises(FetchError, match="503"):
+        get(server, path, brief=True)
+    assert server.ranges == ["bytes=1000-"]
+    server.plan = ["good"]
+    assert get(server, path, brief=True).read_bytes() == CONTENT
+
+
+def test_a_name_that_nobody_looks_up_does_not_hang(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver without a network may take half a minute, and no time limit of a socket reaches it."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: server.released.wait(20) and [])
+    with pytest.raises(FetchError, match="was silent"):
+        fetch("http://example.org/set.bin", path, sha256="0", brief=True, timeout=0.3)

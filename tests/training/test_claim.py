@@ -257,7 +257,7 @@ def killed_at(name: str):
 
 
 def die_while_opening() -> None:
-    killed_at("open_source")
+    killed_at("split")
 
 
 def die_before_the_record() -> None:

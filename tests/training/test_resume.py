@@ -101,13 +101,17 @@ def finish(process: Started | subprocess.Popen[str]) -> str:
 
 def stop(process: Started | subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> str:
     """Send a signal as soon as the run's log says so; returns standard error."""
+    send(process, folder, when, sign)
+    return process.communicate(timeout=300)[1]
+
+
+def send(process: Started | subprocess.Popen[str], folder: Path, when: Callable[[str], bool], sign: int) -> None:
     log = folder / "log.jsonl"
     while process.poll() is None:
         if log.exists() and when(log.read_text()):
             process.send_signal(sign)
             break
         time.sleep(0.005)
-    return process.communicate(timeout=300)[1]
 
 
 def after(step: int) -> Callable[[str], bool]:
@@ -173,11 +177,17 @@ def test_a_killed_run_ends_as_if_it_had_not_been(place, undisturbed, data, worke
 
 
 def test_a_run_stopped_with_ctrl_c_goes_on_where_it_was(place, undisturbed):
-    """No checkpoint by the clock: it goes on from the end of an epoch, and the steps after it are made again."""
+    """Twice, since once asks for a model: see `test_ctrl_c`."""
     wanted = undisturbed("plain")
     folder = place / "interrupted"
     process = start_anew(*begin(place / "plain" / "photos", folder, every=3600))
-    said = stop(process, folder, lambda text: text.count('"kind": "epoch"') == 2, signal.SIGINT)  # one is safe
+    send(process, folder, lambda text: text.count('"kind": "epoch"') == 2, signal.SIGINT)
+    assert process.stderr is not None
+    while not (line := process.stderr.readline()).startswith("finishing: "):
+        assert line
+    assert f"`resnets train --resume {folder}` goes on" in line
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == 130, said
     assert f"`resnets train --resume {folder}` goes on with it" in said
     assert f"`resnets train --finish {folder}` makes a model of it as it stands" in said

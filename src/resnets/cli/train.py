@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,11 +24,21 @@ Model = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="quick, standard, paper-cifar, fine-tune, digits, or your own F.toml."),
+    typer.Option(metavar="NAME", help="fine-tune, probe, quick, standard, paper-cifar, digits, or your own F.toml."),
 ]
 Weights = Annotated[
-    str | None, typer.Option(metavar="FILE", help="A model file, anybody's weights, or a tag, to start from.")
+    str | None,
+    typer.Option(
+        metavar="auto|none|FILE|TAG",
+        help="What to start from: auto fetches what suits the network once; none: random numbers. Default: auto.",
+    ),
 ]
+Freeze = Annotated[int | None, typer.Option(metavar="N", help="Stages of the body that, with its stem, never change.")]
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")]
+Minutes = Annotated[
+    float | None, typer.Option(metavar="M", help="Instead of epochs: the time that everything may take.")
+]
+Size = Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")]
 Out = Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")]
 Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")]
 Finish = Annotated[
@@ -50,8 +61,10 @@ def train(
     model: Model = None,
     recipe: Recipe = None,
     weights: Weights = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="How often every image is seen.")] = None,
-    image_size: Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")] = None,
+    freeze: Freeze = None,
+    epochs: Epochs = None,
+    minutes: Minutes = None,
+    image_size: Size = None,
     out: Out = None,
     resume: Resume = None,
     finish: Finish = None,
@@ -68,14 +81,19 @@ def train(
       resnets train                                    handwritten digits, offline, under two minutes
       resnets train photos/                            a folder for each class: photos/cat/1.jpg
       resnets train photos.zip --model resnet50 --recipe standard --image-size 224
+      resnets train photos/ --minutes 20               as much training as fits into that, report included
+      resnets train photos/ --recipe probe             the head alone, on a trained body: seconds
+      resnets train photos/ --weights none             from random numbers
       resnets train photos/ --weights runs/other/model.safetensors
       resnets train photos/ --set learning_rate=0.02 --set flip=false
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
       resnets train moved/photos/ --resume runs/photos-resnet18      the same, where the photos lie elsewhere by now
       resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
     """
-    from resnets import machine, training
+    began = time.perf_counter()
+    from resnets import machine
     from resnets.errors import ResnetsError
+    from resnets.training.command import commanded
 
     asked: dict[str, Any] = {
         "data": data,
@@ -83,11 +101,12 @@ def train(
         "recipe": recipe,
         "weights": weights,
         "epochs": epochs,
+        "minutes": minutes,
         "image_size": image_size,
         "out": out,
         "seed": seed,
         "device": device,
-        "overrides": overrides or None,
+        "overrides": [*(overrides or ()), *([f"freeze={freeze}"] if freeze is not None else ())] or None,
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}
@@ -95,13 +114,17 @@ def train(
     if named and (given.keys() - {"data"} or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     machine.keep_memory()
-    if resume is not None:
-        result = training.resume(resume, data=data)
-    elif finish is not None:
-        result = training.finish(finish, data=data)
-    else:
-        result = training.train(**given)
+    with commanded(began):
+        result = _run(resume, finish, given)
     emit(result.document()) if json else _show(result)
+
+
+def _run(resume: str | None, finish: str | None, given: dict[str, Any]) -> TrainResult:
+    from resnets import training
+
+    if resume is not None:
+        return training.resume(resume, **given)
+    return training.train(**given) if finish is None else training.finish(finish, **given)
 
 
 def _show(result: TrainResult) -> None:

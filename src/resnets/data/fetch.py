@@ -6,35 +6,26 @@ The bytes go to ``NAME.part``, which a later call goes on from, and only a verif
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import re
-import ssl
 import sys
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from resnets.data.request import BLOCK, BRIEF, FAILURES, CutOff, passing, reason, request
 from resnets.errors import FetchError
 from resnets.progress import track
 
-BLOCK = 2**16  # bytes
 MEGABYTE = 10**6
 RETRIES = 4  # after attempts in a row that brought less than a megabyte
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be better a little later
 LARGEST = 2**33  # bytes of a file of which nobody says how large it should be
 
 _T = TypeVar("_T")
-
-
-class _CutOff(Exception):
-    """The connection ended before the file did."""
 
 
 def fetch(
@@ -49,6 +40,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     pause: float = 1.0,
+    brief: bool = False,
 ) -> Path:
     """Download ``url`` to ``path``, unless a verified copy lies there already.
 
@@ -63,10 +55,12 @@ def fetch(
     headers    sent with the request; "Authorization" never goes to another host after a redirect
     timeout    seconds of silence after which a connection is given up
     pause      seconds before the first retry; each further one waits twice as long
+    brief      whether to give up after `BRIEF` seconds in all where nobody gives anything; once bytes arrive, as else
 
     Raises FetchError: the file did not arrive, or is not the right one; the message says why and where a copy from
     another machine can be put. ``RESNETS_OFFLINE=1`` in the environment forbids downloads.
     """
+    timeout = min(timeout, BRIEF) if brief else timeout
     sums = {"sha256": sha256, "md5": md5, "git": git}
     if not url.startswith(("http://", "https://")) or not (unchecked or any(sums.values())):
         raise ValueError("fetch needs an http or https address and a checksum")
@@ -78,18 +72,14 @@ def fetch(
                 if place.exists() and not place.is_file():  # a pipe would hang
                     raise FetchError(f"{place} is no file: remove it.")
             if path.exists():
-                if not _verified(path, sums):
+                if not verified(path, sums):
                     raise FetchError(f"{path} is not the file that {url} should give: remove or replace it.")
                 return path
             if _offline():
                 raise _failed(url, path, "RESNETS_OFFLINE is set")
-            resumed = _download(url, path, part, size, headers or {}, timeout, pause)
-            if resumed and not _verified(part, sums):
-                part.unlink()  # the old bytes may be at fault
-                _download(url, path, part, size, headers or {}, timeout, pause)
-            if not _verified(part, sums):
-                part.unlink()
-                raise _failed(url, path, "what arrived has another checksum and was deleted")
+            _bring(
+                url, path, part, sums, lambda: _download(url, path, part, size, headers or {}, timeout, pause, brief)
+            )
             os.replace(part, path)
     except OSError as error:
         raise FetchError(
@@ -106,25 +96,29 @@ def ask(
     headers: Mapping[str, str] | None = None,
     timeout: float = 30.0,
     pause: float = 1.0,
+    brief: bool = False,
 ) -> tuple[int, Message]:
     """What a host itself says of ``url``: HTTP status and headers. Redirects to other hosts are not followed.
+
+    timeout, pause, brief: as for `fetch`.
 
     Raises what ``failed`` makes of the reason if ``RESNETS_OFFLINE`` is set or nobody answers.
     """
 
     def once() -> tuple[int, Message]:
         try:
-            with _open(url, headers or {}, timeout, "HEAD") as response:
+            with request(url, headers or {}, timeout, "HEAD", brief)[0] as response:
                 return response.status, response.headers
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code in PASSING:
+            if passing(error):
                 raise
             return error.code, error.headers
 
     if _offline():
         raise failed("RESNETS_OFFLINE is set")
-    return _patiently(once, lambda: 0, failed, timeout, pause)
+    timeout = min(timeout, BRIEF) if brief else timeout
+    return _patiently(once, lambda: 0, failed, timeout, pause, brief)
 
 
 @contextmanager
@@ -147,7 +141,8 @@ def _failed(url: str, path: Path, why: str) -> FetchError:
     return FetchError(f"{url} could not be fetched ({why}): try again, or put a copy of it at {path}.")
 
 
-def _verified(path: Path, sums: Mapping[str, str | None]) -> bool:
+def verified(path: Path, sums: Mapping[str, str | None]) -> bool:
+    """Whether a file has these checksums, as far as they are known."""
     return all(_digest(path, name).startswith(wanted) for name, wanted in sums.items() if wanted)
 
 
@@ -160,8 +155,26 @@ def _digest(path: Path, name: str) -> str:
         return hashlib.file_digest(file, lambda: digest).hexdigest()
 
 
+def _bring(url: str, path: Path, part: Path, sums: Mapping[str, str | None], download: Callable[[], bool]) -> None:
+    """Verified bytes in ``part``, which may hold others from before."""
+    resumed = download()
+    if resumed and not verified(part, sums):
+        part.unlink()  # the old bytes may be at fault
+        download()
+    if not verified(part, sums):
+        part.unlink()
+        raise _failed(url, path, "what arrived has another checksum and was deleted")
+
+
 def _download(
-    url: str, path: Path, part: Path, size: int | None, headers: Mapping[str, str], timeout: float, pause: float
+    url: str,
+    path: Path,
+    part: Path,
+    size: int | None,
+    headers: Mapping[str, str],
+    timeout: float,
+    pause: float,
+    brief: bool,
 ) -> bool:
     """Fill ``part``, going on from what it holds. True if it held something."""
 
@@ -178,60 +191,38 @@ def _download(
             shown = done // MEGABYTE
 
         _patiently(
-            lambda: _attempt(url, part, size, headers, timeout, report),
+            lambda: _attempt(url, part, size, headers, timeout, report, brief),
             have,
             lambda why: _failed(url, path, why),
             timeout,
             pause,
+            brief,
         )
     return resumed
 
 
 def _patiently(
-    act: Callable[[], _T], have: Callable[[], int], failed: Callable[[str], FetchError], timeout: float, pause: float
+    act: Callable[[], _T],
+    have: Callable[[], int],
+    failed: Callable[[str], FetchError],
+    timeout: float,
+    pause: float,
+    brief: bool,
 ) -> _T:
-    """``act``, again and again while the network may mend and as long as the bytes that we ``have`` grow."""
-    failures = 0
+    """``act``, again and again while the network may mend and as long as the bytes that we ``have`` grow.
+
+    brief: only once if they have not grown at all
+    """
+    failures, first = 0, have()
     while True:
         before = have()
         try:
             return act()
-        except (urllib.error.URLError, http.client.HTTPException, _CutOff, *_NETWORK) as error:
+        except FAILURES as error:
             failures = 0 if have() - before >= MEGABYTE else failures + 1
-            if failures > RETRIES or not _passing(error):
-                raise failed(_reason(error, timeout)) from error
+            if failures > (0 if brief and have() <= first else RETRIES) or not passing(error):
+                raise failed(reason(error, timeout)) from error
             time.sleep(pause * 2 ** max(failures - 1, 0))
-
-
-_NETWORK = (ConnectionError, TimeoutError, ssl.SSLError)
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A token stays with the host that it is for, and so does a question (HEAD); nothing leaves https for less."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        """The request that follows a redirect; None to stay where we are."""
-        here, there = (urllib.parse.urlsplit(url) for url in (req.full_url, newurl))
-        if there.scheme not in ("https", here.scheme):
-            raise urllib.error.URLError(f"it redirects from {here.scheme} to {there.scheme}")
-        at_home = (here.scheme, here.netloc) == (there.scheme, there.netloc)
-        if req.get_method() == "HEAD" and not at_home:
-            return None
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None:
-            new.method = req.get_method()
-            if not at_home:
-                new.remove_header("Authorization")
-        return new
-
-
-def _open(url: str, headers: Mapping[str, str], timeout: float, method: str = "GET") -> http.client.HTTPResponse:
-    always = {"User-Agent": "resnets", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(url, headers={**always, **headers}, method=method)
-    response: http.client.HTTPResponse = urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
-    return response
 
 
 def _attempt(
@@ -241,6 +232,7 @@ def _attempt(
     headers: Mapping[str, str],
     timeout: float,
     report: Callable[[int], None],
+    brief: bool,
 ) -> None:
     """One request. The bytes that arrive are in ``part`` however it ends."""
     have = part.stat().st_size if part.exists() else 0
@@ -250,19 +242,20 @@ def _attempt(
         part.unlink()
         have = 0
     try:
-        response = _open(url, {**headers, **({"Range": f"bytes={have}-"} if have else {})}, timeout)
+        span_asked = {"Range": f"bytes={have}-"} if have else {}
+        response, block = request(url, {**headers, **span_asked}, timeout, brief=brief)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and have:  # nothing lies behind what we have: begin again without it
             part.unlink()
-            raise _CutOff("the server refused to go on from a part") from error
+            raise CutOff("the server refused to go on from a part") from error
         raise
     with response:
         span = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         if response.status != 206 or not span or int(span[1]) != have:
             if response.status == 206:
                 part.unlink(missing_ok=True)
-                raise _CutOff("the server sent another range than the one asked for")
+                raise CutOff("the server sent another range than the one asked for")
             have = 0  # the server ignores ranges and sends everything
         length = response.headers.get("Content-Length", "")
         promised = have + int(length) if length.isdecimal() else None
@@ -272,29 +265,12 @@ def _attempt(
         most = LARGEST if whole is None else min(whole, LARGEST)
         with open(part, "ab" if have else "wb") as file:
             report(have)
-            while block := response.read1(BLOCK):
+            while block := block or response.read1(BLOCK):
                 have += len(block)
                 if have > most:
                     raise urllib.error.URLError(f"it is larger than the {most} bytes that are right")
                 file.write(block)
                 report(have)
+                block = b""
     if whole is not None and have < whole:
-        raise _CutOff(f"the connection ended after {have} of {whole} bytes")
-
-
-def _passing(error: Exception) -> bool:
-    """Whether another attempt may go better."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code in PASSING
-    if isinstance(error, urllib.error.URLError):  # nobody answers, or the name is unknown
-        return isinstance(error.reason, TimeoutError | ConnectionResetError)
-    return True
-
-
-def _reason(error: Exception, timeout: float) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return f"the server was silent for {timeout:g} s"
-    return str(cause) or type(cause).__name__
+        raise CutOff(f"the connection ended after {have} of {whole} bytes")

@@ -6,6 +6,7 @@ one has chosen; all of them together choose what is kept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from resnets.evaluation.calibration import calibrate, fit_temperature, halves
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import log_softmax
+from resnets.evaluation.significance import LEVEL
 from resnets.weights import Calibration
 
 
@@ -22,8 +24,8 @@ from resnets.weights import Calibration
 class Choice:
     """What was chosen among networks that were judged on the same images.
 
-    kept            the name of the one that is the best on all images
-    losses          of each, in nats, on all images, each at its own best temperature
+    kept            the name of the one that all images together choose
+    losses          the mean of each, in nats, on all images, each at its own best temperature
     by_halves       the names that the two halves chose
     judgement       of each image by what the other half has chosen, calibrated: the honest figures
     calibration     of the kept network
@@ -37,14 +39,19 @@ class Choice:
 
     def document(self) -> dict[str, Any]:
         """Fit for JSON: what was kept of what, and how that was found."""
-        how = "the least loss on the held-out images; each half of them judges what the other half chose"
+        how = (
+            "the least loss on the held-out images, where it is less than the first one's beyond chance; each half of "
+            "them judges what the other half chose"
+        )
         return {"kept": self.kept, "losses": dict(self.losses), "by_halves": list(self.by_halves), "how": how}
 
 
 def choose(judgements: Mapping[str, Judgement]) -> Choice:
     """Choose among networks by the loss of their answers, and judge the choice.
 
-    judgements      one or more, by the networks' names, of the same images in the same order; of equals the first wins
+    judgements      one or more, by the networks' names, of the same images in the same order. The first is kept unless
+                    another one is better than chance would have it (one-sided paired test, at LEVEL): it is the safe
+                    one, and of a few images most differences are chance
 
     The loss counts, not top-1, which changes by whole images: of 50 photos two points each. Every network's logits are
     divided by the temperature that suits them best, so that no one loses for being too sure of itself.
@@ -52,21 +59,36 @@ def choose(judgements: Mapping[str, Judgement]) -> Choice:
     names = list(judgements)
     first = judgements[names[0]]
     half = halves(first.pixels)
-    picks = []
-    for rows in (half == 0, half == 1, np.ones(len(half), bool)):
-        losses = {name: _loss(one.logits[rows], one.labels[rows]) for name, one in judgements.items()}
-        picks.append(min(names, key=losses.__getitem__))
-    *by_halves, kept = picks
+    *by_halves, kept = (
+        _best({name: _losses(one.logits[rows], one.labels[rows]) for name, one in judgements.items()})
+        for rows in (half == 0, half == 1, np.ones(len(half), bool))
+    )
+    losses = {name: float(_losses(one.logits, one.labels).mean()) for name, one in judgements.items()}
     calibration = calibrate(first.pixels, judgements[kept].logits, first.labels)
     across = np.where((half == 1)[:, None], judgements[by_halves[0]].logits, judgements[by_halves[1]].logits)
     judgement = replace(judgements[kept], logits=across).calibrated(calibration)
     return Choice(kept, losses, (by_halves[0], by_halves[1]), judgement, calibration)
 
 
-def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross entropy at the best temperature; infinite where there is no image to tell by."""
+def _best(losses: Mapping[str, np.ndarray]) -> str:
+    """The name of the first, or of the least loss among those that are better than the first beyond chance."""
+    from scipy.stats import norm
+
+    (name, own), *others = losses.items()
+    least = float(norm.isf(LEVEL))
+    better = {name: own.mean()} if len(own) else {}
+    for other, theirs in others if len(own) > 1 else ():
+        gained = own - theirs
+        if gained.mean() > least * gained.std(ddof=1) / math.sqrt(len(gained)):
+            better[other] = theirs.mean()
+    return min(better, key=better.__getitem__) if better else name
+
+
+def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The cross entropy of each image at the best temperature of all, (N,)."""
     if not len(labels):
-        return float("inf")
+        return np.empty(0)
     logits = logits.astype(np.float64)
     scaled = log_softmax(logits / fit_temperature(logits, labels))
-    return float(-scaled[np.arange(len(labels)), labels].mean())
+    found: np.ndarray = -scaled[np.arange(len(labels)), labels]
+    return found

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError
 from torch import Tensor
@@ -25,9 +25,14 @@ def write(path: Path, table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
     Raises WriteError (an OSError) when the system does not take it.
     """
-    head = header({"state": json.dumps({**table, "crc32": _sum(tensors)})}, tensors)
     with whole(path) as file:
-        put(file, head + b" " * (-len(head) % 8), tensors)
+        pour(file, table, tensors)
+
+
+def pour(file: IO[bytes], table: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write what a checkpoint holds to an open file."""
+    head = header({"state": json.dumps({**table, "crc32": _sum(tensors)})}, tensors)
+    put(file, head + b" " * (-len(head) % 8), tensors)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

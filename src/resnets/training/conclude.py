@@ -170,7 +170,7 @@ def _provenance(
     dataset = {key: value for key, value in dataset.items() if key not in ("contents", "seen_before")}
     if (known := moved.known_of(record)) is not None:
         dataset["contents"] = known.to_dict()  # so that a model alone knows its training images again
-    weights = record.asked.weights
+    weights, body = record.asked.weights, record.body or {}
     return Provenance(
         network=record.network,
         dataset=dataset,
@@ -178,6 +178,7 @@ def _provenance(
         epochs=record.epochs,
         seed=record.asked.seed,
         weights=weights and Path(weights).name,
+        pretrained={key: body[key] for key in ("name", "sha256", "licence", "source") if key in body} or None,
         versions=record.machine,
         metrics={key: figures[key] for key in _METRICS},
         other={**({"stopped_at": stands} if stands else {}), **({"fallbacks": fallbacks} if fallbacks else {})},

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 import torch
 
 from resnets.errors import TrainingError
-from resnets.training import loop, room, setup
+from resnets.training import command, loop, room
 from resnets.training.divergence import Guard
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
-from resnets.training.observers import Checkpoint, Glance, Progress
+from resnets.training.observers import Checkpoint, Progress
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
-from resnets.training.step import Inputs, Step
+from resnets.training.step import Step
 from resnets.weights.run import CHECKPOINT
 
 
@@ -22,6 +22,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     """Train from where the run stands to its end; a run that is there already is left alone.
 
     observers   see `resnets.training.Observer`
+
+    Where a command is asked to finish (see `command`), the state is that of the step where it was.
 
     The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the training
     diverges and lower rates do not help (see `divergence`), a batch does not fit into memory, or the checkpoint cannot
@@ -42,22 +44,15 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         return state
     room.check(folder, state)
     step = Step(state, recipe, prepared.schedule, precision=record.precision)
-    inputs = Inputs(
-        augmentation=prepared.augmentation,
-        preprocessing=prepared.preprocessing,
-        mixup=recipe.mixup,
-        device=prepared.device,
-        layout=state.layout,
-    )
-    labels = setup.label_indices(prepared.held_out, record.classes)
-    glance = Glance(prepared.held_out.images, labels, len(record.classes), prepared.preprocessing, record.precision)
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
-    watching = [glance, *observers, log, *board, Progress(), Checkpoint(folder, log)]
+    watching = [prepared.glance(), *observers, log, *board, Progress(), Checkpoint(folder, log)]
     epoch, begun = divmod(state.step, batches.steps)
     try:
         earlier = log.losses(epoch + 1) if begun else ()
-        loop.run(training, inputs, step, watching, earlier, Guard(training, folder, len(record.classes)))
+        guard = Guard(training, folder, len(record.classes))
+        with command.steps_in(folder) as enough:
+            loop.run(training, prepared.inputs(state.layout), step, watching, earlier, guard, enough)
     except torch.OutOfMemoryError as problem:
         size = batches.batch_size
         raise TrainingError(

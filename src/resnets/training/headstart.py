@@ -44,6 +44,23 @@ class HeadStart:
     train: np.ndarray
     held_out: np.ndarray
 
+    def pays(self, labels: np.ndarray, held_out: int, least: float) -> bool:
+        """Whether training more than the head could show a gain on so many held-out images; a line says if it cannot.
+
+        labels      (N,) of the training images
+        least       wrong answers among the held-out images, below which not even mending all of them would: five that
+                    are all mended are what chance does in 3 of 100 cases (sign test)
+        """
+        fold = self.document(labels)["out_of_fold"]
+        wrong = held_out * (1 - fold["right"] / fold["images"]) if fold["images"] else held_out
+        if wrong >= least:
+            return True
+        say(
+            f"The head alone is kept: of {held_out:,} held-out images it would miss about {wrong:.0f}, too few to show "
+            "that training the rest is better (`overrides=['pays=0']` trains it all the same)."
+        )
+        return False
+
     def document(self, labels: np.ndarray) -> dict[str, Any]:
         """For run.json: how it was found. labels: (N,) of the training images."""
         known = np.isfinite(self.head.out_of_fold).all(axis=1)
@@ -97,7 +114,11 @@ def _write(path: Path, head: Head) -> None:
 
 
 def _read(path: Path, shape: tuple[int, int], images: int) -> Head:
-    table, tensors = checkpoint.read(path)
+    try:
+        table, tensors = checkpoint.read(path)
+    except TrainingError as problem:
+        shown = printable(str(path))
+        raise TrainingError(f"{shown} is damaged: remove it, and the head is fitted again.") from problem
     wanted = {"weight": shape, "bias": shape[:1], "out_of_fold": (images, shape[0])}
     try:
         arrays = {

@@ -28,20 +28,27 @@ def run(
     observers: Sequence[Observer],
     earlier: Iterable[float] = (),
     guard: Guard | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train to the end, from wherever the state stands.
 
     observers   told in this order, and of the end in the reverse one
     earlier     the losses of the steps that the first epoch has made already, before a resume
     guard       what sees a training go wrong, and takes it back
+    enough      asked after every step whether to halt there
     """
     with ExitStack() as ending:
         for observer in observers:
             observer.started(training)
             ending.push(_ending(observer, training))
         while training.state.step < training.total:
-            _epoch(training, inputs, step, observers, list(earlier), guard)
+            _epoch(training, inputs, step, observers, list(earlier), guard, enough)
             earlier = ()
+            if enough():
+                break
+        if training.state.step < training.total:
+            for observer in observers:
+                observer.halted(training)
 
 
 def _ending(observer: Observer, training: Training) -> Callable[..., None]:
@@ -65,6 +72,7 @@ def _epoch(
     observers: Sequence[Observer],
     losses: list[float],
     guard: Guard | None,
+    enough: Callable[[], bool],
 ) -> None:
     """From where the state stands to the end of its epoch or of the training, or to where it went wrong."""
     recipe, batches, state, schedule = training.recipe, training.batches, training.state, training.schedule
@@ -86,13 +94,16 @@ def _epoch(
         previous = now
         waited += batch.waited
         last = batch.step == batches.steps - 1 or state.step == training.total
-        if at_once or len(pending) >= READ_BACK or last:
+        halts = enough()
+        if at_once or len(pending) >= READ_BACK or last or halts:
             told = _tell(training, epoch, pending, observers, guard)
             if told is None:
                 return
             losses += told
         if state.step >= training.total:  # which a look at the step may have changed
             break
+        if halts and not last:
+            return
     seconds = time.perf_counter() - began
     record = EpochRecord(
         step=state.step,

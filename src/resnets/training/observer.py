@@ -137,5 +137,8 @@ class Observer:
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """The training went wrong, and goes on from an earlier step: `training.state.step`."""
 
+    def halted(self, training: Training) -> None:
+        """The training was asked to stop between two steps, from which it can go on; `ended` comes next."""
+
     def ended(self, training: Training) -> None:
         """The training is over, or was stopped: `training.state.step` is below `training.total` then."""

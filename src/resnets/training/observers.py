@@ -20,9 +20,11 @@ from resnets.evaluation.answers import answers, top1
 from resnets.progress import Tracker, say, track, warn
 from resnets.training.log import Log
 from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
+from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT
 from resnets.whole import unwritable
 
+SAVES = 0.05  # of the time, at most, for the checkpoints after epochs where the time is what counts
 LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
 
 
@@ -41,12 +43,12 @@ class Glance(Observer):
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
         """Judge where the schedule says so."""
         if training.schedule.glances(training.recipe, epoch.epoch):
-            epoch.figures.update(self.look(training))
+            epoch.figures.update(self.look(training.state))
 
     @torch.no_grad()
-    def look(self, training: Training) -> dict[str, float]:
+    def look(self, state: State) -> dict[str, float]:
         """Fractions and nats, each image once."""
-        network, device = training.state.trained(), training.state.device
+        network, device = state.trained(), state.device
 
         def run(images: np.ndarray) -> Tensor:
             with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -122,7 +124,7 @@ class Checkpoint(Observer):
     def started(self, training: Training) -> None:
         """Save a state that has none yet; WriteError where even that one finds no room."""
         self._counted = self._saved = time.perf_counter()
-        self._failing = False
+        self._failing, self._took = False, 0.0
         if not (self.folder / CHECKPOINT).exists():
             try:
                 self._save(training)
@@ -139,6 +141,12 @@ class Checkpoint(Observer):
             self.save(training)
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """Save; where the time is what counts, not so often that it takes much of it."""
+        dear = time.perf_counter() - self._saved < self._took / SAVES
+        if training.schedule.minutes is None or not dear or training.state.step == training.total:
+            self.save(training)
+
+    def halted(self, training: Training) -> None:
         """Save."""
         self.save(training)
 
@@ -167,3 +175,4 @@ class Checkpoint(Observer):
         self._counted = self._saved = now
         state.log = self.log.position()
         state.save(self.folder)
+        self._took = time.perf_counter() - now

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import torch
+
 from resnets import diagnosis, machine
 from resnets.data.augment import Augmentation
 from resnets.data.batches import Batches, CachedBatches
@@ -31,10 +33,12 @@ from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup
 from resnets.training.headstart import HeadStart, head_start
+from resnets.training.observers import Glance
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
-from resnets.weights import load as load_model
+from resnets.training.step import Inputs
+from resnets.weights.body import load_body
 from resnets.weights.formats.safetensors_file import hashed
 from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
@@ -78,6 +82,22 @@ class Prepared:
         recipe = self.recipe
         return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
 
+    def inputs(self, layout: torch.memory_format) -> Inputs:
+        """What makes a batch fit for a step."""
+        return Inputs(
+            augmentation=self.augmentation,
+            preprocessing=self.preprocessing,
+            mixup=self.recipe.mixup,
+            device=self.device,
+            layout=layout,
+        )
+
+    def glance(self, images: int | None = None) -> Glance:
+        """What looks at the held-out images, or at the first of them, between epochs."""
+        labels = setup.label_indices(self.held_out, self.record.classes)[:images]
+        classes, precision = len(self.record.classes), self.record.precision
+        return Glance(self.held_out.images[:images], labels, classes, self.preprocessing, precision)
+
     @cached_property
     def schedule(self) -> Schedule:
         """The steps of the whole training; it may be shortened while it runs."""
@@ -112,14 +132,15 @@ class Prepared:
         return state
 
 
-def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path]) -> Prepared:
+def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: Source | None = None) -> Prepared:
     """Prepare a new run; nothing is written before the data is good.
 
+    source      the data, where it has been opened already
     place       makes the run's folder, given the network's name, and returns it; nothing of a run lies in it
 
     Raises ResnetsError: for data, weights and a recipe that cannot be used, and what `place` raises.
     """
-    found = _open(asked, recipe, Path(), open_source(asked.data))
+    found = _open(asked, recipe, Path(), source or open_source(asked.data))
     prepared = dataclasses.replace(found, folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
@@ -161,7 +182,10 @@ def _with_head(prepared: Prepared) -> Prepared:
     caches = {"training images": prepared.train, "held-out images": prepared.held_out}
     network, device = prepared.network, prepared.device
     start = head_start(prepared.folder, network, prepared.preprocessing, caches, record.classes, device)
-    record = dataclasses.replace(record, head=start.document(setup.label_indices(prepared.train, record.classes)))
+    labels = setup.label_indices(prepared.train, record.classes)
+    record = dataclasses.replace(record, head=start.document(labels))
+    if record.schedule is None and record.epochs and not start.pays(labels, len(prepared.held_out.images), recipe.pays):
+        record = dataclasses.replace(record, schedule=Schedule(0, prepared.batches().steps).document(), epochs=0)
     if record != prepared.record:
         record.write(prepared.folder)
     seconds = prepared.seconds + time.perf_counter() - began
@@ -173,7 +197,8 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     start = time.perf_counter()
     machine.import_compiler()
     device = machine.pick_device(asked.device)
-    parent = load_model(asked.weights) if asked.weights else None
+    body = load_body(asked.weights) if asked.weights else None
+    parent = body.model if body else None
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
     seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.
@@ -203,6 +228,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         skipped_files=tuple({"path": key, "why": why} for key, why in skipped),
         opening_seconds=opened,
         weights=hashed(parent.network.state_dict()) if parent else None,
+        body=body.origin if body else None,
         decoding=tuple({"images": len(c.samples), "seconds": c.seconds, "reused": c.reused} for c in caches),
     )
     return Prepared(
@@ -227,14 +253,19 @@ def _introduce(prepared: Prepared) -> None:
     record, size = prepared.record, prepared.preprocessing.image_size
     say(
         f"{record.network}, {len(record.classes)} classes, {len(prepared.train.images):,} training and "
-        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record.epochs)}, "
+        f"{len(prepared.held_out.images):,} held-out images at {size} pixels, {_length(record)}, "
         f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
 
 
-def _length(epochs: int) -> str:
-    return {0: "the head alone", 1: "1 epoch"}.get(epochs, f"{epochs} epochs")
+def _length(record: RunRecord) -> str:
+    """How long it trains, in words."""
+    if record.schedule is not None:
+        return f"{record.schedule['steps']:,} steps"
+    if record.epochs and record.asked.minutes is not None:
+        return f"{record.asked.minutes:g} minutes"
+    return {0: "the head alone", 1: "1 epoch"}.get(record.epochs, f"{record.epochs} epochs")
 
 
 def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:

@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "mixup": (0, 100),
     "head_epochs": (0, 10**6),
     "freeze": (0, 64),
+    "pays": (0, 1000),
     "lower_rates": (0.0001, 1),
     "evaluate_every": (1, 10**6),
     "checkpoint_seconds": (0, 10**9),
@@ -74,6 +75,8 @@ class Recipe:
     precision           auto: bfloat16 autocast where the processor computes in it, else float32
     zero_init_last      start every unit as its shortcut, where the network has shortcuts
     probe               fine-tuning: a new head is fitted on what the body sees of every image, before anything trains
+    pays                with probe: more than the head trains only where it would answer so many of the held-out images
+                        wrongly (a gain on fewer cannot be told from chance); 0: always
     head_epochs         fine-tuning: epochs that train the new head alone, before everything trains
     freeze              fine-tuning: so many stages, and the stem, stay as they are
     norms               batch: a norm takes the statistics of its batch; frozen: those that the body came with
@@ -109,6 +112,7 @@ class Recipe:
     precision: str = "auto"
     zero_init_last: bool = False
     probe: bool = False
+    pays: float = 0.0
     head_epochs: int = 0
     freeze: int = 0
     norms: str = "batch"
@@ -140,6 +144,11 @@ class Recipe:
             raise RecipeError("nesterov needs momentum: set nesterov=false, or momentum=0.9.")
         if self.mean == "pixel" and (self.crop == "resized" or self.start_size < 1):
             raise RecipeError("mean='pixel' needs images that are always of one size: crop='shift', start_size=1.")
+
+    @property
+    def from_a_body(self) -> bool:
+        """Whether it is for a network that others have trained."""
+        return bool(self.probe or self.head_epochs or self.freeze or self.norms == "frozen")
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any], where: str) -> Self:

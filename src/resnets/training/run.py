@@ -16,19 +16,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from resnets.architecture import ResNetSpec
-from resnets.errors import ResnetsError, TrainingError, WriteError
+from resnets.data.open import open_source
+from resnets.errors import ParameterError, ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
 from resnets.text import printable
-from resnets.training import moved
+from resnets.training import command, moved
+from resnets.training.asking import settle
 from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
 from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
+from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
-from resnets.training.recipe import load_recipe
 from resnets.training.state import State
-from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, ways_on
+from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, check_minutes, ways_on
 
 
 def train(
@@ -38,6 +40,7 @@ def train(
     recipe: str | Path | None = None,
     weights: str | Path | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     image_size: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -51,10 +54,14 @@ def train(
     data        a folder, .zip or .tar with class folders (with or without train/ and val/ or test/), or the
                 name of a set; see `resnets.data.open`
     model       a name of the catalog; default: that of `weights`, else resnet20 for small images, resnet18
-    recipe      a shipped recipe or a TOML file; default: fine-tune with `weights`, else
-                digits for the set of that name (a mirrored digit is another sign), else quick
-    weights     a model file to start from: its head is replaced unless the classes are the same
+    recipe      a shipped recipe or a TOML file; default: fine-tune from a trained body, else digits for the set of that
+                name (a mirrored digit is another sign), else quick
+    weights     what to start from: a model file, anybody's weights or a tag, whose head is replaced unless the classes
+                are the same; "none": random numbers; "auto", the default: the registry's for the network (resnet18
+                where none is named), fetched the first time, where pictures are larger than 64 pixels and the recipe
+                does not train from scratch
     epochs, image_size   override the recipe's
+    minutes     instead of epochs: as many steps as fit, so that everything, the report included, takes that long
     out         the run's folder; default: a new one under runs/
     seed        decides the weights, the order, the augmentation and a split that the data does not bring
     device      "cpu", "cuda", "mps", or "auto" for the fastest that there is
@@ -64,18 +71,15 @@ def train(
 
     The result's top1 is a fraction, on the held-out split, in float32, each image once. Raises ResnetsError.
     """
-    extra = [f"epochs={epochs}", "min_steps=0"] if epochs is not None else []
-    extra += [f"image_size={image_size}"] if image_size is not None else []
-    if recipe is None:
-        recipe = "fine-tune" if weights else "digits" if data == "digits" else "quick"
-    chosen = load_recipe(recipe, [*overrides, *extra])
+    since = command.began()
+    overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
+    source = open_source(moved.absolute(data))
+    chosen, start = settle(
+        data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device
+    )
+    spec = model.to_dict() if isinstance(model, ResNetSpec) else model
     asked = Asked(
-        data=moved.absolute(data),
-        network=model.to_dict() if isinstance(model, ResNetSpec) else model,
-        weights=str(Path(weights).resolve() if Path(weights).exists() else weights) if weights else None,
-        seed=seed,
-        device=device,
-        strict=strict,
+        data=moved.absolute(data), network=spec, weights=start, seed=seed, device=device, strict=strict, minutes=minutes
     )
     with ExitStack() as held:
         if out is not None:  # before the work begins, which another would do in vain
@@ -87,7 +91,16 @@ def train(
             default = Path("runs") / f"{Path(asked.data).stem}-{network}"
             return held.enter_context(first_free(default, note(asked, chosen)))
 
-        return _go_on(prepare(asked, chosen, place), observers)
+        return _go_on(prepare(asked, chosen, place, source), observers, since)
+
+
+def _asked_beside(epochs: int | None, minutes: float | None, image_size: int | None) -> list[str]:
+    """What of the recipe is overridden by parameters of its own."""
+    if minutes is not None and epochs is not None:
+        raise ParameterError("`minutes` and `epochs` both say how long to train: leave one out.")
+    check_minutes(minutes)
+    found = [f"epochs={epochs}", "min_steps=0", "pays=0"] if epochs is not None else []
+    return [*found, *([f"image_size={image_size}"] if image_size is not None else [])]
 
 
 def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str | Path | None = None) -> TrainResult:
@@ -101,7 +114,7 @@ def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str 
     before its run.json was written begins. Raises ResnetsError when the content of the data has changed, the folder is
     no run, or another process works in it.
     """
-    folder = Path(folder)
+    since, folder = command.began(), Path(folder)
     begins = left_by_a_kill(folder)
     if begins is None and data is None and (result := _whole(folder)) is not None:
         tidy(folder)
@@ -111,8 +124,8 @@ def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str 
         if begins is not None and not (folder / RECORD).exists():  # nor written by another that has ended since
             asked, recipe = begins
             asked = asked if data is None else dataclasses.replace(asked, data=moved.absolute(data))
-            return _go_on(prepare(asked, recipe, lambda _: folder), observers)
-        return _mended(folder, data, trains=True) or _go_on(reopen(folder, data=data), observers)
+            return _go_on(prepare(asked, recipe, lambda _: folder), observers, since)
+        return _mended(folder, data, trains=True) or _go_on(reopen(folder, data=data), observers, since)
 
 
 def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult:
@@ -145,8 +158,9 @@ def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult
         return _concluded(prepared, state)
 
 
-def _go_on(prepared: Prepared, observers: Iterable[Observer]) -> TrainResult:
+def _go_on(prepared: Prepared, observers: Iterable[Observer], since: float) -> TrainResult:
     try:
+        prepared, observers = paced(prepared, observers, since)
         return _concluded(prepared, fit(prepared, observers))
     except KeyboardInterrupt:
         # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.

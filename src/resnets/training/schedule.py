@@ -107,5 +107,9 @@ class Schedule:
         return self.place(step) < min(recipe.head_epochs * self.per_epoch, share)
 
     def glances(self, recipe: Recipe, epoch: int) -> bool:
-        """Whether the held-out images are looked at after an epoch, 1 the first: every so many, and after the last."""
-        return epoch % (self.evaluate_every or recipe.evaluate_every) == 0 or epoch == self.epochs
+        """Whether the held-out images are looked at after an epoch, 1 the first: every so many, and after the last.
+
+        Where looks are dear, none comes just before the judging.
+        """
+        every = self.evaluate_every or recipe.evaluate_every
+        return epoch % every == 0 or (epoch == self.epochs and every == recipe.evaluate_every)

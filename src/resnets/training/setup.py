@@ -135,15 +135,16 @@ def make_network(
         if classes == parent.classes:
             say("The classes are those of the weights: their head is kept.")
             return parent.network, name_of(own) or "custom"
-        say(f"The weights' head ({len(parent.classes)} classes) is replaced by a new one for {len(classes)} classes.")
+        theirs = (
+            f"'s head ({len(parent.classes)} classes) is replaced by" if parent.classes else " has no head, and gets"
+        )
+        say(f"The body{theirs} a new one for {len(classes)} classes.")
         return with_new_head(parent.network, len(classes), asked.seed), name_of(own) or "custom"
-    for key in ("probe", "head_epochs", "freeze"):
-        if getattr(recipe, key):
-            raise RecipeError(
-                f"{key} is for a trained body: give `weights`, or another `recipe` than fine-tune or probe."
-            )
-    if recipe.norms == "frozen":
-        raise RecipeError("norms='frozen' keeps what a trained body brings: give `weights`, or set norms='batch'.")
+    if recipe.from_a_body:
+        raise RecipeError(
+            "The recipe starts from a trained body (probe, head_epochs, freeze or frozen norms): give `weights`, or a "
+            "`recipe` that trains from scratch."
+        )
     spec = spec or _usual(image_size)
     if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)

@@ -123,6 +123,10 @@ class State:
 
         Raises WriteError (an OSError) when the system does not take it.
         """
+        checkpoint.write(folder / CHECKPOINT, *self.contents())
+
+    def contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a checkpoint holds: what is fit for JSON, and tensors."""
         # Row-major copies: the file does not depend on the memory layout that training happens to use.
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
         state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "log": self.log}
@@ -131,7 +135,7 @@ class State:
         if self.good is not None:
             state["good"] = {"step": self.good.step, "watch": self.good.watch}
             plain |= {f"good.{name}": tensor for name, tensor in self.good.tensors.items()}
-        checkpoint.write(folder / CHECKPOINT, state, plain)
+        return state, plain
 
     def load(self, folder: Path) -> None:
         """Put the checkpoint of a run back, in place.

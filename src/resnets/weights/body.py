@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from resnets.architecture.catalog import name_of
-from resnets.errors import ModelFileError
-from resnets.weights import convert, modelfile, registry, run
+from resnets.errors import FetchError, ModelFileError
+from resnets.progress import say
+from resnets.weights import convert, local, modelfile, registry, run
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
 from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
+
+USUAL = "resnet18"  # where no network is asked for
+COSTS = "Training from scratch, which needs more images and more time than from a pretrained body"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +62,33 @@ def load_body(what: str | Path) -> Body:
         "network": name_of(model.network.plan.spec) or "custom",
     }
     return Body(model=model, origin=origin)
+
+
+def auto(network: str | None) -> str | None:
+    """The tag of pretrained weights for a network of the catalog, with the file in the cache; None if there are none.
+
+    network: None for the user's own choice, else for resnet18
+
+    The user's registry (`auto` in it) comes before ours. What is not in the cache is fetched, with progress. Where that
+    fails (no network, which is found out within seconds; a refusal; a wrong checksum) one line says what it costs, and
+    how to bring a file. Raises ModelFileError for a mistake in the user's registry.
+    """
+    tag = _chosen(network)
+    if tag is None:
+        say(f"{COSTS}: none is known here for {network}; name a file with one as `weights`.")
+        return None
+    try:
+        registry.fetch_weights(tag, brief=True)
+    except (FetchError, ModelFileError) as problem:
+        say(f"{COSTS}: {' '.join(str(problem).split())} Or name a file as `weights`.")
+        return None
+    return tag
+
+
+def _chosen(network: str | None) -> str | None:
+    own = local.entries()
+    wanted = network or USUAL
+    for tag, entry in own.items():
+        if entry.auto is True and (network is None or entry.network == network):
+            return tag
+    return next((tag for tag, entry in own.items() if entry.auto == wanted), None) or registry.default_of(wanted)

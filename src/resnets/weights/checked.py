@@ -97,7 +97,7 @@ def schedule(table: Mapping[str, Any]) -> dict[str, Any] | None:
     field(found, "minutes", float, nothing, where=where, low=0)
     field(found, "evaluate_every", int, nothing, where=where, low=1)
     field(found, "pace", dict, where=where)
-    steps = field(found, "steps", int, where=where, low=1)
+    steps = field(found, "steps", int, where=where, low=0)
     left = None
     for one in tables(found, "shortened", where):
         inner = f"{where}shortened."

@@ -28,12 +28,13 @@ CONFIG, EXTRA = DOCUMENTS["config"], DOCUMENTS["preprocessor"]
 RECORD = "source.json"
 
 
-def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -> Path:
+def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "", brief: bool = False) -> Path:
     """Download configuration and weights of ``owner/name`` into ``folder``, unless they lie there already.
 
     ``HF_ENDPOINT`` names another hub (a mirror); ``HF_TOKEN`` is sent to that host and to no other, the token of a
     login with Hugging Face's own tools to Hugging Face alone. Weights that lie in the cache of those tools are copied
-    from there, if they are what the hub has. ``hint`` ends the error about a repository that is not there.
+    from there, if they are what the hub has. ``hint`` ends the error about a repository that is not there; ``brief`` is
+    as for `fetch`.
 
     Raises FetchError: it did not arrive; the message says why, and where copies of the files can be put by hand.
     """
@@ -44,7 +45,7 @@ def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -
             if not record.exists():
                 if (folder / CONFIG).exists() and any((folder / name).exists() for name in WEIGHTS):
                     return folder  # put there by hand
-                write_json(record, _ask_for_all(repository, revision, folder, hint))
+                write_json(record, _ask_for_all(repository, revision, folder, hint, brief))
     except OSError as error:
         raise FetchError(
             f"{folder} cannot be written: {error.strerror}; free some space, or set RESNETS_HOME to a folder that "
@@ -67,11 +68,12 @@ def fetch_folder(repository: str, revision: str, folder: Path, hint: str = "") -
             unchecked=not (sha256 or git),  # a mirror that says nothing
             size=about.get("size"),
             headers=_token(),
+            brief=brief,
         )
     return folder
 
 
-def _ask_for_all(repository: str, revision: str, folder: Path, hint: str) -> dict[str, Any]:
+def _ask_for_all(repository: str, revision: str, folder: Path, hint: str, brief: bool) -> dict[str, Any]:
     """What `source.json` holds."""
 
     def failed(why: str) -> FetchError:
@@ -82,7 +84,7 @@ def _ask_for_all(repository: str, revision: str, folder: Path, hint: str) -> dic
 
     def headers_of(name: str, commit: str) -> Message | None:
         """None if the repository has no such file."""
-        status, headers = ask(_address(repository, commit, name), failed, headers=_token())
+        status, headers = ask(_address(repository, commit, name), failed, headers=_token(), brief=brief)
         if status in (401, 403):
             raise failed(
                 f"{status}: there is no such repository, or it is not public and neither HF_TOKEN nor a login opens it"

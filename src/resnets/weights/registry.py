@@ -1,7 +1,7 @@
 """Named pretrained weights: a tag -> where the file is, what it should be, how it wants its pictures -> the file.
 
-The entries are data, in `registry.toml`. Any other repository of Hugging Face works without an entry, as
-`hf:owner/name` or `timm:name.tag`, each with `@revision` if need be.
+The entries are data, in `registry.toml`; the user's own are in another (`local.py`). Any other repository of Hugging
+Face works without an entry, as `hf:owner/name` or `timm:name.tag`, each with `@revision` if need be.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import tarfile
 import tomllib
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnets.data.fetch import fetch, locked
 from resnets.errors import FetchError, ModelFileError, nearest
+from resnets.weights import local
+from resnets.weights.entry import Entry, picture_of
 from resnets.whole import whole
 
 if TYPE_CHECKING:
-    from resnets.data.preprocess import Preprocessing
     from resnets.weights.model import Model
 
 SOURCES = ("torchvision", "timm", "hf", "keras", "slim", "akamaster")
@@ -32,68 +33,38 @@ BLOCK = 2**20
 
 _PUBLISHED = re.compile(r"-([0-9a-f]{8})\.\w+$")  # the beginning of a file's sha256, in its name
 _REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
-_PICTURE = ("image_size", "resize", "resize_to", "interpolation", "channels")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What is known of one tag.
-
-    tag         in full: "torchvision:resnet50:IMAGENET1K_V2"
-    network     the member of our catalog; details that its source does otherwise, the dialect knows
-    dialect     the name of the dialect that reads it
-    address     of the file, or of the repository of Hugging Face ("timm/resnet50.a1_in1k")
-    member      the file that counts in it, if it is an archive
-    sha256      all 64 digits, or the first 8 if its owner publishes no more, or ""
-    md5         where its owner publishes nothing better
-    licence     as SPDX names it; for the weights, not for what they were trained on
-    top1, top5  accuracies that were published, as fractions; None if there are none
-    figures     the page that has them
-    source      a page that says what they are; "" where the address says it
-    picture     how pictures are prepared: the fields of `Preprocessing` that differ from its defaults
-    """
-
-    tag: str
-    network: str
-    dialect: str
-    address: str
-    licence: str
-    figures: str
-    member: str = ""
-    sha256: str = ""
-    md5: str = ""
-    top1: float | None = None
-    top5: float | None = None
-    source: str = ""
-    picture: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The preprocessing that the published accuracies were measured with."""
-        from resnets.data.preprocess import Preprocessing
-
-        return Preprocessing(**self.picture)
 
 
 def is_tag(text: str) -> bool:
     """Whether a text has the form of a tag (SOURCE:...); whether there is such a tag is another matter."""
     source, colon, _ = text.partition(":")
-    return bool(colon) and source in SOURCES
+    return bool(colon) and source in (*SOURCES, local.SOURCE)
 
 
 def tags(pattern: str = "*") -> list[str]:
-    """The full tags that match a shell pattern ("timm:*50*"), in the order of `registry.toml`."""
-    return [tag for tag in _entries()[0] if fnmatch.fnmatchcase(tag, pattern)]
+    """The full tags that match a shell pattern ("timm:*50*"), in the order of `registry.toml`; the user's own last."""
+    return [tag for tag in (*_entries()[0], *local.entries()) if fnmatch.fnmatchcase(tag, pattern)]
 
 
 def entry_of(tag: str) -> Entry | None:
     """What is known of a tag, in full or without its last part ("torchvision:resnet50"); None if nothing is."""
+    if tag.startswith(f"{local.SOURCE}:"):
+        return local.entries().get(tag)
     entries, defaults = _entries()
     return entries.get(defaults.get(tag, tag))
 
 
-def fetch_weights(tag: str, cache: Path | None = None) -> Path:
+def default_of(network: str) -> str | None:
+    """The tag that our registry has for a network of the catalog: torchvision's default, else timm's, else None."""
+    entries, defaults = _entries()
+    of_network = [tag for tag in defaults.values() if entries[tag].network == network]
+    return next((tag for source in ("torchvision", "timm") for tag in of_network if tag.startswith(f"{source}:")), None)
+
+
+def fetch_weights(tag: str, cache: Path | None = None, brief: bool = False) -> Path:
     """The file of a tag, or the folder (config.json and weights) for `hf:` and `timm:`; downloaded the first time.
+
+    brief: as for `fetch`, for whoever can do without.
 
     What arrives is verified and kept in ``cache`` (``weights`` in ``RESNETS_HOME``), where a file that was put
     there by hand is used instead of the network.
@@ -111,12 +82,14 @@ def fetch_weights(tag: str, cache: Path | None = None) -> Path:
         if place and (source == "hf" or "." in place[1]):
             repository, revision = place[1], place[2] or "main"
             folder = cache / "hf" / repository.replace("/", "--") / revision.replace("/", "--")
-            return fetch_folder(repository, revision, folder, nearest(tag, _known()) if entry is None else "")
+            return fetch_folder(repository, revision, folder, nearest(tag, _known()) if entry is None else "", brief)
     if entry is None:
         raise ModelFileError(f"There are no weights {tag!r}.{nearest(tag, _known()) or _OTHERWISE}")
+    if source == local.SOURCE:
+        return local.files_of(entry, cache, brief)
     path = cache / source / entry.address.rpartition("/")[2]
     if not entry.member:
-        return fetch(entry.address, path, sha256=entry.sha256, md5=entry.md5)
+        return fetch(entry.address, path, sha256=entry.sha256, md5=entry.md5, brief=brief)
     return _unpacked(entry, path, path.with_name(entry.member))
 
 
@@ -125,12 +98,19 @@ def describe(model: Model, tag: str) -> Model:
     entry = entry_of(tag)
     pretrained = {
         "tag": entry.tag if entry else tag,
-        "licence": entry.licence if entry else None,
-        "source": source_of(tag),
+        "licence": (entry.licence or None) if entry else None,
+        "source": source_of(tag) or None,
     }
+    preprocessing = model.preprocessing
+    if entry and tag.startswith(f"{local.SOURCE}:"):  # which says what differs from what the file says
+        if "mean" in entry.picture:
+            preprocessing = replace(preprocessing, mean_image=None)
+        preprocessing = replace(preprocessing, **entry.picture)
+    elif entry:
+        preprocessing = entry.preprocessing
     return replace(
         model,
-        preprocessing=entry.preprocessing if entry else model.preprocessing,
+        preprocessing=preprocessing,
         provenance=replace(model.provenance, pretrained=pretrained),
     )
 
@@ -160,7 +140,7 @@ def _cache() -> Path:
 
 def _known() -> list[str]:
     entries, defaults = _entries()
-    return [*entries, *defaults]
+    return [*entries, *defaults, *local.entries()]
 
 
 @functools.cache
@@ -187,7 +167,6 @@ def _entry(source: str, fields: Mapping[str, Any], sums: Mapping[str, str]) -> E
     words = {"name": _name(fields), "tag": fields["tag"]}
     words["file"] = fields.get("file", "").format(**words)
     published = _PUBLISHED.search(words["file"])
-    levels = fields.get("levels", 1)
     return Entry(
         tag=f"{source}:{fields['tag']}",
         network=fields.get("network", "{name}").format(**words),
@@ -199,8 +178,7 @@ def _entry(source: str, fields: Mapping[str, Any], sums: Mapping[str, str]) -> E
         sha256=sums.get(words["file"], published[1] if published else ""),
         md5=fields.get("md5", ""),
         **{key: round(fields[key] / 100, 5) for key in ("top1", "top5") if key in fields},
-        picture={key: fields[key] for key in _PICTURE if key in fields}
-        | {key: tuple(value / levels for value in fields[key]) for key in ("mean", "std") if key in fields},
+        picture=picture_of(fields),
     )
 
 

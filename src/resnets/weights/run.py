@@ -27,6 +27,7 @@ RECIPE = "recipe.toml"
 LOG = "log.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 HEAD = "head.safetensors"  # what a run that starts from a trained body begins with
+LONGEST = 100_000  # minutes of a training: ten weeks
 CURVES = ("curves.png", "curves.svg")
 
 
@@ -40,8 +41,9 @@ class Asked:
     seed        0 to 2**32 - 1
     device      "auto", "cpu", "cuda" or "mps"
     strict      whether unusable files stop the run
+    minutes     that everything may take, above 0 and up to LONGEST; None: the epochs decide
 
-    Raises ParameterError for an empty name of the data and a seed out of range.
+    Raises ParameterError for an empty name of the data, and for a seed or minutes out of range.
     """
 
     data: str
@@ -50,12 +52,14 @@ class Asked:
     seed: int = 0
     device: str = "auto"
     strict: bool = False
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         if not self.data:
             raise ParameterError("The data has an empty name: name a folder, an archive or a set.")
         if not 0 <= self.seed < 2**32:
             raise ParameterError(f"The seed lies between 0 and {2**32 - 1}, not at {self.seed}.")
+        check_minutes(self.minutes)
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
@@ -71,6 +75,7 @@ class Asked:
             seed=field(table, "seed", int, where="asked."),
             device=field(table, "device", str, where="asked."),
             strict=field(table, "strict", bool, where="asked."),
+            minutes=field({"minutes": None, **table}, "minutes", float, type(None), where="asked."),
         )
 
 
@@ -200,6 +205,12 @@ class RunRecord:
         write_json(folder / RECORD, self.to_dict())
 
 
+def check_minutes(minutes: float | None) -> None:
+    """Raise ParameterError for what is no time that a training may take; None: none was given."""
+    if minutes is not None and not 0 < minutes <= LONGEST:
+        raise ParameterError(f"`minutes` lie above 0 and up to {LONGEST:,}, not at {minutes:g}.")
+
+
 def without_model(folder: Path) -> str:
     """Why the folder of a run has no model, in a sentence that names the ways to one; "" for any other folder."""
     if (folder / MODEL).exists():
@@ -214,11 +225,16 @@ def without_model(folder: Path) -> str:
 
 def ways_on(folder: Path) -> str:
     """How a run without a model comes to one, in words that can be typed."""
-    name = shlex.quote(f"./{_shown(folder)}" if _shown(folder).startswith("-") else _shown(folder))
-    on = f"`resnets train --resume {name}` goes on with it"
+    on = f"`{on_with(folder)}` goes on with it"
     if not (folder / CHECKPOINT).exists():
         return on
-    return f"{on}, `resnets train --finish {name}` makes a model of it as it stands"
+    return f"{on}, `{on_with(folder, 'finish')}` makes a model of it as it stands"
+
+
+def on_with(folder: Path, verb: str = "resume") -> str:
+    """The command that goes on with a run, or finishes it, as it can be typed."""
+    name = shlex.quote(f"./{_shown(folder)}" if _shown(folder).startswith("-") else _shown(folder))
+    return f"resnets train --{verb} {name}"
 
 
 def _shown(folder: Path) -> str:

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,7 +100,7 @@ def header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
     return json.dumps(entries, separators=(",", ":")).encode()
 
 
-def put(file: BinaryIO, head: bytes, tensors: Mapping[str, Tensor]) -> None:
+def put(file: IO[bytes], head: bytes, tensors: Mapping[str, Tensor]) -> None:
     """Write a header and its tensors: contiguous, on the CPU, of the TYPES."""
     file.write(len(head).to_bytes(8, "little") + head)
     for name in _order(tensors):

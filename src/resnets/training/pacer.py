@@ -1,0 +1,87 @@
+"""Does a training still keep the pace that its number of steps was made for? If not for long, it is shortened, once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from statistics import median
+
+from resnets.progress import say, warn
+from resnets.training.observer import Fallback, Observer, StepRecord, Training
+from resnets.training.pace import AIM, Pace, cost, fixed, mean_step
+from resnets.training.prepare import Prepared
+
+SLOW = 4 / 3  # times the seconds that were foreseen: the pace has fallen by a quarter
+SHARE, SECONDS, SHORT = 0.05, 30.0, 0.2  # of the time, the least of it, but no more than this share of a short one
+
+
+def paced(prepared: Prepared, observers: Iterable[Observer], began: float) -> tuple[Prepared, list[Observer]]:
+    """The run with its number of steps fixed, and who looks on: `fixed` where it has minutes, and none fixed yet."""
+    asked = prepared.record.asked.minutes is not None and prepared.recipe.epochs > 0
+    if not asked or prepared.record.schedule is not None:
+        return prepared, [*observers]
+    prepared, pace = fixed(prepared, began)
+    return prepared, [*observers, Pacer(prepared, pace, began)]
+
+
+class Pacer(Observer):
+    """Looks at the time that steps take, and shortens the schedule so that the training ends when it should.
+
+    pace    what was foreseen
+    began   since when the minutes count, by `time.perf_counter`
+
+    It belongs to the process that has measured the pace: a run that goes on later keeps the steps that its record has.
+    """
+
+    def __init__(self, prepared: Prepared, pace: Pace, began: float) -> None:
+        self.prepared, self.pace = prepared, pace
+        whole = 60 * (prepared.record.asked.minutes or 0.0)
+        self.end = began + AIM * whole - pace.ending
+        self.window = max(SHARE * whole, min(SECONDS, SHORT * whole))
+        self._open = [0.0, 0.0]  # seconds found and foreseen of the steps that nobody has waited for yet
+        self._recent: deque[tuple[float, float]] = deque()  # of those before, as long as they are recent
+        self._found = 0.0
+        self._done = False
+
+    def stepped(self, training: Training, step: StepRecord) -> None:
+        """Look at the pace, where all steps that were made are told."""
+        size = training.schedule.image_size(training.recipe, step.step, training.image_size)
+        self._open[0] += step.seconds
+        self._open[1] += self.pace.step(size, training.schedule.head_alone(training.recipe, step.step))
+        if step.step + 1 != training.state.step:
+            return
+        self._recent.append((self._open[0], self._open[1]))
+        self._found += self._open[0]
+        self._open = [0.0, 0.0]
+        while self._found - self._recent[0][0] >= self.window:
+            self._found -= self._recent.popleft()[0]
+        if not self._done and self._found >= self.window:
+            slower = median(found / foreseen for found, foreseen in self._recent)
+            if slower > SLOW:
+                self._shorten(training, slower)
+
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
+        """Begin to look anew."""
+        self._recent.clear()
+        self._found = 0.0
+
+    def _shorten(self, training: Training, slower: float) -> None:
+        """Keep as many of the steps that are left as fit into the time that is left, in the record before they are."""
+        schedule, step = training.schedule, training.state.step
+        mean = mean_step(self.prepared, self.pace, schedule, step)
+        whole = mean_step(self.prepared, self.pace, schedule)
+        beside = cost(self.prepared, self.pace, schedule) / schedule.steps - whole  # looks and checkpoints
+        fitting = max(1, int((self.end - time.perf_counter()) / (slower * mean + beside)))
+        if step + fitting >= schedule.steps:  # there is time enough
+            return
+        before, self._done = schedule.steps, True
+        why = f"a step takes {slower:.3g} times as long as foreseen"
+        schedule.shorten(step, step + fitting, why)
+        try:
+            self.prepared.settled().record.write(self.prepared.folder)
+        except OSError as problem:
+            schedule.shortened.pop()
+            warn(f"the training will take longer than it was given, since {why} and it cannot be shortened: {problem}")
+        else:
+            say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")
