@@ -14,7 +14,7 @@ from resnets.diagnosis import labels as labels_room
 from resnets.diagnosis.descriptors import KINDS
 from resnets.diagnosis.files import look_through
 from resnets.diagnosis.labels import Checked, Suspect, check
-from resnets.diagnosis.noise import mistaken
+from resnets.evaluation.noise import mistaken
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resnets.cli.output import console, emit, note
+from resnets.cli.output import console, emit, line, note, told_next
 
 
 def evaluate(
@@ -75,7 +75,7 @@ def _judge(model: str, data: str, split: str | None, report: Path | None, json: 
     from resnets.inference import load
 
     classifier = load(model)
-    result = evaluate(classifier, data, split)
+    result = evaluate(classifier, data, split).followed(model, data)
     if report is not None:
         from resnets.pages.report import write
 
@@ -129,8 +129,11 @@ def _show(result: dict[str, Any]) -> None:
         recall = "-" if row["recall"] is None else shown(row["recall"], interval(row["recall"], row["images"]))
         shares = (_percent(row["precision"]), recall)
         classes.add_row(row["name"], f"{row['images']:,}", *shares)
-    said = [f"{remark}\n" for remark in result["remarks"]]
-    console().print(figures, "", *said, classes)
+    console().print(figures)
+    line("")
+    for sentence in (*told_next(result["next"]), *result["remarks"]):
+        line(sentence)
+    console().print("", classes)
     _name_skipped(result["skipped_files"])
 
 

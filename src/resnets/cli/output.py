@@ -89,6 +89,13 @@ def spoken(text: str) -> str:
     return text
 
 
+def told_next(found: Mapping[str, Any] | None) -> list[str]:
+    """What to do next, as `resnets.evaluation.whatnext` found it: the paragraph, and a line with the command."""
+    if found is None:
+        return []
+    return [spoken(found["says"]), *([f"next   {found['command']}"] if found["command"] else [])]
+
+
 class _Lines(Plain):
     def __init__(self, words: Callable[[str], str]) -> None:
         super().__init__()

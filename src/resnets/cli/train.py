@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnets.cli.output import emit, line, spoken
+from resnets.cli.output import emit, line, spoken, told_next
 
 if TYPE_CHECKING:
     from resnets.training import TrainResult
@@ -136,6 +136,8 @@ def _show(result: TrainResult) -> None:
         where = f"as it stands at step {result.step} of {result.steps}"
         line(f"{where}; {ways_on(Path(result.run))}")
     line(f"{told(result)}, after {duration(result.seconds)}")
+    for sentence in told_next(result.next):
+        line(sentence)
     for remark in result.remarks:
         line(spoken(remark))
     line(f"model  {result.model}")

@@ -16,7 +16,7 @@ import torch
 
 from resnets.diagnosis import learned
 from resnets.diagnosis.descriptors import KINDS, likeness
-from resnets.diagnosis.noise import mistaken
+from resnets.evaluation.noise import mistaken
 from resnets.progress import track
 
 FEWEST = 5  # pictures of a class, below which nothing can be said of it

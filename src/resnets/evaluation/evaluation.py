@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from resnets.data.cache import cached
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
 from resnets.data.open import open_source
 from resnets.data.source import Source
+from resnets.errors import ModelFileError
+from resnets.evaluation.course import Course
 from resnets.evaluation.guessing import remarks
 from resnets.evaluation.held_out import Chosen, choose
 from resnets.evaluation.judging import Judgement, judge
+from resnets.evaluation.whatnext import Next, what_next
 from resnets.inference import Classifier, as_classifier
 from resnets.weights import Model
+from resnets.weights.run import RECORD, RunRecord
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Evaluation:
     split                   that was judged: "train", "val", "test"; "new" for images that the model has not seen,
                             "unseen" for these and held-out ones; or "all" for data without splits
     judgement               every single answer
+    next                    what limits the model, and what to do about it (`followed`); None: nobody has asked
     judged                  how many of the images were "held_out", "new", and "trained_on"; None: the model does not
                             know its training images again
     judged_paths            those that were "new", and "trained_on"
@@ -76,10 +82,16 @@ class Evaluation:
     judged: Mapping[str, int] | None = None
     judged_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    next: Next | None = None
 
     @classmethod
     def of(
-        cls, judgement: Judgement, chosen: str | Chosen, skipped: Iterable[tuple[str, str]], seconds: float
+        cls,
+        judgement: Judgement,
+        chosen: str | Chosen,
+        skipped: Iterable[tuple[str, str]],
+        seconds: float,
+        next: Next | None = None,
     ) -> Evaluation:
         """What a judgement comes to; `chosen` tells which images it is of, or the name of their split alone."""
         figures = judgement.figures
@@ -97,7 +109,21 @@ class Evaluation:
             judged=None if chosen.roles is None else {role: len(keys) for role, keys in paths.items()},
             judged_paths={role: paths[role] for role in (NEW, TRAINED_ON)},
             left_out=chosen.left_out,
+            next=next,
         )
+
+    def followed(self, model: str, data: str) -> Evaluation:
+        """The same with what to do next; of a run's folder it is known how the training went.
+
+        model, data     as they are typed
+        """
+        if self.split == "train":
+            return self
+        course, run = None, Path(model)
+        if (run / RECORD).is_file():
+            with suppress(ModelFileError):  # somebody else's run.json
+                course = Course.of(RunRecord.read(run), run)
+        return replace(self, next=what_next(self.judgement, course, data, model))
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
@@ -107,6 +133,7 @@ class Evaluation:
             **figures,
             "top1_interval": list(self.top1_interval),
             "remarks": remarks(figures),
+            "next": self.next and self.next.document(),
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
             "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},
             "left_out": {role: list(keys) for role, keys in self.left_out.items()},
@@ -128,8 +155,8 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     read, a split that is not there, and where there is nothing left to judge by: no class that the model knows, or its
     training images alone; ModelFileError when the network's answer to an image is not finite.
     """
-    classifier = as_classifier(model)
-    return judge_source(classifier, open_source(data), split)
+    found = judge_source(as_classifier(model), open_source(data), split)
+    return found if isinstance(model, Model | Classifier) else found.followed(str(model), str(data))
 
 
 def judge_source(classifier: Classifier, source: Source, split: str | None, *, unseen: bool = False) -> Evaluation:

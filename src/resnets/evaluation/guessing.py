@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from resnets.evaluation.significance import LEVEL, shown
+from resnets.evaluation.significance import LEVEL
 from resnets.text import printable
 
 NAMED = 10  # classes in a sentence
@@ -49,16 +49,22 @@ def better(right: int, images: int, baseline: float) -> bool | None:
     return bool(binom.sf(right - 1, images, baseline) < LEVEL)
 
 
-def remarks(found: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know, a sentence each, of figures of `measure` and the above."""
-    top1, baseline, said = shown(found["top1"], found["top1_interval"]), f"{100 * found['baseline']:.1f} %", []
+def worth(found: Mapping[str, Any]) -> str:
+    """By how much a model is better than guessing, in a sentence, of figures of `measure` and the above."""
+    baseline = f"{100 * found['baseline']:.1f} %"
     commonest = max(found["per_class"], key=lambda row: row["images"])
     always = f'always answering "{printable(commonest["name"])}" would be right on {baseline}'
     if found["better_than_guessing"] is False:
-        said.append(f"It is no better than guessing: {top1} are right, and {always}.")
-    elif found["better_than_guessing"] is None:
+        return f"It is no better than guessing: {always}."
+    if found["better_than_guessing"] is None:
         few = "all images are of one class" if found["baseline"] == 1 else "there are too few images"
-        said.append(f"Whether it is better than guessing cannot be told, since {few}: {always}.")
+        return f"Whether it is better than guessing cannot be told, since {few}: {always}."
+    return f"It is {100 * (found['top1'] - found['baseline']):.0f} points better than guessing ({baseline})."
+
+
+def remarks(found: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know beside that, a sentence each, of the same figures."""
+    said = []
     if (only := found["only_answer"]) is not None:
         said.append(f'Every answer is "{printable(only)}".')
     if missed := found["unrecognised"]:

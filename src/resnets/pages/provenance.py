@@ -11,6 +11,7 @@ from resnets.errors import ModelFileError
 from resnets.evaluation.held_out import table
 from resnets.progress import duration
 from resnets.text import typed
+from resnets.weights.again import train_again
 from resnets.weights.run import RECIPE, RunRecord
 from resnets.weights.runlog import read_log
 
@@ -82,20 +83,16 @@ def commands(model: str, data: str, split: str, record: RunRecord | None, run: P
     found = []
     if run is not None and record is not None:
         asked, recipe = record.asked, run / RECIPE
-        if isinstance(asked.network, Mapping):
+        if (again := train_again(record, run)) is None:
             options = f"recipe={str(recipe)!r}, weights={asked.weights and here(asked.weights)!r}, seed={asked.seed}"
-            spec = f"ResNetSpec.from_dict({dict(asked.network)!r})"
+            spec = f"ResNetSpec.from_dict({asked.network!r})"
             line = (
                 "import resnets; from resnets.architecture import ResNetSpec; "
                 f"resnets.train({here(asked.data)!r}, model={spec}, {options})"
             )
             found.append(("Train it again (Python)", line))
         else:
-            words = ["resnets", "train", here(asked.data), "--recipe", str(recipe), "--seed", str(asked.seed)]
-            words += ["--model", asked.network] if asked.network else []
-            words += ["--weights", here(asked.weights)] if asked.weights else []
-            words += ["--strict"] if asked.strict else []
-            found.append(("Train it again", typed(*words)))
+            found.append(("Train it again", again))
     chosen = [] if split == "all" else ["--split", split]
     return [
         *found,

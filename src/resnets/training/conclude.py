@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from resnets.data.named import here
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, judge
 from resnets.evaluation.choosing import choose
+from resnets.evaluation.course import Course
 from resnets.evaluation.estimate import told
+from resnets.evaluation.whatnext import Next, what_next
 from resnets.inference import Classifier
 from resnets.pages import report
 from resnets.progress import say, warn
@@ -19,6 +22,7 @@ from resnets.text import printable
 from resnets.training import moved
 from resnets.training.advice import advice
 from resnets.training.curves import draw_curves
+from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
 from resnets.training.keeping import kept
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
@@ -27,7 +31,7 @@ from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
 from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
 
-HEAD_ALONE, TRAINED = "the head alone", "all that was trained"  # names of what there is to choose from
+TRAINED = "all that was trained"  # what there is to choose from beside the head alone
 
 _METRICS = (
     "images",
@@ -69,12 +73,9 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         run=str(folder),
         model=str(folder / MODEL),
         report=str(folder / REPORT),
-        top1=figures["top1"],
-        top1_interval=tuple(figures["top1_interval"]),
-        held_out_images=figures["images"],
-        baseline=figures["baseline"],
-        better_than_guessing=figures["better_than_guessing"],
-        unrecognised=tuple(figures["unrecognised"]),
+        **_worth(figures),
+        estimate=estimate(prepared, chosen["kept"] if chosen else HEAD_ALONE),
+        learnt=learnt(Classifier(model), prepared),
         fallbacks=tuple(state.fallbacks),
         chosen=chosen,
         remarks=tuple(advice(prepared, state, figures)),
@@ -84,6 +85,8 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         skipped_files=record.skipped_files,
         **stands,
     )
+    following = _following(prepared, judgement, record.with_result(result))
+    result = dataclasses.replace(result, next=None if following is None else following.document())
     data = printable(Path(record.dataset["name"]).name)
     knows = record.with_result(result)
     try:
@@ -92,7 +95,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
-    evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds)
+    evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds, following)
     try:
         report.write(
             folder / REPORT,
@@ -110,6 +113,28 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     return result
 
 
+def _worth(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a judgement's figures that a result has."""
+    return {
+        "top1": figures["top1"],
+        "top1_interval": tuple(figures["top1_interval"]),
+        "held_out_images": figures["images"],
+        "baseline": figures["baseline"],
+        "better_than_guessing": figures["better_than_guessing"],
+        "unrecognised": tuple(figures["unrecognised"]),
+    }
+
+
+def _following(prepared: Prepared, judgement: Judgement, record: RunRecord) -> Next | None:
+    """What to do next; None, with a warning, where a log in which somebody has written makes no sense of it."""
+    try:
+        course = Course.of(record, prepared.folder, gain(prepared))
+        return what_next(judgement, course, here(record.asked.data), str(prepared.folder))
+    except _SPARES as problem:
+        warn(f"what to do next cannot be told: {problem}")
+        return None
+
+
 def _judged(
     prepared: Prepared, state: State, stands: dict[str, int]
 ) -> tuple[Model, Judgement, dict[str, Any], dict[str, Any] | None]:
@@ -124,15 +149,18 @@ def _judged(
         name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
     }
     choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()})
-    model, judgement = models[choice.kept], choice.judgement
+    model, judgement, calibration = models[choice.kept], choice.judgement, choice.calibration
+    if choice.kept == HEAD_ALONE and calibration.coverage is None:
+        calibration = together(prepared, judgement)
+        judgement = judgement.calibrated(calibration)
     if judgement.threshold is None:
-        say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
+        say("There are too few images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures
     chosen = choice.document() if len(models) > 1 else None
     provenance = _provenance(dataclasses.replace(prepared.record, chosen=chosen), figures, stands, state.fallbacks)
     if chosen:
         say(f"Kept: {choice.kept} ({', '.join(f'{name}: loss {loss:.3f}' for name, loss in choice.losses.items())}).")
-    model = dataclasses.replace(model, calibration=choice.calibration, provenance=provenance)
+    model = dataclasses.replace(model, calibration=calibration, provenance=provenance)
     return model, judgement, figures, chosen
 
 

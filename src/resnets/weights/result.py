@@ -26,6 +26,9 @@ class TrainResult:
     held_out_images how many these are
     estimate        {"top1", "interval", "images", "how"} by the training images, each answered by a head that did not
                     see it; None: there is none
+    learnt          the same of images that it was trained on, or of a part of them
+    next            {"says", "limit", "command", "gain"}: what it is worth, what limits it, and the one command to type
+                    next, see `resnets.evaluation.whatnext`; None: an older version
     seconds         of the whole run: opening, decoding, training, judging
     images, epochs  training images; how often each is seen
     skipped_files   {"path", "why"} of every file that is no usable image
@@ -58,6 +61,8 @@ class TrainResult:
     held_out_images: int | None = None
     estimate: Mapping[str, Any] | None = None
     chosen: Mapping[str, Any] | None = None
+    learnt: Mapping[str, Any] | None = None
+    next: Mapping[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
@@ -94,18 +99,38 @@ class TrainResult:
             values[name] = checked.texts(later, name, where)
         values["top1_interval"] = checked.interval(table, "top1_interval", where)
         values["chosen"] = field({"chosen": None, **table}, "chosen", dict, nothing, where=where)
-        values["estimate"] = _estimate(table, where)
+        for name in ("estimate", "learnt"):
+            values[name] = _estimate(table, name, where)
+        values["next"] = _next(table, where)
         return cls(**values, fallbacks=checked.tables(later, "fallbacks", where))
 
 
-def _estimate(table: Mapping[str, Any], where: str) -> dict[str, Any] | None:
-    found = field({"estimate": None, **table}, "estimate", dict, type(None), where=where)
+def _estimate(table: Mapping[str, Any], name: str, where: str) -> dict[str, Any] | None:
+    found = field({name: None, **table}, name, dict, type(None), where=where)
     if found is None:
         return None
-    inside = f"{where}estimate."
+    inside = f"{where}{name}."
     return {
         "top1": field(found, "top1", float, where=inside, low=0, high=1),
         "interval": list(checked.interval(found, "interval", inside) or ()),
         "images": field(found, "images", int, where=inside, low=1, high=checked.LARGEST),
         "how": field(found, "how", str, where=inside),
+    }
+
+
+def _next(table: Mapping[str, Any], where: str) -> dict[str, Any] | None:
+    found = field({"next": None, **table}, "next", dict, type(None), where=where)
+    if found is None:
+        return None
+    inside, nothing = f"{where}next.", type(None)
+    gain = field(found, "gain", dict, nothing, where=inside)
+    return {
+        "says": field(found, "says", str, where=inside),
+        "limit": field(found, "limit", str, where=inside),
+        "command": field(found, "command", str, nothing, where=inside),
+        "gain": gain
+        and {
+            "top1": field(gain, "top1", float, where=f"{inside}gain.", low=0, high=1),
+            "interval": list(checked.interval(gain, "interval", f"{inside}gain.") or ()),
+        },
     }

@@ -1,0 +1,292 @@
+"""What next? One paragraph on what a model is worth, what limits it most, and the one command that may help most.
+
+The limits are tried in order, each a question to what was measured: guessing, a learning rate that was too high, norms
+that do not hold, a training that has not come to its end, wrong labels, one confused pair of classes, images known by
+heart, too few of them. What passes all of them is good enough to be used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resnets.evaluation.course import Course
+from resnets.evaluation.guessing import better, worth
+from resnets.evaluation.judging import Judgement
+from resnets.evaluation.noise import mistaken
+from resnets.evaluation.significance import LEVEL
+from resnets.text import printable, typed
+from resnets.weights.again import train_again
+
+KNOWS, LEARNT = 0.7, 0.1  # of `Course.excess`: below the first something was learnt, below the second all
+FALLING = 0.03  # share of its loss that the last fifth of a training may still take away at its end
+RISEN = 0.1  # share by which the held-out loss may lie above its least
+APART = 0.1  # by which training images may be known better than others
+LIKELY, LABELS, SHARE = 0.5, 3, 0.25  # probability of a wrong label; so many of them; their share of the mistakes
+PAIR, OFTEN = 5, 0.4  # mistakes between two classes, and their share of all, from which on they are what limits it
+LARGEST = 1_000_000  # answers, up to which labels are doubted
+WORTH_IT = 0.01  # of top-1, that twice the photos should bring at least
+SMALL_BATCH = 32
+GOOD = 0.8  # of top-1's lower end, from which on a model is used without a look at its mistakes
+
+
+@dataclass(frozen=True)
+class Next:
+    """What to do next.
+
+    says        the paragraph, without the command
+    limit       "guessing", "diverged", "norms", "not_converged", "labels", "pair", "overfitting", "few_photos", "none"
+    command     complete, as it is typed; None: nothing that one types helps
+    gain        {"top1", "interval"} that is to be expected, as fractions; None: it cannot be told
+    """
+
+    says: str
+    limit: str
+    command: str | None = None
+    gain: Mapping[str, Any] | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Fit for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked: a judgement with its figures, how the network was trained, and names as they are typed.
+
+    course      None: nobody knows
+    data        that was judged
+    model       that judged
+    """
+
+    judgement: Judgement
+    figures: Mapping[str, Any]
+    course: Course | None
+    data: str
+    model: str
+
+    def again(self, **changes: object) -> str | None:
+        """The training with other options."""
+        return None if self.course is None else train_again(self.course.record, self.course.run, **changes)
+
+    def elsewhere(self) -> str | None:
+        """The training from a trained network, by the recipe for that."""
+        return None if self.course is None else train_again(self.course.record, None, weights="auto")
+
+    @property
+    def mistakes(self) -> int:
+        """Images that it got wrong."""
+        return int((~self.judgement.correct).sum())
+
+
+def what_next(judgement: Judgement, course: Course | None, data: str, model: str) -> Next:
+    """The paragraph on a judgement by images that the model was not trained on; arguments as in `Case`."""
+    case = Case(judgement, judgement.figures, course, data, model)
+    found = next(answer for limit in _LIMITS if (answer := limit(case)) is not None)
+    return Next(f"{worth(case.figures)} {found.says}", found.limit, found.command, found.gain)
+
+
+def _guessing(case: Case) -> Next | None:
+    figures, course = case.figures, case.course
+    if figures["better_than_guessing"] is None:
+        return Next("Add photos of every class, then train again.", "few_photos", case.again())
+    if figures["better_than_guessing"] and figures["only_answer"] is None:
+        return None
+    if course is not None and (norms := _norms(case)):
+        return norms
+    look = typed("resnets", "doctor", case.data)
+    if course is None or math.isnan(course.excess):
+        return Next("Ask whether these are the images that it was made for, and their labels right.", "guessing", look)
+    loss, images = f"loss {course.losses[-1]:.3g}, where guessing gives {_guess(course):.3g}", course.result.images
+    if course.excess < KNOWS:
+        said = f"It knows its {images:,} training images ({loss}), and nothing that holds for others: more photos"
+        said += " help, or a trained network to start from, unless the classes do not differ in what can be seen."
+        return Next(said, "guessing", case.elsewhere() if _elsewhere(case) else look)
+    said = f"It did not learn its {images:,} training images either ({loss})."
+    if course.losses[-1] > _guess(course) * 1.2 or course.result.fallbacks:
+        return Next(
+            f"{said} The learning rate is too high.", "guessing", case.again(set=f"learning_rate={_lower(course)}")
+        )
+    if _elsewhere(case):
+        return Next(f"{said} Start from a trained network.", "guessing", case.elsewhere())
+    return Next(f"{said} Train longer, and see whether the labels are right.", "guessing", _longer(case, 4))
+
+
+def _diverged(case: Case) -> Next | None:
+    course = case.course
+    if course is None or not course.result.fallbacks:
+        return None
+    said = f"It lost time by a learning rate that was too high: begin with {course.rate:g}."
+    return Next(said, "diverged", case.again(set=f"learning_rate={course.rate:g}"))
+
+
+def _norms(case: Case) -> Next | None:
+    """What it knows while it trains, it does not know when it is judged."""
+    course = case.course
+    if course is None or course.result.learnt is None or not course.excess < KNOWS:
+        return None
+    learnt, recipe = course.result.learnt, course.record.recipe
+    images, little = int(learnt["images"]), max(case.figures["baseline"], (1 - course.excess) / 2)
+    if better(round(learnt["top1"] * images), images, little) is not False:
+        return None
+    said = f"While it trained it knew its images, and judged it is right on {100 * learnt['top1']:.0f} % of them: "
+    if recipe.get("ema"):
+        said += "the average of its weights lags behind the few steps that were made."
+        return Next(said, "norms", case.again(set="ema=0"))
+    at_once, most = int(recipe.get("batch_size") or SMALL_BATCH), min(SMALL_BATCH, course.result.images)
+    if at_once < most:
+        said += f"its norms take their statistics over {at_once} images, which is too few."
+        return Next(said, "norms", case.again(set=f"batch_size={most}"))
+    return Next(f"{said}the statistics of its norms have not settled in so few steps.", "norms", _longer(case, 4))
+
+
+def _not_converged(case: Case) -> Next | None:
+    course = case.course
+    if course is None:
+        return None
+    if course.result.step is not None:
+        said = f"It stands at step {course.result.step:,} of {course.result.steps:,}: go on."
+        return Next(said, "not_converged", f"resnets train --resume {typed(str(course.run))}")
+    if _gap(case) > APART or not course.excess > LEARNT:
+        return None
+    if course.excess > KNOWS:
+        loss = f"loss {course.losses[-1]:.3g}, where guessing gives {_guess(course):.3g}"
+        said = f"It has hardly learnt its {course.result.images:,} training images yet ({loss})."
+        return Next(said, "not_converged", _longer(case, 4))
+    if len(course.held_out) < 2:
+        return None
+    (_, last), losses = course.held_out[-1], [loss for _, loss in course.held_out]
+    before = losses[-1 - max(1, len(losses) // 5)]
+    if last > min(losses) or before - last < FALLING * before:
+        return None
+    said = "It has not come to its end: the loss on held-out images was still falling."
+    return Next(said, "not_converged", _longer(case, 2))
+
+
+def _labels(case: Case) -> Next | None:
+    one = case.judgement
+    classes, target = np.unique(one.labels, return_inverse=True)
+    if len(classes) < 2 or one.logits.size > LARGEST or not case.mistakes:
+        return None
+    wrong, even = mistaken(one.logits[:, classes].astype(np.float64), target)
+    doubtful = np.flatnonzero((wrong > LIKELY) & (even.argmax(axis=1) != target))
+    if len(doubtful) < max(LABELS, SHARE * case.mistakes):
+        return None
+    worst = int(doubtful[wrong[doubtful].argmax()])
+    seems = printable(one.classes[classes[even[worst].argmax()]])
+    said = f"{len(doubtful)} of its {case.mistakes} mistakes look like wrong labels, most of all "
+    said += f'{printable(one.samples[worst].key)}, which looks like "{seems}".'
+    return Next(said, "labels", f"resnets doctor {typed(case.data)} --html doctor.html")
+
+
+def _pair(case: Case) -> Next | None:
+    from scipy.stats import binom
+
+    one, count = case.judgement, len(case.judgement.classes)
+    if np.count_nonzero(np.bincount(one.labels, minlength=count)) < 3:
+        return None
+    wrong = np.zeros((count, count), np.int64)
+    rows = ~one.correct
+    np.add.at(wrong, (one.labels[rows], one.predicted[rows]), 1)
+    both = np.triu(wrong + wrong.T)
+    times, pairs = int(both.max()), count * (count - 1) // 2
+    if times < PAIR or times < OFTEN * case.mistakes or binom.sf(times - 1, case.mistakes, 1 / pairs) * pairs > LEVEL:
+        return None
+    first, second = (printable(one.classes[place]) for place in np.unravel_index(int(both.argmax()), both.shape))
+    said = f'{times} of its {case.mistakes} mistakes are between "{first}" and "{second}": add photos of these two '
+    said += f"that look alike. To tell them apart would be worth {100 * times / len(one.labels):.1f} points."
+    return Next(said, "pair", case.again() or _look(case))
+
+
+def _overfitting(case: Case) -> Next | None:
+    course, gap = case.course, _gap(case)
+    if course is None or gap <= APART:
+        return None
+    right = 100 * (course.result.learnt or {})["top1"]
+    said = f"It is right on {right:.0f} % of the images that it was trained on: it knows them by heart"
+    if _elsewhere(case):
+        said += ", and a network that others have trained knows more to begin with."
+        return Next(said, "overfitting", case.elsewhere())
+    losses = [loss for _, loss in course.held_out]
+    if losses and losses[-1] > (1 + RISEN) * min(losses) and course.record.schedule is None:
+        epoch = course.held_out[int(np.argmin(losses))][0]
+        if epoch <= 0.8 * course.record.epochs:
+            said += f", and on others its loss was least after epoch {epoch}."
+            return Next(said, "overfitting", case.again(epochs=epoch))
+    return None
+
+
+def _few_photos(case: Case) -> Next | None:
+    course = case.course
+    if course is None:
+        return None
+    gain = course.gain
+    if gain is not None and gain["top1"] >= WORTH_IT:
+        low, high = (100 * end for end in gain["interval"])
+        said = f"Twice as many photos: about {100 * gain['top1']:.0f} points better ({low:.0f} to {high:.0f})."
+        return Next(f"More photos help most. {said}", "few_photos", case.again(), gain)
+    if _gap(case) > APART:
+        right = 100 * (course.result.learnt or {})["top1"]
+        said = f"It is right on {right:.0f} % of the {course.result.images:,} images that it was trained on: it needs "
+        said += "more photos, and those that are unlike the others help most."
+        return Next(said, "few_photos", case.again())
+    return None
+
+
+def _good(case: Case) -> Next:
+    if case.figures["top1_interval"][0] < GOOD:
+        return Next("What limits it, its figures do not show: look at its mistakes.", "none", _look(case))
+    said = "Nothing stands out that limits it: use it." if case.mistakes else "It makes no mistake here: use it."
+    if Path(case.data).exists():
+        return Next(said, "none", typed("resnets", "predict", case.model, case.data))
+    return Next(said, "none", typed("resnets", "export", case.model, "model.onnx"))
+
+
+_LIMITS: tuple[Callable[[Case], Next | None], ...] = (
+    _guessing,
+    _diverged,
+    _norms,
+    _not_converged,
+    _labels,
+    _pair,
+    _overfitting,
+    _few_photos,
+    _good,
+)
+
+
+def _gap(case: Case) -> float:
+    """By how much it knows its training images better than others, where that is no chance; else 0."""
+    learnt, top1 = None if case.course is None else case.course.result.learnt, case.figures["top1"]
+    if learnt is None or learnt["interval"][0] <= top1 or learnt["top1"] <= case.figures["top1_interval"][1]:
+        return 0.0
+    return float(learnt["top1"] - top1)
+
+
+def _guess(course: Course) -> float:
+    return math.log(len(course.record.classes))
+
+
+def _lower(course: Course) -> str:
+    return f"{course.rate / 4:.2g}"
+
+
+def _elsewhere(case: Case) -> bool:
+    return case.course is not None and case.course.could_start_elsewhere
+
+
+def _longer(case: Case, times: int) -> str | None:
+    if case.course is None:
+        return None
+    if case.course.record.schedule is not None and (minutes := case.course.record.schedule["minutes"]):
+        return case.again(minutes=f"{times * minutes:g}")
+    return case.again(epochs=times * max(case.course.record.epochs, 1))
+
+
+def _look(case: Case) -> str:
+    return f"resnets evaluate {typed(case.model, case.data)} --report report.html"

@@ -1,0 +1,81 @@
+"""What the training images tell of a network: how well it has learnt them, and, out of fold, how well it would others.
+
+Where a run starts from a trained body, its cached features answer more: what twice the photos would bring, and a
+calibration where too few images are held out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from resnets.evaluation import calibrate
+from resnets.evaluation.answers import answers, top1
+from resnets.evaluation.estimate import out_of_fold
+from resnets.evaluation.judging import Judgement
+from resnets.evaluation.significance import interval
+from resnets.inference import Classifier
+from resnets.training.learning import learning_curve
+from resnets.training.prepare import Prepared
+from resnets.training.setup import label_indices
+from resnets.weights import Calibration
+
+LOOKED_AT = 200  # training images that the network is asked about again
+HEAD_ALONE = "the head alone"  # as it is called where there is a choice
+
+
+def learnt(classifier: Classifier, prepared: Prepared) -> dict[str, Any]:
+    """{"top1", "interval", "images", "how"} of training images, as the network is judged; of many, some."""
+    labels = label_indices(prepared.train, prepared.record.classes)
+    rows = np.unique(np.linspace(0, len(labels) - 1, min(LOOKED_AT, len(labels))).astype(int))
+    pixels = _middle(prepared, rows)
+    share = top1(answers(classifier.logits, pixels, len(classifier.classes), what=""), labels[rows])
+    how = "on images that it was trained on"
+    return {"top1": share, "interval": list(interval(share, len(rows))), "images": len(rows), "how": how}
+
+
+def estimate(prepared: Prepared, kept: str) -> dict[str, Any] | None:
+    """What the answers out of fold come to; None where there are none. kept: the network that the model is of."""
+    if prepared.start is None:
+        return None
+    logits, labels = prepared.start.head.out_of_fold, label_indices(prepared.train, prepared.record.classes)
+    known = np.isfinite(logits).all(axis=1)
+    if not known.any():
+        return None
+    found = out_of_fold(logits[known], labels[known], prepared.record.classes).document()
+    return found if kept == HEAD_ALONE else {**found, "how": f"by {HEAD_ALONE} {found['how']}"}
+
+
+def together(prepared: Prepared, judgement: Judgement) -> Calibration:
+    """A calibration of the head alone on the held-out images and, out of fold, the training images.
+
+    It takes what is too few apart; still fewer than `calibration.FEWEST` calibrate nothing. Heads of folds know a part
+    of the images only, so that the temperature is slightly too modest rather than too sure.
+    """
+    if prepared.start is None:
+        return judgement.calibration
+    logits, labels = prepared.start.head.out_of_fold, label_indices(prepared.train, prepared.record.classes)
+    known = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    return calibrate(
+        np.concatenate([judgement.pixels, _middle(prepared, known)]),
+        np.concatenate([judgement.logits, logits[known]]),
+        np.concatenate([judgement.labels, labels[known]]),
+    )
+
+
+def gain(prepared: Prepared) -> dict[str, Any] | None:
+    """What twice the photos would bring, by heads on what a trained body sees; None where it cannot be told."""
+    if prepared.start is None:
+        return None
+    classes = prepared.record.classes
+    labels, others = (label_indices(cache, classes) for cache in (prepared.train, prepared.held_out))
+    curve = learning_curve(prepared.start.train, labels, prepared.start.held_out, others, prepared.record.asked.seed)
+    return None if curve is None else curve.document()
+
+
+def _middle(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
+    """(N, S, S, 3) uint8: these training images as they are judged, without the margin that crops need."""
+    images, size = prepared.train.images, prepared.preprocessing.image_size
+    edge = (images.shape[1] - size) // 2
+    return np.array(images[rows, edge : edge + size, edge : edge + size])
