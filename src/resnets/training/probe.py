@@ -52,11 +52,22 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -
     """
     began = time.perf_counter()
     centre, scale = features.mean(0), max(float(features.std()), np.finfo(np.float32).tiny)
-    points = (features - centre) / scale
+    points, axes = _turned((features - centre) / scale)
     strength, out_of_fold = _choose(points, labels, classes, seed)
     weight, bias = _regress(points, labels, classes, strength)
-    weight = weight / scale
+    weight = weight @ axes / scale if axes is not None else weight / scale
     return Head(weight, bias - weight @ centre, strength, out_of_fold, time.perf_counter() - began)
+
+
+def _turned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Fewer points than dimensions, in the coordinates that they span, and the axes of these; others as they are.
+
+    The regression is the same, since its weights lie in the span of the points, whatever turns it: and much faster.
+    """
+    if len(points) >= points.shape[1]:
+        return points, None
+    left, lengths, axes = np.linalg.svd(points, full_matrices=False)
+    return left * lengths, axes
 
 
 def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[float, np.ndarray]:
