@@ -111,7 +111,7 @@ def test_the_best_epoch_is_kept_aside_and_is_one_to_choose_from(place, tmp_path,
 
     monkeypatch.setattr(conclude, "choose", chooses)
     whole = tmp_path / "whole"
-    go(place, whole, "keep=best", observers=[seen])
+    result = go(place, whole, "keep=best", observers=[seen])
     aside = held(whole / CHECKPOINT, "best.")
     assert aside.keys() == seen.weights[1].keys()
     assert all(torch.equal(aside[name], seen.weights[1][name]) for name in aside)
@@ -119,6 +119,9 @@ def test_the_best_epoch_is_kept_aside_and_is_one_to_choose_from(place, tmp_path,
     assert not np.array_equal(judged[0][TRAINED].logits, judged[0][BEST].logits)
     chosen = RunRecord.read(whole).chosen
     assert chosen is not None
+    assert result.chosen == chosen == resume(whole).chosen
+    assert resnets.load(whole).model.provenance.other["chosen"] == f"{chosen['kept']}: {chosen['how']}"
+    assert "each half of them judges what the other half chose" in (whole / "report.html").read_text()
     assert chosen["kept"] in chosen["losses"].keys() == {TRAINED, BEST}
     if stop:
         with pytest.raises(KeyboardInterrupt):

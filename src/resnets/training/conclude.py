@@ -76,6 +76,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         better_than_guessing=figures["better_than_guessing"],
         unrecognised=tuple(figures["unrecognised"]),
         fallbacks=tuple(state.fallbacks),
+        chosen=chosen,
         remarks=tuple(advice(prepared, state, figures)),
         seconds=prepared.seconds + state.seconds + time.perf_counter() - began,
         images=len(prepared.train.images),
@@ -127,8 +128,8 @@ def _judged(
     if judgement.threshold is None:
         say("Too few held-out images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures
-    provenance = _provenance(prepared.record, figures, stands, state.fallbacks)
     chosen = choice.document() if len(models) > 1 else None
+    provenance = _provenance(dataclasses.replace(prepared.record, chosen=chosen), figures, stands, state.fallbacks)
     if chosen:
         say(f"Kept: {choice.kept} ({', '.join(f'{name}: loss {loss:.3f}' for name, loss in choice.losses.items())}).")
     model = dataclasses.replace(model, calibration=choice.calibration, provenance=provenance)
@@ -155,5 +156,14 @@ def _provenance(
         pretrained={key: body[key] for key in ("name", "sha256", "licence", "source") if key in body} or None,
         versions=record.machine,
         metrics={key: figures[key] for key in _METRICS},
-        other={**({"stopped_at": stands} if stands else {}), **({"fallbacks": fallbacks} if fallbacks else {})},
+        other={
+            **_chosen(record),
+            **({"stopped_at": stands} if stands else {}),
+            **({"fallbacks": fallbacks} if fallbacks else {}),
+        },
     )
+
+
+def _chosen(record: RunRecord) -> dict[str, str]:
+    """What was kept of several networks, and how that was found, in words; {}: there was one."""
+    return {} if record.chosen is None else {"chosen": f"{record.chosen['kept']}: {record.chosen['how']}"}

@@ -38,6 +38,7 @@ LOOKS = 0.03  # of the time of the steps, at most, for looks at the held-out ima
 SHARE, LEAST, MOST = 0.03, 1.0, 30.0  # of the time, and seconds, that steps are measured for, about
 WARM = 1  # steps of a kind, at least, that are not counted
 PLACES = 200  # of the way that stand for all steps
+FEW = 4  # images that a first look has, which is not timed
 CALIBRATED = 400  # images that calibration is tried on
 PAGES = 4.0  # seconds for curves, report and model, imports included; they depend little on the data
 
@@ -215,14 +216,14 @@ def _looks(prepared: Prepared, state: State) -> tuple[float, float]:
     noise = np.random.default_rng(0)
     logits = noise.normal(size=(len(pixels), len(classes))).astype(np.float32)
     labels = noise.integers(0, len(classes), len(pixels))
-    works: list[Callable[[], object]] = [
-        lambda: glance.look(state),
-        lambda: classifier.logits(images),
-        lambda: calibrate(pixels, logits, labels),
-    ]
-    for work in works:  # the first time is not like the others
-        work()
-    look, judge, calibration = map(_timed, works)
+
+    def timed(first: Callable[[], object], work: Callable[[], object]) -> float:
+        first()  # imports and the like
+        return _timed(work)
+
+    look = timed(lambda: prepared.glance(FEW).look(state), lambda: glance.look(state))
+    judge = timed(lambda: classifier.logits(images[:FEW]), lambda: classifier.logits(images))
+    calibration = timed(*[lambda: calibrate(pixels, logits, labels)] * 2)
     judging = share * judge + len(cache.images) / len(pixels) * calibration
     candidates = 1 + (prepared.start is not None) + (prepared.recipe.keep == "best")
     return share * look, judging * candidates
