@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import ParameterError
-from resnets.training import load_recipe, pace, pacer, resume, train
+from resnets.training import Fallback, load_recipe, pace, pacer, resume, train
 from resnets.training.pace import LOOKS, Pace, cost, fitting
-from resnets.training.prepare import Prepared, prepare
+from resnets.training.prepare import Prepared, prepare, reopen
+from resnets.training.schedule import Schedule
 from resnets.weights.run import CHECKPOINT, MODEL, RECIPE, RECORD, Asked, RunRecord
 from resnets.weights.runlog import read_log
 
@@ -170,6 +173,24 @@ def test_a_run_that_is_too_slow_is_shortened_once_and_that_is_recorded(place, tm
     rates = [line["rate"] for line in steps_of(tmp_path / "run")]
     assert rates[-1] < max(rates) / 10  # the cosine came to its end
     assert_same_bits(tmp_path / "run", same_steps_again(tmp_path / "run", tmp_path / "again"))
+
+
+def test_steps_that_are_made_again_leave_fewer_for_the_rest(place, tmp_path):
+    """Up to where the fallback was seen, nothing changes: those steps had their rates the first time, too."""
+    ready(place, tmp_path)
+    record = RunRecord.read(tmp_path)
+    asked, schedule = dataclasses.replace(record.asked, minutes=10.0), Schedule(100, 4, minutes=10.0)
+    record = dataclasses.replace(record, asked=asked, schedule=schedule.document(), epochs=25)
+    record.write(tmp_path)
+    prepared = reopen(tmp_path)
+    schedule, half = prepared.schedule, foreseen(5.0)  # 30 of the 100 steps, and 5 of 10 minutes, are over
+    keeper = pacer.Pacer(prepared, half, time.perf_counter() - 300)
+    training: Any = SimpleNamespace(schedule=schedule, state=SimpleNamespace(step=20))
+    rates = [schedule.rate(prepared.recipe, step) for step in range(31)]
+    keeper.fell_back(training, Fallback(step=30, epoch=8, loss="nan", why="", back_to=20, rate_share=0.25))
+    [cut] = RunRecord.read(tmp_path).schedule["shortened"]  # type: ignore[index]
+    assert (cut["step"], cut["from"], cut["to"]) == (30, 100, 20 + int((pace.AIM * 600 - 300) / 5))
+    assert [schedule.rate(prepared.recipe, step) for step in range(31)] == rates
 
 
 def steps_of(run: Path) -> list[dict[str, Any]]:

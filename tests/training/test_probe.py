@@ -89,6 +89,14 @@ def test_the_only_image_of_a_class_is_learned_and_not_judged(points):
     assert np.isfinite(head.weight).all()
 
 
+def test_copies_of_an_image_do_not_answer_for_each_other(points):
+    """Noise with labels dealt at random, every image four times: out of fold it stays at chance."""
+    random = np.random.default_rng(3)
+    noise = np.tile(random.normal(size=(60, 300)), (4, 1)).astype(np.float32)
+    labels = np.tile(random.permutation(60) % 2, 4)
+    assert (probe.fit(noise, labels, 2).out_of_fold.argmax(1) == labels).mean() < 0.7
+
+
 @pytest.mark.parametrize("images", [2, 3, 5])
 def test_a_handful_of_images(images):
     random = np.random.default_rng(0)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from test_body import beheaded, body_of
+from test_body import alike, beheaded
 from test_convert import WRITTEN, model_of
 
 from resnets.errors import FetchError, ModelFileError
@@ -149,7 +148,7 @@ def test_an_entry_is_fetched_once_and_knows_everything(server, home, tmp_path, c
     assert (open_source("local:mine").model.classes, auto(None)) == (tuple("abcde"), "local:mine")
     assert len(server.asked) == 2  # nothing is fetched again
     assert said(capsys) == []
-    assert all(torch.equal(tensor, body_of(load(path))[name]) for name, tensor in body_of(found.model).items())
+    assert alike(found.model, load(path))
     for one in (found.model, model):
         wanted = one.preprocessing
         assert (wanted.image_size, wanted.resize_to, wanted.channels) == (48, 64, "BGR")
@@ -398,3 +397,14 @@ def test_a_wrong_file_in_the_cache_is_not_taken(server, home, tmp_path, capsys):
     (line,) = said(capsys)
     assert f"{place} is not the file" in line
     assert "remove or replace it" in line
+
+
+def test_a_user_without_a_home_trains_from_scratch(monkeypatch, capsys):
+    def nobody(path: Path) -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("RESNETS_HOME")
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    assert auto(None) is None
+    (line,) = said(capsys)
+    assert "set RESNETS_HOME" in line

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_caffe_roles import rewritten
-from test_convert import FULL, WRITTEN, model_of, weights
+from test_convert import FULL, WRITTEN, model_of, same, weights
 
 from resnets.errors import ModelFileError
 from resnets.weights import Model, load, save
@@ -25,6 +25,12 @@ from resnets.weights.transfer import open_source
 
 def body_of(model: Model) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in weights(model).items() if not name.startswith("head.linear.")}
+
+
+def alike(one: Model, other: Model) -> bool:
+    """Whether two bodies are the same, whatever their heads."""
+    mine, theirs = body_of(one), body_of(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
 
 
 def beheaded(model: Model, place: Path, dialect: str) -> Path:
@@ -65,8 +71,7 @@ def test_a_file_without_a_head_is_a_body(tmp_path, case):
     assert found.model.classes == ()
     theirs = found.model.network
     assert theirs.plan.spec == spec
-    assert body_of(found.model).keys() == body_of(ours).keys()
-    assert all(torch.equal(tensor, body_of(found.model)[name]) for name, tensor in body_of(ours).items())
+    assert alike(found.model, ours)
     assert theirs.plan.num_classes == 1
     assert not theirs.head.linear.weight.any()
     assert not theirs.head.linear.bias.any()
@@ -109,7 +114,7 @@ def test_names_that_users_give_bodies(tmp_path, renamed):
     ours, tensors = state(tmp_path)
     write_torch(tmp_path / "net.pth", {renamed(name): tensor for name, tensor in tensors.items()})
     found = load_body(tmp_path / "net.pth").model
-    assert all(torch.equal(tensor, body_of(found)[name]) for name, tensor in body_of(ours).items())
+    assert alike(found, ours)
 
 
 def test_the_base_model_of_hugging_face_leaves_its_prefix_out(tmp_path):
@@ -118,7 +123,7 @@ def test_the_base_model_of_hugging_face_leaves_its_prefix_out(tmp_path):
     tensors = {name.removeprefix("resnet."): t for name, t in file.tensors.items() if name.startswith("resnet.")}
     target.write(tmp_path / "folder", dataclasses.replace(file, tensors=tensors), ours.network.plan)
     found = load_body(tmp_path / "folder").model
-    assert all(torch.equal(tensor, body_of(found)[name]) for name, tensor in body_of(ours).items())
+    assert alike(found, ours)
 
 
 def test_timm_may_say_that_its_maps_are_not_pooled(tmp_path):
@@ -155,7 +160,7 @@ def test_a_body_with_a_head_has_its_classes(tmp_path):
     found = load_body(tmp_path / name)
     assert isinstance(found, Body)
     assert found.model.classes == tuple("01234")
-    assert all(torch.equal(tensor, weights(found.model)[name]) for name, tensor in weights(ours).items())
+    assert same(found.model, ours)
 
 
 def test_the_origin_of_our_own_file(tmp_path):

@@ -28,6 +28,7 @@ RESULT = {
     "top1_interval": [0.4, 0.6],
     "held_out_images": 96,
     "estimate": {"top1": 0.5, "interval": [0.35, 0.65], "images": 40, "how": "out of fold"},
+    "chosen": {"kept": "the head alone", "losses": {"the head alone": 0.2}},
     "learnt": {"top1": 1.0, "interval": [0.9, 1.0], "images": 36, "how": "on images that it was trained on"},
     "next": {
         "says": "More photos.",
@@ -37,7 +38,15 @@ RESULT = {
     },
 }
 RECORD = {
-    "asked": {"data": "digits", "network": None, "weights": None, "seed": 3, "device": "auto", "strict": False},
+    "asked": {
+        "data": "digits",
+        "network": None,
+        "weights": None,
+        "seed": 3,
+        "device": "auto",
+        "strict": False,
+        "minutes": 5.0,
+    },
     "network": "resnet20",
     "classes": ["a", "b"],
     "dataset": {"name": "digits", "fingerprint": "0f", "split": {"origin": "seeded"}},

@@ -92,7 +92,6 @@ def train(
     """
     began = time.perf_counter()
     from resnets import machine
-    from resnets.errors import ResnetsError
     from resnets.training.command import commanded
 
     asked: dict[str, Any] = {
@@ -110,9 +109,6 @@ def train(
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    named = [flag for flag, folder in (("--resume", resume), ("--finish", finish)) if folder is not None]
-    if named and (given.keys() - {"data"} or len(named) > 1):
-        raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     machine.keep_memory()
     with commanded(began):
         result = _run(resume, finish, given)
@@ -121,7 +117,11 @@ def train(
 
 def _run(resume: str | None, finish: str | None, given: dict[str, Any]) -> TrainResult:
     from resnets import training
+    from resnets.errors import ResnetsError
 
+    named = [flag for flag, folder in (("--resume", resume), ("--finish", finish)) if folder is not None]
+    if named and (given.keys() - {"data"} or len(named) > 1):
+        raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     if resume is not None:
         return training.resume(resume, **given)
     return training.train(**given) if finish is None else training.finish(finish, **given)

@@ -23,6 +23,7 @@ from resnets.training import moved
 from resnets.training.advice import advice
 from resnets.training.curves import draw_curves
 from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
+from resnets.training.keeping import kept
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
@@ -76,6 +77,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         estimate=estimate(prepared, chosen["kept"] if chosen else HEAD_ALONE),
         learnt=learnt(Classifier(model), prepared),
         fallbacks=tuple(state.fallbacks),
+        chosen=chosen,
         remarks=tuple(advice(prepared, state, figures)),
         seconds=prepared.seconds + state.seconds + time.perf_counter() - began,
         images=len(prepared.train.images),
@@ -142,6 +144,7 @@ def _judged(
         candidates[HEAD_ALONE] = prepared.start.network
     if state.step or not candidates:
         candidates[TRAINED] = state.trained()
+    candidates |= kept(state)
     models = {
         name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
     }
@@ -153,8 +156,8 @@ def _judged(
     if judgement.threshold is None:
         say("There are too few images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures
-    provenance = _provenance(prepared.record, figures, stands, state.fallbacks)
     chosen = choice.document() if len(models) > 1 else None
+    provenance = _provenance(dataclasses.replace(prepared.record, chosen=chosen), figures, stands, state.fallbacks)
     if chosen:
         say(f"Kept: {choice.kept} ({', '.join(f'{name}: loss {loss:.3f}' for name, loss in choice.losses.items())}).")
     model = dataclasses.replace(model, calibration=calibration, provenance=provenance)
@@ -181,5 +184,14 @@ def _provenance(
         pretrained={key: body[key] for key in ("name", "sha256", "licence", "source") if key in body} or None,
         versions=record.machine,
         metrics={key: figures[key] for key in _METRICS},
-        other={**({"stopped_at": stands} if stands else {}), **({"fallbacks": fallbacks} if fallbacks else {})},
+        other={
+            **_chosen(record),
+            **({"stopped_at": stands} if stands else {}),
+            **({"fallbacks": fallbacks} if fallbacks else {}),
+        },
     )
+
+
+def _chosen(record: RunRecord) -> dict[str, str]:
+    """What was kept of several networks, and how that was found, in words; {}: there was one."""
+    return {} if record.chosen is None else {"chosen": f"{record.chosen['kept']}: {record.chosen['how']}"}

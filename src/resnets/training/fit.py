@@ -9,6 +9,7 @@ import torch
 from resnets.errors import TrainingError
 from resnets.training import command, loop, room
 from resnets.training.divergence import Guard
+from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
@@ -42,11 +43,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         if not (folder / CHECKPOINT).exists():  # of a head alone, which makes no step
             state.save(folder)
         return state
-    room.check(folder, state)
+    room.check(folder, state, keeps_best=recipe.keep == "best")
     step = Step(state, recipe, prepared.schedule, precision=record.precision)
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
-    watching = [prepared.glance(), *observers, log, *board, Progress(), Checkpoint(folder, log)]
+    watching = [prepared.glance(), *Keeper.of(prepared), *observers, log, *board, Progress(), Checkpoint(folder, log)]
     epoch, begun = divmod(state.step, batches.steps)
     try:
         earlier = log.losses(epoch + 1) if begun else ()

@@ -73,14 +73,14 @@ class Progress(Observer):
 
     def started(self, training: Training) -> None:
         """Show where it begins."""
-        size = training.batches.batch_size
-        self._ending = ExitStack()
-        done = training.state.step * size
-        self._tracker: Tracker = self._ending.enter_context(track("training", training.total * size, done=done))
+        self._bar(training, training.state.step)
         self._epoch, self._steps, self._seconds, self._waited = 0, 0, 0.0, 0.0
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """One batch more."""
+        if training.total != self._total:  # it was shortened
+            self._ending.close()
+            self._bar(training, step.step)
         if step.epoch != self._epoch:
             self._epoch, self._steps, self._seconds, self._waited = step.epoch, 0, 0.0, 0.0
         self._steps += 1
@@ -110,6 +110,12 @@ class Progress(Observer):
     def ended(self, training: Training) -> None:
         """Take the bar away."""
         self._ending.close()
+
+    def _bar(self, training: Training, made: int) -> None:
+        size, self._total = training.batches.batch_size, training.total
+        self._ending = ExitStack()
+        bar = track("training", self._total * size, done=made * size)
+        self._tracker: Tracker = self._ending.enter_context(bar)
 
 
 class Checkpoint(Observer):

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, count
@@ -35,9 +35,10 @@ from resnets.weights import Model
 AIM = 0.98  # of the time: a little less than all of it
 MOST_STEPS = 10**9
 LOOKS = 0.03  # of the time of the steps, at most, for looks at the held-out images
-SHARE, LEAST, MOST = 0.01, 0.3, 10.0  # of the time, and seconds, that one kind of step is measured for
+SHARE, LEAST, MOST = 0.03, 1.0, 30.0  # of the time, and seconds, that steps are measured for, about
 WARM = 1  # steps of a kind, at least, that are not counted
 PLACES = 200  # of the way that stand for all steps
+FEW = 4  # images that a first look has, which is not timed
 CALIBRATED = 400  # images that calibration is tried on
 PAGES = 4.0  # seconds for curves, report and model, imports included; they depend little on the data
 
@@ -151,13 +152,8 @@ def measured(prepared: Prepared, began: float) -> Pace:
     minutes = prepared.record.asked.minutes or 1.0
     state = State(copy.deepcopy(prepared.network), prepared.recipe, prepared.device)
     way = Schedule(PLACES, max(1, PLACES // prepared.recipe.epochs), minutes=minutes)
-    kinds = list(dict.fromkeys(_kind(prepared, way, step) for step in range(PLACES)))
-    budget = min(MOST, max(LEAST, SHARE * 60 * minutes))
-    steps = {}
-    for alone in (True, False):
-        sizes = sorted(size for size, head in kinds if head == alone)
-        for size in dict.fromkeys((sizes[0], sizes[len(sizes) // 2], sizes[-1]) if sizes else ()):
-            steps[size, alone] = _step_seconds(prepared, state, size, alone, budget)
+    kinds = {_kind(prepared, way, step) for step in range(PLACES)}
+    steps = _steps(prepared, state, kinds, min(MOST, max(LEAST, SHARE * 60 * minutes)))
     glance, judging = _looks(prepared, state)
     state.good = state.snapshot({})
     epoch = _timed(lambda: state.snapshot({})) + _timed(lambda: next(iter(prepared.batches().epoch(0))))
@@ -170,6 +166,22 @@ def measured(prepared: Prepared, began: float) -> Pace:
         ending=judging + saving + PAGES,
         spent=time.perf_counter() - began,
     )
+
+
+def _steps(
+    prepared: Prepared, state: State, kinds: Collection[tuple[int, bool]], budget: float
+) -> dict[tuple[int, bool], float]:
+    """Seconds of a step of each kind: at its largest size and its smallest, and between them where there is time."""
+    end = time.perf_counter() + budget
+    found = {}
+    for alone in (True, False):
+        sizes = sorted(size for size, head in kinds if head == alone)
+        chosen = dict.fromkeys((sizes[-1], sizes[0], sizes[len(sizes) // 2]) if sizes else ())
+        for place, size in enumerate(chosen):
+            left = end - time.perf_counter()
+            if place < 2 or left > 0:
+                found[size, alone] = _step_seconds(prepared, state, size, alone, max(0.0, left) / (3 - place))
+    return dict(sorted(found.items()))
 
 
 def _step_seconds(prepared: Prepared, state: State, size: int, alone: bool, budget: float) -> float:
@@ -188,7 +200,7 @@ def _step_seconds(prepared: Prepared, state: State, size: int, alone: bool, budg
         now = time.perf_counter()
         found.append((now - previous) / bunch)
         previous = now
-        if len(found) > WARM + 2 and now - begin >= budget:
+        if len(found) > WARM and now - begin >= budget * (1 if len(found) > WARM + 2 else 2):
             break
     return float(np.median(found[max(WARM, len(found) // 4) :]))
 
@@ -204,16 +216,17 @@ def _looks(prepared: Prepared, state: State) -> tuple[float, float]:
     noise = np.random.default_rng(0)
     logits = noise.normal(size=(len(pixels), len(classes))).astype(np.float32)
     labels = noise.integers(0, len(classes), len(pixels))
-    works: list[Callable[[], object]] = [
-        lambda: glance.look(state),
-        lambda: classifier.logits(images),
-        lambda: calibrate(pixels, logits, labels),
-    ]
-    for work in works:  # the first time is not like the others
-        work()
-    look, judge, calibration = map(_timed, works)
+
+    def timed(first: Callable[[], object], work: Callable[[], object]) -> float:
+        first()  # imports and the like
+        return _timed(work)
+
+    look = timed(lambda: prepared.glance(FEW).look(state), lambda: glance.look(state))
+    judge = timed(lambda: classifier.logits(images[:FEW]), lambda: classifier.logits(images))
+    calibration = timed(*[lambda: calibrate(pixels, logits, labels)] * 2)
     judging = share * judge + len(cache.images) / len(pixels) * calibration
-    return share * look, judging * (1 if prepared.start is None else 2)  # the head alone is judged, too
+    candidates = 1 + (prepared.start is not None) + (prepared.recipe.keep == "best")
+    return share * look, judging * candidates
 
 
 def _saved(state: State, folder: Path) -> None:

@@ -13,6 +13,7 @@ from resnets.training.pace import AIM, Pace, cost, fixed, mean_step
 from resnets.training.prepare import Prepared
 
 SLOW = 4 / 3  # times the seconds that were foreseen: the pace has fallen by a quarter
+LATE = 0.02  # of the time: a training is not shortened for less than this
 SHARE, SECONDS, SHORT = 0.05, 30.0, 0.2  # of the time, the least of it, but no more than this share of a short one
 
 
@@ -57,27 +58,34 @@ class Pacer(Observer):
         while self._found - self._recent[0][0] >= self.window:
             self._found -= self._recent.popleft()[0]
         if not self._done and self._found >= self.window:
-            slower = median(found / foreseen for found, foreseen in self._recent)
+            slower = self._slower
             if slower > SLOW:
-                self._shorten(training, slower)
+                why = f"a step takes {slower:.3g} times as long as foreseen"
+                self._done = self._shorten(training, training.state.step, why)
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
-        """Begin to look anew."""
+        """Make room for the steps that are made again; those up to where it was seen keep the rates that they had."""
+        self._shorten(training, fallback.step, f"it went back from step {fallback.step} to {fallback.back_to}")
         self._recent.clear()
-        self._found = 0.0
+        self._found, self._open = 0.0, [0.0, 0.0]
 
-    def _shorten(self, training: Training, slower: float) -> None:
-        """Keep as many of the steps that are left as fit into the time that is left, in the record before they are."""
-        schedule, step = training.schedule, training.state.step
-        mean = mean_step(self.prepared, self.pace, schedule, step)
+    @property
+    def _slower(self) -> float:
+        """How many times as long as foreseen a step takes of late."""
+        return median(found / foreseen for found, foreseen in self._recent) if self._recent else 1.0
+
+    def _shorten(self, training: Training, step: int, why: str) -> bool:
+        """After this step, keep as many steps as fit into the time that is left; in the record before they are made."""
+        schedule = training.schedule
         whole = mean_step(self.prepared, self.pace, schedule)
         beside = cost(self.prepared, self.pace, schedule) / schedule.steps - whole  # looks and checkpoints
-        fitting = max(1, int((self.end - time.perf_counter()) / (slower * mean + beside)))
-        if step + fitting >= schedule.steps:  # there is time enough
-            return
-        before, self._done = schedule.steps, True
-        why = f"a step takes {slower:.3g} times as long as foreseen"
-        schedule.shorten(step, step + fitting, why)
+        seconds = self._slower * mean_step(self.prepared, self.pace, schedule, step) + beside
+        last = training.state.step + int((self.end - time.perf_counter()) / seconds)
+        last = max(step + 1, last)
+        if (schedule.steps - last) * seconds <= LATE * 60 * (schedule.minutes or 0.0):  # in time, or almost
+            return False
+        before = schedule.steps
+        schedule.shorten(step, last, why)
         try:
             self.prepared.settled().record.write(self.prepared.folder)
         except OSError as problem:
@@ -85,3 +93,4 @@ class Pacer(Observer):
             warn(f"the training will take longer than it was given, since {why} and it cannot be shortened: {problem}")
         else:
             say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")
+        return True

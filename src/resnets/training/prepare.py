@@ -261,7 +261,7 @@ def _introduce(prepared: Prepared) -> None:
 
 def _length(record: RunRecord) -> str:
     """How long it trains, in words."""
-    if record.schedule is not None:
+    if record.epochs and record.schedule is not None:
         return f"{record.schedule['steps']:,} steps"
     if record.epochs and record.asked.minutes is not None:
         return f"{record.asked.minutes:g} minutes"

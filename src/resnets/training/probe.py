@@ -62,7 +62,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -
 def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[float, np.ndarray]:
     """(the strength whose answers out of fold have the least loss, those answers)."""
     answers = np.full((len(STRENGTHS), len(points), classes), np.nan, np.float32)
-    rows, fold = _deal(labels, classes, seed)
+    rows, fold = _deal(points, labels, classes, seed)
     if not len(rows):
         return STRENGTHS[len(STRENGTHS) // 2], answers[0]
     for part in range(FOLDS):
@@ -75,16 +75,18 @@ def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> 
     return STRENGTHS[best], answers[best]
 
 
-def _deal(labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(rows that take part, the fold of each): every class is spread evenly; the only image of one takes no part."""
+def _deal(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that take part, the fold of each): every class is spread evenly, copies of an image share a fold, and a
+    class of one image takes no part."""
     random = np.random.default_rng(seed)
     drawn = random.permutation(len(labels))[:CHOOSING]
     rows, folds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for number in range(classes):
         own = drawn[labels[drawn] == number]
-        if len(own) > 1:
+        image = np.unique(points[own], axis=0, return_inverse=True)[1].reshape(-1)
+        if image.max(initial=0):
             rows.append(own)
-            folds.append((np.arange(len(own)) + random.integers(FOLDS)) % FOLDS)
+            folds.append((random.permutation(image.max() + 1)[image] + random.integers(FOLDS)) % FOLDS)
     return np.concatenate(rows), np.concatenate(folds)
 
 

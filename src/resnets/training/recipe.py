@@ -27,6 +27,7 @@ CHOICES = {
     "mean": ("imagenet", "pixel"),
     "precision": ("auto", "float32", "bfloat16"),
     "norms": ("batch", "frozen"),
+    "keep": ("last", "best"),
 }
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0, 10**6),
@@ -49,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "pays": (0, 1000),
     "lower_rates": (0.0001, 1),
     "evaluate_every": (1, 10**6),
+    "patience": (0, 10**6),
     "checkpoint_seconds": (0, 10**9),
     "workers": (1, 256),
 }
@@ -82,6 +84,9 @@ class Recipe:
     norms               batch: a norm takes the statistics of its batch; frozen: those that the body came with
     lower_rates         fine-tuning: each stage further from the head learns at this share of the one above it
     evaluate_every      epochs between evaluations on the held-out split
+    patience            the training ends when so many of these found no smaller held-out loss; 0: it does not
+    keep                last: the weights at the end; best: those of the least held-out loss are kept aside, too, and
+                        taken where they are better beyond chance
     checkpoint_seconds  a checkpoint at least this often, and after every epoch; 0: after every step
     workers             threads that read batches ahead; the result does not depend on it
     """
@@ -118,6 +123,8 @@ class Recipe:
     norms: str = "batch"
     lower_rates: float = 1.0
     evaluate_every: int = 1
+    patience: int = 0
+    keep: str = "last"
     checkpoint_seconds: float = 60.0
     workers: int = 1
 

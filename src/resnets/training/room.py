@@ -18,15 +18,18 @@ from resnets.weights.run import CHECKPOINT
 PAGES = 4 * 2**20  # bytes of report, curves, log and run.json, about
 
 
-def check(folder: Path, state: State) -> None:
+def check(folder: Path, state: State, *, keeps_best: bool = False) -> None:
     """Raise TrainingError where no checkpoint after the first would fit; warn where the end may not.
+
+    keeps_best      whether checkpoints hold the weights of the best look, too
 
     A new checkpoint is written beside the old one, which stays until it is whole.
     """
     weights = _bytes(state.network.state_dict().values())
     stands = weights + (_bytes(state.average.state.values()) if state.average is not None else 0)
     momentum = any(group["momentum"] for group in state.optimiser.param_groups)
-    checkpoint = 2 * stands + (_bytes(state.network.parameters()) if momentum else 0)  # with a good state
+    aside = weights if keeps_best else 0
+    checkpoint = aside + 2 * stands + (_bytes(state.network.parameters()) if momentum else 0)  # with a good state
     first = 0 if (folder / CHECKPOINT).exists() else stands
     with suppress(OSError):  # a disk that does not say
         free = shutil.disk_usage(folder).free

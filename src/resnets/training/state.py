@@ -21,6 +21,7 @@ from resnets.errors import TrainingError
 from resnets.network import ResNet
 from resnets.text import printable
 from resnets.training import checkpoint
+from resnets.training.best import Best
 from resnets.training.optim import Average, optimiser
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT
@@ -63,6 +64,7 @@ class State:
     frozen      what the names of weights begin with that never change
     watch       what the watch over the losses knows, see `divergence.Watch`
     good        the last good state; None: none yet
+    best        the best look at the held-out images; None: none yet, or the recipe does not ask
     layout      the memory layout that training uses
     """
 
@@ -79,6 +81,7 @@ class State:
         self.fallbacks: list[dict[str, Any]] = []
         self.watch: Mapping[str, Any] = {}
         self.good: Good | None = None
+        self.best: Best | None = None
         self._judge: ResNet | None = None
 
     def train(self, head_alone: bool) -> None:
@@ -132,6 +135,9 @@ class State:
         state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "log": self.log}
         state |= {"identity": self.identity, "rate_share": self.rate_share}
         state |= {"fallbacks": self.fallbacks, "watch": self.watch}
+        if self.best is not None:
+            state["best"] = self.best.document()
+            plain |= {f"best.{name}": tensor for name, tensor in self.best.weights.items()}
         if self.good is not None:
             state["good"] = {"step": self.good.step, "watch": self.good.watch}
             plain |= {f"good.{name}": tensor for name, tensor in self.good.tensors.items()}
@@ -151,7 +157,9 @@ class State:
             if not 0 < share <= 1:
                 raise ValueError("its rate_share makes no sense")
             fallbacks = list(state.get("fallbacks", []))
-            kept = {key: tensors.pop(f"good.{key}") for key in [k[5:] for k in tensors if k.startswith("good.")]}
+            kept, aside = _taken(tensors, "good."), _taken(tensors, "best.")
+            looks = state.get("best")
+            best = Best.of(looks, aside, self.network.state_dict()) if looks is not None else None
             known = state.get("good") or {}
             good = Good(checkpoint.number(known, "step"), _watched(known["watch"]), kept) if kept else None
             watch, parts = _watched(state.get("watch", {})), _parts(tensors)
@@ -176,7 +184,7 @@ class State:
             ) from problem
         self.step, self.seconds, self.log, self.rate_share = step, seconds, log, share
         self.fallbacks, self.watch, self.good = fallbacks, watch, good
-        self.identity = own
+        self.identity, self.best = own, best
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, under its names there."""
@@ -214,6 +222,11 @@ class State:
         moving = step > 0 and any(group["momentum"] for group in self.optimiser.param_groups)
         if have not in ([set(), head, everything] if moving else [set()]):
             raise ValueError("it lacks the momentum of some weights")
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin like this, under the rest of their names, and no longer among the others."""
+    return {key.removeprefix(prefix): tensors.pop(key) for key in [one for one in tensors if one.startswith(prefix)]}
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

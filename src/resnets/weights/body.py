@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnets.architecture.catalog import name_of
-from resnets.errors import FetchError, ModelFileError
+from resnets.errors import DataError, FetchError, ModelFileError
 from resnets.progress import say
 from resnets.weights import convert, local, modelfile, registry, run
 from resnets.weights.locate import located, own_file
@@ -73,13 +73,13 @@ def auto(network: str | None) -> str | None:
     fails (no network, which is found out within seconds; a refusal; a wrong checksum) one line says what it costs, and
     how to bring a file. Raises ModelFileError for a mistake in the user's registry.
     """
-    tag = _chosen(network)
-    if tag is None:
-        say(f"{COSTS}: none is known here for {network}; name a file with one as `weights`.")
-        return None
     try:
+        tag = _chosen(network)
+        if tag is None:
+            say(f"{COSTS}: none is known here for {network}; name a file with one as `weights`.")
+            return None
         registry.fetch_weights(tag, brief=True)
-    except (FetchError, ModelFileError) as problem:
+    except (FetchError, DataError) as problem:  # the last: this user has no home directory
         say(f"{COSTS}: {' '.join(str(problem).split())} Or name a file as `weights`.")
         return None
     return tag

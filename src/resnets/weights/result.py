@@ -37,6 +37,8 @@ class TrainResult:
     better_than_guessing    whether top1 is more than chance would give; None: it cannot be told
     unrecognised    names of the classes that are not recognised, see `resnets.evaluation.guessing`
     fallbacks       of the learning rate, as `resnets.training.Fallback` says them
+    chosen          "kept", "losses", "by_halves" and "how" of several networks, as `evaluation.choosing` has them;
+                    None: there was one
     remarks         what to know and what to try, a sentence each
     """
 
@@ -58,6 +60,7 @@ class TrainResult:
     top1_interval: tuple[float, float] | None = None
     held_out_images: int | None = None
     estimate: Mapping[str, Any] | None = None
+    chosen: Mapping[str, Any] | None = None
     learnt: Mapping[str, Any] | None = None
     next: Mapping[str, Any] | None = None
 
@@ -95,6 +98,7 @@ class TrainResult:
         for name in ("unrecognised", "remarks"):
             values[name] = checked.texts(later, name, where)
         values["top1_interval"] = checked.interval(table, "top1_interval", where)
+        values["chosen"] = field({"chosen": None, **table}, "chosen", dict, nothing, where=where)
         for name in ("estimate", "learnt"):
             values[name] = _estimate(table, name, where)
         values["next"] = _next(table, where)

@@ -13,6 +13,7 @@ from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds.reference import SINGLE, Reference, UnfitError
 
 UNIT = re.compile(r"res(\d+)([a-z]\d*)(?:_relu)?")  # a unit's sum, and then its relu; stages are counted from 2
+BELONGS = re.compile(r"(?:res|bn|scale)\d+[a-z]")  # what begins the names of a unit's layers
 
 
 def reference(file: Foreign) -> Reference:
@@ -41,7 +42,7 @@ def _roles(file: Foreign) -> dict[str, str]:
     units: dict[str, list[str]] = {}  # the letters of each stage
     gives: dict[str, str] = {}  # the layer that gave a blob last
     for layer in file.documents["graph"]:
-        if "stem" not in found and layer.name.startswith("res"):
+        if "stem" not in found and BELONGS.match(layer.name):
             found["stem"] = gives[layer.bottoms[0]]
         if unit := UNIT.fullmatch(layer.name):
             letters = units.setdefault(unit[1], [])

@@ -6,6 +6,7 @@ behind what it reads, and a head that is a 1x1 convolution is the fully connecte
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ _KINDS = {
     "Eltwise": "add",
     "InnerProduct": "linear",
 }
+_HIS = re.compile(r"(res|bn|scale)\d")  # what a head is not called
 _POINT = {"kernel": (1, 1), "stride": (1, 1), "pad": (0, 0), "groups": 1}  # of a head that is a convolution
 
 
@@ -117,11 +119,13 @@ def _names(wired: _Wired, roles: Mapping[str, int]) -> dict[str, str]:
 
     Where the file has He's names for all that has a role, all names stay.
     """
-    new = _by_role(wired, roles, _units(wired, roles))
-    if new and all(name == layer for layer, name in new.items()):
-        return {layer.name: layer.name for layer in wired.given}
+    head = wired.layers[roles["head.linear"]][0] if "head.linear" in roles else None
+    if head is None or not _HIS.match(head.name):
+        new = _by_role(wired, roles, _units(wired, roles), head.name if head else "")
+        if all(name == layer for layer, name in new.items()):
+            return {layer.name: layer.name for layer in wired.given}
     depths = Counter(role.partition(".")[0] for role in roles if role.endswith(".add"))
-    new = _by_role(wired, roles, he.letters(list(depths.values())))
+    new = _by_role(wired, roles, he.letters(list(depths.values())), f"fc{head.settings['channels']}" if head else "")
     for i, layer in enumerate(wired.given):
         new.setdefault(layer.name, f"layer{i}_{layer.type.lower()}")
     return new
@@ -138,16 +142,15 @@ def _units(wired: _Wired, roles: Mapping[str, int]) -> dict[int, list[str]]:
     return found
 
 
-def _by_role(wired: _Wired, roles: Mapping[str, int], units: Mapping[int, Sequence[str]]) -> dict[str, str]:
-    """He's names of the layers that have a role, by the file's."""
+def _by_role(wired: _Wired, roles: Mapping[str, int], units: Mapping[int, Sequence[str]], head: str) -> dict[str, str]:
+    """He's names of the layers that have a role, by the file's; he has none for the head."""
     naming = he.naming(units, "")
     new: dict[str, str] = {}
     sums: dict[int, str] = {}
     for role, number in roles.items():
         layers = wired.layers[number]
         if role == "head.linear":
-            channels = f"fc{layers[0].settings['channels']}"
-            new[layers[0].name] = layers[0].name if not he.UNIT.match(layers[0].name) else channels
+            new[layers[0].name] = head
         elif role.endswith(".add"):
             conv = he.layer_of(naming, f"{role.removesuffix('.add')}.conv1.weight")
             new[layers[0].name] = sums[number] = conv.partition("_branch")[0]
@@ -183,7 +186,7 @@ def _in_one_form(wired: _Wired, head: int | None, shape: Sequence[int]) -> tuple
 
 def _idle(layer: CaffeLayer) -> bool:
     """Whether a layer at the end of a body is no part of it."""
-    return layer.type == "Softmax" or (layer.type == "Pooling" and layer.settings["method"] == "AVE")
+    return layer.type == "Pooling" and layer.settings["method"] == "AVE"
 
 
 def _ordered(reads: Mapping[str, Sequence[str]]) -> list[str]:
@@ -227,7 +230,7 @@ def _side(
         s, side = by_name[name].settings, sides[reads[name][-1 if by_name[name].type == "Crop" else 0]]
         if "kernel" in s:
             spans = zip(side, s["kernel"], s["stride"], s["pad"], s.get("dilation", (1, 1)), strict=True)
-            rests = [(n + 2 * pad - (kernel - 1) * apart - 1, step) for n, kernel, step, pad, apart in spans]
+            rests = [(n + 2 * pad - (kernel - 1) * apart - 1, step or 1) for n, kernel, step, pad, apart in spans]
             side = tuple((-(-rest // step) if s.get("ceil") else rest // step) + 1 for rest, step in rests)
         sides[name] = (1, 1) if s.get("global") else side
     return sides[of]
