@@ -17,6 +17,7 @@ from resnets.cli.main import commands, main
 from resnets.evaluation import evaluate
 from resnets.evaluation.whatnext import what_next
 from resnets.training import Observer, finish, train
+from resnets.weights.again import train_again
 from resnets.weights.run import RunRecord
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
@@ -207,6 +208,17 @@ def test_what_a_run_says_stands_in_its_record_and_its_report(digits, go, tmp_pat
 def test_no_command_where_only_python_can_say_it(digits, tmp_path):
     result = train(digits({"a": 1, "b": 2}, 4, 2), model=SPEC, epochs=1, image_size=16, out=tmp_path / "run")
     assert result.next["command"] is None
+
+
+def test_a_run_is_trained_again_as_it_was_but_for_what_is_asked(digits, go, tmp_path):
+    folder = tmp_path / "a run"
+    go(digits({"a": 1, "b": 2}, 4, 2), epochs=1, strict=True, seed=3)
+    record = RunRecord.read(folder)
+    found = typable(train_again(record, folder, epochs=4))
+    assert (found["seed"], found["epochs"], found["strict"], found["model"]) == (3, 4, True, "resnet20")
+    assert (found["recipe"], found["weights"]) == (str(folder / "recipe.toml"), None)
+    found = typable(train_again(record, None, weights="auto"))
+    assert (found["recipe"], found["weights"]) == (None, "auto")
 
 
 def test_an_evaluation_of_a_model_without_a_run(trained, tmp_path):

@@ -112,7 +112,7 @@ def _show(result: dict[str, Any]) -> None:
     figures = Table.grid(padding=(0, 2))
     for name, value in (
         ("images", f"{result['images']:,} ({result['split']}), in {duration(result['seconds'])}"),
-        ("top-1", f"{shown(result['top1'], result['top1_interval'])} with 95 %"),
+        ("top-1", shown(result["top1"], result["top1_interval"])),
         ("guessing", f"{_percent(result['baseline'])}, always the commonest class"),
         ("top-5", _percent(result["top5"])),
         ("macro-F1", _percent(result["macro_f1"])),

@@ -22,7 +22,7 @@ def train_again(record: RunRecord, run: Path | None, **changes: object) -> str |
     asked = record.asked
     if isinstance(asked.network, Mapping):
         return None
-    given = {
+    given: dict[str, object] = {
         "recipe": run and run / RECIPE,
         "seed": asked.seed,
         "model": asked.network,
