@@ -4,7 +4,7 @@
 
 Both start from the same files, two classes of 125 photos, and end with a trained head; each side runs in a process of
 its own, the sides alternate, and what counts begins when everything is imported and the body is loaded. Ordinary: a
-DataLoader with two workers, Pillow, the network in float32 without gradients, SGD on the head, so many epochs of it all.
+DataLoader with two workers, Pillow, the network in float32 without gradients, SGD on the head, every epoch anew.
 Ours: decode, look once, and fit (`resnets.training`), with an empty cache.
 """
 
