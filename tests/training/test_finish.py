@@ -264,7 +264,7 @@ def test_a_stopped_run_becomes_a_model_as_it_stands(place, half):
     assert (result.step, result.steps) == (5, STEPS)
     wanted = {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files", "step", "steps"}
     wanted |= {"baseline", "better_than_guessing", "unrecognised", "fallbacks", "remarks"}
-    wanted |= {"top1_interval", "held_out_images", "estimate", "learnt", "next"}
+    wanted |= {"top1_interval", "held_out_images", "estimate", "learnt", "next", "chosen", "weights"}
     assert set(result.document()) == wanted
     document = json.loads((half / RECORD).read_text())
     assert "result" not in document

@@ -111,7 +111,7 @@ def test_the_result_is_the_contract(done):
     document = result.document()
     known = {"run", "model", "report", "top1", "seconds", "images", "epochs", "skipped_files"}
     of_its_worth = {"baseline", "better_than_guessing", "unrecognised", "fallbacks", "remarks"}
-    of_its_worth |= {"top1_interval", "held_out_images", "estimate", "learnt", "next"}
+    of_its_worth |= {"top1_interval", "held_out_images", "estimate", "learnt", "next", "chosen", "weights"}
     assert set(document) == known | of_its_worth
     assert (document["held_out_images"], document["estimate"]) == (9, None)
     assert document["top1_interval"] == pytest.approx(interval(result.top1, 9))

@@ -29,8 +29,8 @@ Recipe = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|none|FILE|TAG",
-        help="What to start from: auto fetches what suits the network once; none: random numbers. Default: auto.",
+        metavar="FILE",
+        help="A model file, anybody's weights or a tag to start from; none: random numbers. Default: auto, fetched once.",
     ),
 ]
 Freeze = Annotated[int | None, typer.Option(metavar="N", help="Stages of the body that, with its stem, never change.")]

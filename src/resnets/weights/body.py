@@ -49,8 +49,8 @@ def load_body(what: str | Path) -> Body:
     else:
         found = recognise(open_file(path), body=True)
         model, files = convert.model_of(found), found.file.files
-        if tag:
-            model = registry.describe(model, tag)
+    if tag:
+        model = registry.describe(model, tag)
     listed = convert.digests(files)
     known = model.provenance.pretrained or {}
     origin = {
