@@ -19,6 +19,7 @@ import torch
 from resnets.data.cache import Cache
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import TrainingError
+from resnets.evaluation.significance import interval, shown
 from resnets.inference.features import put_head
 from resnets.network import ResNet
 from resnets.progress import say
@@ -103,8 +104,8 @@ def head_start(
     fold = found.document(labels)["out_of_fold"]
     if fold["images"]:
         share = fold["right"] / fold["images"]
-        images = f"{fold['images']:,} training images out of fold"
-        say(f"the head alone, fitted in {head.seconds:.1f} s: top-1 {share:.1%} on {images}")
+        right, images = shown(share, interval(share, fold["images"])), f"{fold['images']:,} training images out of fold"
+        say(f"the head alone, fitted in {head.seconds:.1f} s: top-1 {right} on {images}")
     return found
 
 
