@@ -29,6 +29,7 @@ RESULT = {
     "held_out_images": 96,
     "estimate": {"top1": 0.5, "interval": [0.35, 0.65], "images": 40, "how": "out of fold"},
     "chosen": {"kept": "the head alone", "losses": {"the head alone": 0.2}},
+    "weights": {"name": "local:body", "sha256": "0f", "licence": "MIT", "source": None},
     "learnt": {"top1": 1.0, "interval": [0.9, 1.0], "images": 36, "how": "on images that it was trained on"},
     "next": {
         "says": "More photos.",

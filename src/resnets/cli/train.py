@@ -30,7 +30,7 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="A model file, anybody's weights or a tag to start from; none: random numbers. Default: auto, fetched once.",
+        help="Anybody's weights or a tag to start from; none: random numbers. Default: auto, fetched once.",
     ),
 ]
 Freeze = Annotated[int | None, typer.Option(metavar="N", help="Stages of the body that, with its stem, never change.")]

@@ -78,6 +78,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         learnt=learnt(Classifier(model), prepared),
         fallbacks=tuple(state.fallbacks),
         chosen=chosen,
+        weights=record.body,
         remarks=tuple(advice(prepared, state, figures)),
         seconds=prepared.seconds + state.seconds + time.perf_counter() - began,
         images=len(prepared.train.images),

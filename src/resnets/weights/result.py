@@ -39,6 +39,8 @@ class TrainResult:
     fallbacks       of the learning rate, as `resnets.training.Fallback` says them
     chosen          "kept", "losses", "by_halves" and "how" of several networks, as `evaluation.choosing` has them;
                     None: there was one
+    weights         what is known of the file that it started from: "name", "sha256", "licence", "source", ...; None:
+                    random numbers, or an older version
     remarks         what to know and what to try, a sentence each
     """
 
@@ -63,6 +65,7 @@ class TrainResult:
     chosen: Mapping[str, Any] | None = None
     learnt: Mapping[str, Any] | None = None
     next: Mapping[str, Any] | None = None
+    weights: Mapping[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """What `resnets train --json` prints; "step" and "steps" are there of an unfinished run alone."""
@@ -98,7 +101,8 @@ class TrainResult:
         for name in ("unrecognised", "remarks"):
             values[name] = checked.texts(later, name, where)
         values["top1_interval"] = checked.interval(table, "top1_interval", where)
-        values["chosen"] = field({"chosen": None, **table}, "chosen", dict, nothing, where=where)
+        for name in ("chosen", "weights"):
+            values[name] = field({name: None, **table}, name, dict, nothing, where=where)
         for name in ("estimate", "learnt"):
             values[name] = _estimate(table, name, where)
         values["next"] = _next(table, where)
