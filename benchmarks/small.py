@@ -3,9 +3,9 @@
     python benchmarks/small.py imagenette.zip resnet_50_1by2_nsfw.caffemodel
 
 Each set is trained from scratch (`--weights none`, the default before there were bodies) and by the default command
-with the body; every model is judged on all photos of its classes in val/. Per run: top-1 on those, on the held-out ones,
-how far the last epoch lies below the best one (held-out, in points), and how often the rate fell back. The last lines
-have means, spread, and how often the default is better than from scratch.
+with the body; every model is judged on all photos of its classes in val/. Per run: top-1 on those and on the held-out
+ones, how far the last epoch lies below the best one (held-out, in points), and how often the rate fell back. The last
+lines have means, spread, and how often the default is better than from scratch.
 """
 
 import argparse
