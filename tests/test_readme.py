@@ -60,7 +60,8 @@ def place(tmp_path_factory):
 def here(place, monkeypatch, tmp_path_factory):
     """At that folder, with a shorter recipe of the same name."""
     shipped = tmp_path_factory.mktemp("recipes")
-    (shipped / "quick.toml").write_text(SHORT)
+    for name in ("quick", "fine-tune"):  # the defaults without a trained body, and with one
+        (shipped / f"{name}.toml").write_text(SHORT if name == "quick" else f"{SHORT}\nprobe = true\n")
     monkeypatch.setattr(recipe, "SHIPPED", shipped)
     for measures in (choice, exported):  # which engine is the fastest is not asked here
         monkeypatch.setattr(measures, "SECONDS", 0.02)

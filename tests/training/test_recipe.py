@@ -112,7 +112,9 @@ def test_a_wrong_type_is_named(override, kind):
 @pytest.mark.parametrize("key", RANGES)
 def test_a_value_beyond_its_range_is_refused_and_its_ends_are_not(key):
     # What else must hold for the ends themselves to be possible.
-    others = {"epochs": 10**6, "head_epochs": 0, "nesterov": False} | ({"epochs": 1} if key == "epochs" else {})
+    others = {"epochs": 10**6, "head_epochs": 0, "nesterov": False} | (
+        {"epochs": 1, "probe": True} if key == "epochs" else {}
+    )
     low, high = RANGES[key]
     whole = isinstance(FIELDS[key], int)
     for end, beyond in ((low, low - (1 if whole else 1e-9)), (high, high + (1 if whole else 1e-6))):

@@ -100,7 +100,7 @@ CUT = {"step": 4, "from": 12, "to": 9, "why": "slow"}
 @pytest.mark.parametrize(
     "change",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"steps": True},
         {"steps": 1e300},
         {"minutes": -1},

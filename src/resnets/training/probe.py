@@ -53,7 +53,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -
     began = time.perf_counter()
     centre, scale = features.mean(0), max(float(features.std()), np.finfo(np.float32).tiny)
     points, axes = _turned((features - centre) / scale)
-    strength, out_of_fold = _choose(points, labels, classes, seed)
+    strength, out_of_fold = _choose(points, labels, classes, _deal(features, labels, classes, seed))
     weight, bias = _regress(points, labels, classes, strength)
     weight = weight @ axes / scale if axes is not None else weight / scale
     return Head(weight, bias - weight @ centre, strength, out_of_fold, time.perf_counter() - began)
@@ -70,10 +70,12 @@ def _turned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return left * lengths, axes
 
 
-def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[float, np.ndarray]:
-    """(the strength whose answers out of fold have the least loss, those answers)."""
+def _choose(
+    points: np.ndarray, labels: np.ndarray, classes: int, deal: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, np.ndarray]:
+    """(the strength whose answers out of fold have the least loss, those answers). deal: as `_deal` gives it."""
     answers = np.full((len(STRENGTHS), len(points), classes), np.nan, np.float32)
-    rows, fold = _deal(points, labels, classes, seed)
+    rows, fold = deal
     if not len(rows):
         return STRENGTHS[len(STRENGTHS) // 2], answers[0]
     for part in range(FOLDS):
@@ -86,7 +88,7 @@ def _choose(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> 
     return STRENGTHS[best], answers[best]
 
 
-def _deal(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _deal(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(rows that take part, the fold of each): every class is spread evenly, copies of an image share a fold, and a
     class of one image takes no part."""
     random = np.random.default_rng(seed)
@@ -94,7 +96,7 @@ def _deal(points: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tu
     rows, folds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for number in range(classes):
         own = drawn[labels[drawn] == number]
-        image = np.unique(points[own], axis=0, return_inverse=True)[1].reshape(-1)
+        image = np.unique(features[own], axis=0, return_inverse=True)[1].reshape(-1)
         if image.max(initial=0):
             rows.append(own)
             folds.append((random.permutation(image.max() + 1)[image] + random.integers(FOLDS)) % FOLDS)
