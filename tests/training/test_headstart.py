@@ -74,7 +74,7 @@ def test_answers_out_of_fold_are_of_heads_that_did_not_know_the_image(points):
     shuffled = np.random.default_rng(1).permutation(labels)
     wide = np.concatenate([features, np.random.default_rng(2).normal(size=(240, 400))], 1).astype(np.float32)
     head = probe.fit(wide, shuffled, 3)
-    weight, bias = probe._regress(wide, shuffled, 3, 1.0)
+    weight, bias = probe._regress(wide, shuffled, 3, 1.0, probe._solver(1e-4))
     assert ((wide @ weight.T + bias).argmax(1) == shuffled).mean() > 0.95
     assert (head.out_of_fold.argmax(1) == shuffled).mean() < 0.45
     assert (probe.fit(features, labels, 3).out_of_fold.argmax(1) == labels).mean() > 0.8

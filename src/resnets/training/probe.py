@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ STRENGTHS = tuple(10.0**power for power in range(-5, 2))  # scikit-learn's C, fo
 CHOOSING = 4000  # training images on which the strength is chosen; of more, so many are drawn
 STEPS = 300  # of the solver, at most
 NEVER = 30.0  # nats below all others
-EXACT = 1e-4  # the solver's tolerance
+EXACT, ROUGH = 1e-4, 1e-3  # the solver's tolerance: of the head, and where strengths are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -
     centre, scale = features.mean(0), max(float(features.std()), np.finfo(np.float32).tiny)
     points, axes = _turned((features - centre) / scale)
     strength, out_of_fold = _choose(points, labels, classes, _deal(features, labels, classes, seed))
-    weight, bias = _regress(points, labels, classes, strength)
+    weight, bias = _regress(points, labels, classes, strength, _solver(EXACT))
     weight = weight @ axes / scale if axes is not None else weight / scale
     return Head(weight, bias - weight @ centre, strength, out_of_fold, time.perf_counter() - began)
 
@@ -74,18 +75,24 @@ def _choose(
     points: np.ndarray, labels: np.ndarray, classes: int, deal: tuple[np.ndarray, np.ndarray]
 ) -> tuple[float, np.ndarray]:
     """(the strength whose answers out of fold have the least loss, those answers). deal: as `_deal` gives it."""
-    answers = np.full((len(STRENGTHS), len(points), classes), np.nan, np.float32)
+    nothing = np.full((len(points), classes), np.nan, np.float32)
     rows, fold = deal
     if not len(rows):
-        return STRENGTHS[len(STRENGTHS) // 2], answers[0]
-    for part in range(FOLDS):
-        learn, judge = rows[fold != part], rows[fold == part]
-        for number, strength in enumerate(STRENGTHS if len(judge) else ()):
-            weight, bias = _regress(points[learn], labels[learn], classes, strength)
-            answers[number, judge] = points[judge] @ weight.T + bias
-    losses = [_loss(found[rows], labels[rows]) for found in answers]
-    best = int(np.argmin(losses))
-    return STRENGTHS[best], answers[best]
+        return STRENGTHS[len(STRENGTHS) // 2], nothing
+    best, answers, least = STRENGTHS[0], nothing, np.inf
+    solvers = [_solver(ROUGH) for _ in range(FOLDS)]  # each goes on from its weaker head
+    for strength in STRENGTHS:
+        found = nothing.copy()
+        for part, solver in enumerate(solvers):
+            learn, judge = rows[fold != part], rows[fold == part]
+            if len(judge):
+                weight, bias = _regress(points[learn], labels[learn], classes, strength, solver)
+                found[judge] = points[judge] @ weight.T + bias
+        loss = _loss(found[rows], labels[rows])
+        if loss >= least:  # it falls to its least and rises from there
+            break
+        best, answers, least = strength, found, loss
+    return best, answers
 
 
 def _deal(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -103,16 +110,22 @@ def _deal(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> 
     return np.concatenate(rows), np.concatenate(folds)
 
 
-def _regress(points: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (classes, D) and bias (classes,) float32; a class without images is never named."""
+def _solver(tolerance: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
+    return LogisticRegression(max_iter=STEPS, tol=tolerance, warm_start=True)
+
+
+def _regress(
+    points: np.ndarray, labels: np.ndarray, classes: int, strength: float, solver: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (classes, D) and bias (classes,) float32; a class without images is never named."""
     weight, bias = np.zeros((classes, points.shape[1]), np.float32), np.zeros(classes, np.float32)
     known = np.unique(labels)
     if len(known) > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it has made all its steps: what it has by then is good enough
-            found = LogisticRegression(C=strength, max_iter=STEPS, tol=EXACT).fit(points, labels)
+            found = solver.set_params(C=strength).fit(points, labels)
         if len(known) == 2:  # one row for both: by how much the second is likelier
             weight[known], bias[known] = np.stack([-found.coef_[0], found.coef_[0]]) / 2, found.intercept_[0] / [-2, 2]
         else:
