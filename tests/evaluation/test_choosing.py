@@ -82,3 +82,32 @@ def test_one_image_is_enough_to_go_on(pixels):
     alone = Judgement(one.classes, one.samples[:1], pixels[:1], one.labels[:1], one.logits[:1], Calibration(),
                       np.ones(1), None, None)  # fmt: skip
     assert choose({"x": alone, "y": alone}).kept == "x"
+
+
+def test_what_one_half_has_chosen_among_many_is_judged_by_the_other_alone(pixels):
+    """Of sixty networks that are equally good, the one that the first half likes best is no better, and not called so.
+
+    Judged on the images that chose it, it would seem some points better.
+    """
+    half, kept, seemed, said = halves(pixels), 0, [], []
+    for draw in range(20):
+        random = np.random.default_rng(draw)
+        epochs = random.random((60, IMAGES)) < 0.8
+        best = epochs[int(epochs[:, half == 0].mean(1).argmax())]
+        choice = choose({"last": judgement(pixels, epochs[-1]), "best": judgement(pixels, best)}, "best")
+        kept += choice.kept == "best"
+        seemed.append(best[half == 0].mean())
+        said.append(choice.judgement.correct.mean())
+    assert kept <= 4
+    assert np.mean(seemed) > 0.86
+    assert abs(np.mean(said) - 0.8) < 0.02
+
+
+def test_what_a_half_has_chosen_is_read_at_its_own_temperature(pixels):
+    """Two networks on scales a hundredfold apart, one chosen by either half: the loss is that of neither scale."""
+    half, number = halves(pixels), np.arange(IMAGES)
+    often, mostly = number % 20 > 0, number % 5 > 0
+    x, y = (np.where(half == own, often, mostly) for own in (0, 1))
+    choice = choose({"x": judgement(pixels, x, scale=2), "y": judgement(pixels, y, scale=200)})
+    assert choice.by_halves == ("x", "y")
+    assert choice.judgement.figures["loss"] < 0.8  # sure of 95 %, and right on 80 %: 0.64

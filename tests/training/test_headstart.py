@@ -255,3 +255,42 @@ def test_a_body_whose_features_are_no_numbers_is_refused(photo_folder, tmp_path)
         network.stage2.unit1.norm2.bias.fill_(float("inf"))
     with pytest.raises(ModelFileError, match="not finite"):
         seen(network, Preprocessing.evaluation(16), np.full((2, 16, 16, 3), 255, np.uint8), "cpu", "looking")
+
+
+def noise(photo_folder, name, images=24, copies=1):
+    """Photos of two classes that nobody can tell apart."""
+    folder = photo_folder(classes=("a", "b"), images=images * copies, size=(32, 32), name=name)
+    for label in "ab":
+        for number, path in enumerate(sorted((folder / label).iterdir())):
+            random = np.random.default_rng([ord(label), number % images])
+            Image.fromarray(random.integers(0, 255, (32, 32, 3), np.uint8)).save(path, quality=95)
+    return folder
+
+
+def test_a_body_that_was_trained_on_these_images_says_nothing_out_of_fold(photo_folder, weights, tmp_path):
+    """It knows them by heart; more than the head trains, as nothing shows that this is useless."""
+    photos = noise(photo_folder, "noise")
+    by_heart = ("pays=0", "epochs=25", "batch_size=8", "learning_rate=0.05", "norms=batch", "flip=false", "crop=none")
+    resnets.train(photos, weights=weights, out=tmp_path / "first", overrides=by_heart)
+    resnets.train(photos, weights=tmp_path / "first", recipe="probe", out=tmp_path / "second")
+    record = RunRecord.read(tmp_path / "second")
+    assert record.head["out_of_fold"]["images"] == 0
+    assert record.result.estimate is None
+    assert load(tmp_path / "second").calibration.coverage is None
+
+
+def test_copies_count_once(photo_folder, weights, tmp_path):
+    photos = noise(photo_folder, "copies", images=10, copies=3)
+    result = resnets.train(photos, weights=weights, recipe="probe", out=tmp_path / "run")
+    assert 10 <= result.estimate["images"] <= 20
+    assert result.estimate["top1"] < 0.85
+
+
+def test_where_a_class_has_no_answer_nothing_is_said(photo_folder, weights, tmp_path):
+    """One training image of a class: a head that did not know it cannot name it."""
+    for split, label, images in (("train", "a", 6), ("train", "b", 1), ("val", "a", 3), ("val", "b", 3)):
+        made = photo_folder(classes=(label,), images=images, size=(32, 32), name=f"parts/{split}")
+        shutil.copytree(made, tmp_path / "set" / split, dirs_exist_ok=True)
+        shutil.rmtree(made)
+    result = resnets.train(tmp_path / "set", weights=weights, recipe="probe", out=tmp_path / "run")
+    assert result.estimate is None

@@ -28,7 +28,9 @@ STEPS = 4  # of an epoch
 def looks(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
     """What the looks find, from the first epoch on."""
     monkeypatch.setattr(
-        Glance, "look", lambda self, state: {"top1": 0.5, "held_out_loss": losses[state.step // STEPS - 1]}
+        Glance,
+        "look",
+        lambda self, state: {"top1": 0.5, "held_out_loss": 9.0, "first_half_loss": losses[state.step // STEPS - 1]},
     )
 
 
@@ -105,9 +107,9 @@ def test_the_best_epoch_is_kept_aside_and_is_one_to_choose_from(place, tmp_path,
     looks(monkeypatch, 1.0, 0.4, 0.6, 0.5, 0.5, 0.4)
     seen, judged = Kept(), []
 
-    def chooses(judgements):
+    def chooses(judgements, *more):
         judged.append(judgements)
-        return choose(judgements)
+        return choose(judgements, *more)
 
     monkeypatch.setattr(conclude, "choose", chooses)
     whole = tmp_path / "whole"

@@ -7,7 +7,7 @@ one has chosen; all of them together choose what is kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ class Choice:
     kept            the name of the one that all images together choose
     losses          the mean of each, in nats, on all images, each at its own best temperature
     by_halves       the names that the two halves chose
-    judgement       of each image by what the other half has chosen, calibrated: the honest figures
+    judgement       of each image by what the other half has chosen, at the temperature that it fits: the honest figures
     calibration     of the kept network
     """
 
@@ -46,12 +46,14 @@ class Choice:
         return {"kept": self.kept, "losses": dict(self.losses), "by_halves": list(self.by_halves), "how": how}
 
 
-def choose(judgements: Mapping[str, Judgement]) -> Choice:
+def choose(judgements: Mapping[str, Judgement], of_first_half: str = "") -> Choice:
     """Choose among networks by the loss of their answers, and judge the choice.
 
     judgements      one or more, by the networks' names, of the same images in the same order. The first is kept unless
                     another one is better than chance would have it (one-sided paired test, at LEVEL): it is the safe
                     one, and of a few images most differences are chance
+    of_first_half   the name of one that the first half has chosen already, among epochs: it answers to the second half
+                    alone, which alone says whether it is kept
 
     The loss counts, not top-1, which changes by whole images: of 50 photos two points each. Every network's logits are
     divided by the temperature that suits them best, so that no one loses for being too sure of itself.
@@ -59,14 +61,23 @@ def choose(judgements: Mapping[str, Judgement]) -> Choice:
     names = list(judgements)
     first = judgements[names[0]]
     half = halves(first.pixels)
-    *by_halves, kept = (
-        _best({name: _losses(one.logits[rows], one.labels[rows]) for name, one in judgements.items()})
-        for rows in (half == 0, half == 1, np.ones(len(half), bool))
-    )
+
+    def pick(rows: np.ndarray, names: Collection[str]) -> str:
+        return _best({name: _losses(judgements[name].logits[rows], first.labels[rows]) for name in names})
+
+    others = [name for name in names if name != of_first_half] or names
+    by_halves = [pick(half == 0, names), pick(half == 1, others)]
+    kept = pick(np.ones(len(half), bool) if len(others) == len(names) else half == 1, names)
     losses = {name: float(_losses(one.logits, one.labels).mean()) for name, one in judgements.items()}
     calibration = calibrate(first.pixels, judgements[kept].logits, first.labels)
-    across = np.where((half == 1)[:, None], judgements[by_halves[0]].logits, judgements[by_halves[1]].logits)
-    judgement = replace(judgements[kept], logits=across).calibrated(calibration)
+    judgement = judgements[kept].calibrated(calibration)
+    across = judgement.logits.copy()
+    for number, name in enumerate(by_halves):  # what a half has chosen answers to the other one
+        if name != kept:
+            own, others = judgements[name].logits, half != number
+            scale = fit_temperature(own[~others].astype(np.float64), first.labels[~others])
+            across[others] = own[others] / scale * judgement.temperatures[others, None]
+    judgement = replace(judgement, logits=across)
     return Choice(kept, losses, (by_halves[0], by_halves[1]), judgement, calibration)
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from resnets.errors import ModelFileError
-from resnets.weights import registry
+from resnets.weights import body
 from resnets.weights.result import TrainResult
 from resnets.weights.run import RunRecord
 from resnets.weights.runlog import read_log, until
-
-SMALL = 64  # pixels, up to which bodies that others have trained on photos are of no use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +82,6 @@ class Course:
     def could_start_elsewhere(self) -> bool:
         """Whether there are weights for its network, and it has begun from scratch on pictures that they suit."""
         size, name = self.record.preprocessing.get("image_size"), self.record.network
-        if self.record.asked.weights is not None or not isinstance(size, int) or size <= SMALL:
+        if self.record.asked.weights is not None or not isinstance(size, int) or size <= body.SMALL:
             return False
-        entries = (registry.entry_of(tag) for tag in registry.tags())
-        return any(entry is not None and entry.network == name for entry in entries)
+        return body.usual(name) is not None

@@ -52,7 +52,7 @@ def out_of_fold(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     logits      (N, classes), finite, N > 0: of each image by a head that was fitted without it, and without its copies
     labels      (N,) the true classes, as places in `classes`
 
-    What it assumes: a head that sees 80 % or 90 % of the images is as good as the one of all, which is slightly
+    What it assumes: a head that sees 80 % of the images is as good as the one of all, which is slightly
     pessimistic; and the body has seen none of them: for one that was tuned on these images it would be far too good.
 
     Raises ParameterError for other shapes, and for what is not finite.

@@ -239,6 +239,8 @@ def _few_photos(case: Case) -> Next | None:
 
 
 def _good(case: Case) -> Next:
+    if case.figures["top1_interval"][0] < GOOD and not case.mistakes:
+        return Next("It makes no mistake, on images too few to say more: let more photos judge it.", "few_photos", None)
     if case.figures["top1_interval"][0] < GOOD:
         return Next("What limits it, its figures do not show: look at its mistakes.", "none", _look(case))
     said = "Nothing stands out that limits it: use it." if case.mistakes else "It makes no mistake here: use it."

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from resnets import machine
-from resnets.architecture import ResNetSpec
+from resnets.architecture import ResNetSpec, spec_of
 from resnets.architecture.catalog import name_of
 from resnets.data.source import Source
 from resnets.progress import say
 from resnets.training.recipe import Recipe, load_recipe
-from resnets.training.setup import SMALL, data_size
+from resnets.training.setup import data_size
 from resnets.weights import body
 
 AUTO, NONE = "auto", "none"
@@ -37,9 +37,11 @@ def settle(
                 recipe and data
 
     Small pictures, and recipes that say nothing of a body, mean fresh weights. Weights that cannot be had are told in
-    one line, and fresh ones are taken. Raises RecipeError, ParameterError, DataError.
+    one line, and fresh ones are taken. Raises RecipeError, ParameterError, DataError, SpecError.
     """
     overrides = list(overrides)
+    if isinstance(model, str):
+        spec_of(model)  # an unknown name is told before anything is fetched
     if weights is not None and str(weights) not in (AUTO, NONE):
         place = str(Path(weights).resolve() if Path(weights).exists() else weights)
         return load_recipe(recipe or FROM_A_BODY, overrides), place
@@ -53,7 +55,7 @@ def settle(
 def _usual(source: Source, model: str | ResNetSpec | None, recipe: Recipe, device: str) -> str | None:
     """The tag of the weights that the network usually starts from, or None, which a line explains."""
     size = recipe.image_size or data_size(source, source.samples, machine.pick_device(device))
-    if size <= SMALL:
+    if size <= body.SMALL:
         say(f"The images are small ({size} pixels): the network is trained from scratch.")
         return None
     return body.auto(name_of(model) or "custom" if isinstance(model, ResNetSpec) else model)

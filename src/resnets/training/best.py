@@ -16,7 +16,7 @@ from resnets.training import checkpoint
 class Best:
     """A look after so many steps, and as many looks since as found nothing better.
 
-    loss        on the held-out images, in nats, as training's own precision has it
+    loss        on the first half of the held-out images, in nats, as training's own precision has it
     weights     of the network that was looked at, on the CPU; {}: not kept
     """
 

@@ -145,6 +145,12 @@ def first_free(folder: Path, note: Mapping[str, Any]) -> Iterator[Path]:
         yield place
 
 
+def check_free(folder: Path) -> None:
+    """Raise ParameterError where no new run may begin, before what a claim would come too late for."""
+    if folder.exists() and not (folder / CLAIM).exists() and not is_free(folder):
+        raise _Taken(Claim(folder)._full())
+
+
 def note(asked: Asked, recipe: Recipe) -> dict[str, Any]:
     """What a claim says of a run that begins: see `left_by_a_kill`."""
     return {"asked": asked.to_dict(), "recipe": dataclasses.asdict(recipe)}

@@ -23,7 +23,7 @@ from resnets.training import moved
 from resnets.training.advice import advice
 from resnets.training.curves import draw_curves
 from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
-from resnets.training.keeping import kept
+from resnets.training.keeping import BEST, kept
 from resnets.training.made import described
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
@@ -149,9 +149,10 @@ def _judged(
     models = {
         name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
     }
-    choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()})
+    choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()}, BEST)
     model, judgement, calibration = models[choice.kept], choice.judgement, choice.calibration
-    if choice.kept == HEAD_ALONE and calibration.coverage is None:
+    # A threshold without a coverage: on the held-out images it is no better than guessing, whatever others say.
+    if choice.kept == HEAD_ALONE and calibration.coverage is None and calibration.unsure is None:
         calibration = together(prepared, judgement)
         judgement = judgement.calibrated(calibration)
     if judgement.threshold is None:

@@ -40,7 +40,7 @@ def estimate(prepared: Prepared, kept: str) -> dict[str, Any] | None:
     if prepared.start is None:
         return None
     logits, labels = prepared.start.head.out_of_fold, label_indices(prepared.train, prepared.record.classes)
-    known = np.isfinite(logits).all(axis=1)
+    known = prepared.start.counts
     if not known.any():
         return None
     found = out_of_fold(logits[known], labels[known], prepared.record.classes).document()
@@ -56,7 +56,7 @@ def together(prepared: Prepared, judgement: Judgement) -> Calibration:
     if prepared.start is None:
         return judgement.calibration
     logits, labels = prepared.start.head.out_of_fold, label_indices(prepared.train, prepared.record.classes)
-    known = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    known = np.flatnonzero(prepared.start.counts)
     return calibrate(
         np.concatenate([judgement.pixels, _middle(prepared, known)]),
         np.concatenate([judgement.logits, logits[known]]),
@@ -66,7 +66,7 @@ def together(prepared: Prepared, judgement: Judgement) -> Calibration:
 
 def gain(prepared: Prepared) -> dict[str, Any] | None:
     """What twice the photos would bring, by heads on what a trained body sees; None where it cannot be told."""
-    if prepared.start is None:
+    if prepared.start is None or prepared.start.familiar:
         return None
     classes = prepared.record.classes
     labels, others = (label_indices(cache, classes) for cache in (prepared.train, prepared.held_out))

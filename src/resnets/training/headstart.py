@@ -37,13 +37,18 @@ class HeadStart:
 
     network     the body with this head, as training finds it
     head        with the answers out of fold for the training images
+    counts      (N,) bool: the training images whose answers out of fold say what the head is worth. Not those that the
+                body was trained on before, nor a second copy; none at all where a class has none among them
     train, held_out     (N, D) and (M, D) float32, what the body sees of the images
+    familiar    whether the body was trained on some of the training images before
     """
 
     network: ResNet
     head: Head
+    counts: np.ndarray
     train: np.ndarray
     held_out: np.ndarray
+    familiar: bool
 
     def pays(self, labels: np.ndarray, held_out: int, least: float) -> bool:
         """Whether training more than the head could show a gain on so many held-out images; a line says if it cannot.
@@ -64,12 +69,11 @@ class HeadStart:
 
     def document(self, labels: np.ndarray) -> dict[str, Any]:
         """For run.json: how it was found. labels: (N,) of the training images."""
-        known = np.isfinite(self.head.out_of_fold).all(axis=1)
-        right = self.head.out_of_fold.argmax(axis=1) == labels
+        right = self.head.out_of_fold[self.counts].argmax(axis=1) == labels[self.counts]
         return {
             "strength": self.head.strength,
             "seconds": self.head.seconds,
-            "out_of_fold": {"images": int(known.sum()), "right": int(right[known].sum())},
+            "out_of_fold": {"images": len(right), "right": int(right.sum())},
         }
 
 
@@ -80,12 +84,14 @@ def head_start(
     caches: Mapping[str, Cache],
     classes: tuple[str, ...],
     device: str,
+    familiar: np.ndarray,
 ) -> HeadStart:
     """Give a network its head, in place: the one that lies in the run's folder, or a new one, which is written there.
 
     network     the body, with a head for `classes` whose weights do not matter
     caches      "train" and the held-out images, in this order
     device      where the body runs
+    familiar    (N,) bool: training images that the body was trained on before
 
     Raises TrainingError for a file that is damaged or does not fit, WriteError.
     """
@@ -100,13 +106,24 @@ def head_start(
         head = probe.fit(train, labels, len(classes))
         _write(place, head)
     put_head(network, torch.from_numpy(head.weight), torch.from_numpy(head.bias))
-    found = HeadStart(copy.deepcopy(network), head, train, held_out)
+    counts = _counting(head.out_of_fold, train, labels, familiar)
+    found = HeadStart(copy.deepcopy(network), head, counts, train, held_out, bool(familiar.any()))
     fold = found.document(labels)["out_of_fold"]
     if fold["images"]:
         share = fold["right"] / fold["images"]
         right, images = shown(share, interval(share, fold["images"])), f"{fold['images']:,} training images out of fold"
         say(f"the head alone, fitted in {head.seconds:.1f} s: top-1 {right} on {images}")
     return found
+
+
+def _counting(answers: np.ndarray, features: np.ndarray, labels: np.ndarray, familiar: np.ndarray) -> np.ndarray:
+    """As `HeadStart.counts` says it."""
+    rows = np.flatnonzero(np.isfinite(answers).all(axis=1) & ~familiar)
+    rows = rows[np.unique(features[rows], axis=0, return_index=True)[1]]
+    counts = np.zeros(len(labels), bool)
+    if set(labels[rows]) == set(labels):
+        counts[rows] = True
+    return counts
 
 
 def _write(path: Path, head: Head) -> None:

@@ -1,7 +1,7 @@
 """What the looks at the held-out images decide while a network is trained: when to stop, which weights to keep aside.
 
-Whether those are taken in the end is chosen as `resnets.evaluation.choosing` does it, so that no image judges what was
-chosen with its help.
+Only one half of them decides, so that the other can tell whether what it has chosen is better, and judge it: see
+`resnets.evaluation.choosing`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from resnets.training.observer import EpochRecord, Observer, Training
 from resnets.training.prepare import Prepared
 from resnets.training.state import State
 
-BEST = "the best epoch"  # by the held-out loss; a name among those to choose from
+BEST = "the best epoch"  # by the loss on the first half of the held-out images; a name among those to choose from
 
 
 class Keeper(Observer):
@@ -39,10 +39,10 @@ class Keeper(Observer):
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
         """Look at the look, if there was one."""
-        loss, state, best = epoch.figures.get("held_out_loss", math.nan), training.state, training.state.best
+        loss, state, best = epoch.figures.get("first_half_loss", math.nan), training.state, training.state.best
         if math.isfinite(loss) and (best is None or loss < best.loss):
             state.best = Best(epoch.step, loss, 0, _weights(state) if training.recipe.keep == "best" else {})
-        elif best is not None and "held_out_loss" in epoch.figures:
+        elif best is not None and "first_half_loss" in epoch.figures:
             state.best = best = replace(best, since=best.since + 1)
             if 0 < training.recipe.patience <= best.since and epoch.step < training.total:
                 self._stop(training, best)
@@ -50,7 +50,8 @@ class Keeper(Observer):
     def _stop(self, training: Training, best: Best) -> None:
         """Make this step the last one, in the run's record before it is."""
         schedule, step = training.schedule, training.state.step
-        why = f"{best.since} looks at the held-out images found none better than that at step {best.step:,}"
+        looks = "1 look" if best.since == 1 else f"{best.since} looks"
+        why = f"{looks} at the held-out images found none better than that at step {best.step:,}"
         schedule.shorten(step, step, why)
         try:
             self.prepared.settled().record.write(self.prepared.folder)

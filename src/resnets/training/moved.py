@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from resnets.data.identity import SIZE
 from resnets.data.known import TRAINED_ON, Known
 from resnets.data.named import NAMES
 from resnets.data.open import open_source
+from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, KEY, Splits, split
 from resnets.errors import DataError, TrainingError
@@ -40,6 +43,14 @@ def seen_before(source: Source, splits: Splits, weights: Provenance) -> dict[str
             "images: what is measured on those flatters."
         )
     return {"seen_before": known.to_dict()}
+
+
+def familiar(source: Source, samples: Sequence[Sample], seen: Mapping[str, Any]) -> np.ndarray:
+    """(N,) bool: which samples the weights to start from had been trained on. seen: as `seen_before` says it."""
+    known = Known.from_dict(seen.get("seen_before"))
+    if known is None:
+        return np.zeros(len(samples), bool)
+    return np.array([known.of_content(source.contents[sample.key]) == TRAINED_ON for sample in samples], bool)
 
 
 def known_of(record: RunRecord) -> Known | None:

@@ -31,14 +31,21 @@ LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these 
 class Glance(Observer):
     """A quick look at the held-out images between epochs, in the training's precision: "top1" and "held_out_loss".
 
-    images (N, S, S, 3) uint8, labels (N,) int64 of so many classes.
+    images (N, S, S, 3) uint8, labels (N,) int64 of so many classes. first: (N,) bool, the images of the half that may
+    choose among epochs, whose loss is then told, too ("first_half_loss"); None: nobody chooses.
     """
 
     def __init__(
-        self, images: np.ndarray, labels: np.ndarray, classes: int, preprocessing: Preprocessing, precision: str
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        preprocessing: Preprocessing,
+        precision: str,
+        first: np.ndarray | None = None,
     ) -> None:
         self.images, self.labels, self.classes = images, labels, classes
-        self.preprocessing, self.precision = preprocessing, precision
+        self.preprocessing, self.precision, self.first = preprocessing, precision, first
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
         """Judge where the schedule says so."""
@@ -56,7 +63,10 @@ class Glance(Observer):
                 return network(self.preprocessing.normalise(pixels))  # type: ignore[no-any-return]
 
         logits = answers(run, self.images, self.classes, what="")
-        return {"top1": top1(logits, self.labels), "held_out_loss": loss(logits, self.labels)}
+        found = {"top1": top1(logits, self.labels), "held_out_loss": loss(logits, self.labels)}
+        if self.first is not None and self.first.any():
+            found["first_half_loss"] = loss(logits[self.first], self.labels[self.first])
+        return found
 
 
 def loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -41,6 +41,7 @@ PLACES = 200  # of the way that stand for all steps
 FEW = 4  # images that a first look has, which is not timed
 CALIBRATED = 400  # images that calibration is tried on
 PAGES = 4.0  # seconds for curves, report and model, imports included; they depend little on the data
+CURVE = 6.0  # for the learning curve of a run that starts from a body, see `training.learning`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ def measured(prepared: Prepared, began: float) -> Pace:
         epoch=epoch,
         glance=glance,
         saving=saving,
-        ending=judging + saving + PAGES,
+        ending=judging + saving + PAGES + (CURVE if prepared.start is not None else 0),
         spent=time.perf_counter() - began,
     )
 

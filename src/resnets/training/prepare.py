@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 
 from resnets import diagnosis, machine
@@ -28,6 +29,7 @@ from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
 from resnets.diagnosis import Diagnosis
 from resnets.errors import TrainingError
+from resnets.evaluation.calibration import halves
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
@@ -55,6 +57,7 @@ class Prepared:
     new_head        whether its head is not that of the weights to start from
     train, held_out decoded images
     held_out_name   "val" or "test"
+    familiar        (N,) bool: training images that the weights to start from had been trained on
     findings        of a quick look for what is wrong with the data
     start           the head that the run starts from; None: it starts from the network alone
     seconds         that all this took
@@ -71,6 +74,7 @@ class Prepared:
     train: Cache
     held_out: Cache
     held_out_name: str
+    familiar: np.ndarray
     findings: Diagnosis
     seconds: float
     start: HeadStart | None = None
@@ -96,7 +100,9 @@ class Prepared:
         """What looks at the held-out images, or at the first of them, between epochs."""
         labels = setup.label_indices(self.held_out, self.record.classes)[:images]
         classes, precision = len(self.record.classes), self.record.precision
-        return Glance(self.held_out.images[:images], labels, classes, self.preprocessing, precision)
+        pixels, chooses = self.held_out.images[:images], self.recipe.patience or self.recipe.keep == "best"
+        first = halves(pixels) == 0 if chooses else None
+        return Glance(pixels, labels[:images], classes, self.preprocessing, precision, first)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -181,7 +187,9 @@ def _with_head(prepared: Prepared) -> Prepared:
     began = time.perf_counter()
     caches = {"training images": prepared.train, "held-out images": prepared.held_out}
     network, device = prepared.network, prepared.device
-    start = head_start(prepared.folder, network, prepared.preprocessing, caches, record.classes, device)
+    start = head_start(
+        prepared.folder, network, prepared.preprocessing, caches, record.classes, device, prepared.familiar
+    )
     labels = setup.label_indices(prepared.train, record.classes)
     record = dataclasses.replace(record, head=start.document(labels))
     if record.schedule is None and record.epochs and not start.pays(labels, len(prepared.held_out.images), recipe.pays):
@@ -243,6 +251,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         train=caches[0],
         held_out=caches[1],
         held_out_name=splits.held_out_name,
+        familiar=moved.familiar(source, caches[0].samples, seen),
         findings=diagnosis.quick(splits, skipped, source, [(cache.samples, cache.images) for cache in caches]),
         seconds=time.perf_counter() - start,
     )

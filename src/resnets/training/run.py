@@ -22,7 +22,7 @@ from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training import command, moved
 from resnets.training.asking import settle
-from resnets.training.claim import Claim, first_free, left_by_a_kill, note, sweep, tidy
+from resnets.training.claim import Claim, check_free, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
 from resnets.training.made import looks_whole, lost
@@ -73,6 +73,8 @@ def train(
     """
     since = command.began()
     overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
+    if out is not None:
+        check_free(Path(out))
     source = open_source(moved.absolute(data))
     chosen, start = settle(
         data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device

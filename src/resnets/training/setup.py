@@ -132,7 +132,7 @@ def make_network(
         own = parent.network.plan.spec
         if spec and not same_network(spec, own):
             raise SpecError("`model` differs from the network in `weights`: leave `model` out.")
-        if classes == parent.classes:
+        if classes == parent.classes and recipe.epochs:
             say("The classes are those of the weights: their head is kept.")
             return parent.network, name_of(own) or "custom"
         theirs = (

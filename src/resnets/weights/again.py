@@ -28,6 +28,7 @@ def train_again(record: RunRecord, run: Path | None, **changes: object) -> str |
         "model": asked.network,
         "weights": asked.weights and here(asked.weights),
         "strict": asked.strict or None,
+        "minutes": None if asked.minutes is None or "epochs" in changes else f"{asked.minutes:g}",
         **changes,
     }
     words = ["resnets", "train", here(asked.data)]

@@ -19,6 +19,8 @@ from resnets.weights.recognise import recognise
 USUAL = "resnet18"  # where no network is asked for
 COSTS = "Training from scratch, which needs more images and more time than from a pretrained body"
 
+SMALL = 64  # pixels, up to which bodies that others have trained on photos are of no use
+
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
@@ -74,7 +76,7 @@ def auto(network: str | None) -> str | None:
     how to bring a file. Raises ModelFileError for a mistake in the user's registry.
     """
     try:
-        tag = _chosen(network)
+        tag = usual(network)
         if tag is None:
             say(f"{COSTS}: none is known here for {network}; name a file with one as `weights`.")
             return None
@@ -85,7 +87,8 @@ def auto(network: str | None) -> str | None:
     return tag
 
 
-def _chosen(network: str | None) -> str | None:
+def usual(network: str | None) -> str | None:
+    """The tag that `auto` takes, whether its file can be had or not; None where no entry is for this network."""
     own = local.entries()
     wanted = network or USUAL
     for tag, entry in own.items():

@@ -28,7 +28,7 @@ class TrainResult:
                     see it; None: there is none
     learnt          the same of images that it was trained on, or of a part of them
     next            {"says", "limit", "command", "gain"}: what it is worth, what limits it, and the one command to type
-                    next, see `resnets.evaluation.whatnext`; None: an older version
+                    next, see `resnets.evaluation.whatnext`; None: an older version, or a run that has moved
     seconds         of the whole run: opening, decoding, training, judging
     images, epochs  training images; how often each is seen
     skipped_files   {"path", "why"} of every file that is no usable image
@@ -76,7 +76,8 @@ class TrainResult:
     def at(self, folder: Path) -> Self:
         """The same of a run that has moved: its paths are in the folder where it is now."""
         report = self.report and str(folder / REPORT)
-        return dataclasses.replace(self, run=str(folder), model=str(folder / MODEL), report=report)
+        following = self.next if str(folder) == self.run else None  # its command names where the run was
+        return dataclasses.replace(self, run=str(folder), model=str(folder / MODEL), report=report, next=following)
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], where: str = "result.") -> Self:
