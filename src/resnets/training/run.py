@@ -17,6 +17,7 @@ from pathlib import Path
 
 from resnets.architecture import ResNetSpec
 from resnets.data.open import open_source
+from resnets.data.source import Source
 from resnets.errors import ParameterError, ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
 from resnets.text import printable
@@ -29,6 +30,7 @@ from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
+from resnets.training.recipe import Recipe
 from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, check_minutes, ways_on
 
@@ -83,17 +85,24 @@ def train(
     asked = Asked(
         data=moved.absolute(data), network=spec, weights=start, seed=seed, device=device, strict=strict, minutes=minutes
     )
+    return _begin(asked, chosen, None if out is None else Path(out), source, observers, since)
+
+
+def _begin(
+    asked: Asked, recipe: Recipe, out: Path | None, source: Source, observers: Iterable[Observer], since: float
+) -> TrainResult:
+    """A new run, in a folder that is held from before the work begins, which another would do in vain."""
     with ExitStack() as held:
-        if out is not None:  # before the work begins, which another would do in vain
-            held.enter_context(Claim(Path(out), new=True, note=note(asked, chosen)))
+        if out is not None:
+            held.enter_context(Claim(out, new=True, note=note(asked, recipe)))
 
         def place(network: str) -> Path:
             if out is not None:
-                return Path(out)
+                return out
             default = Path("runs") / f"{Path(asked.data).stem}-{network}"
-            return held.enter_context(first_free(default, note(asked, chosen)))
+            return held.enter_context(first_free(default, note(asked, recipe)))
 
-        return _go_on(prepare(asked, chosen, place, source), observers, since)
+        return _go_on(prepare(asked, recipe, place, source), observers, since)
 
 
 def _asked_beside(epochs: int | None, minutes: float | None, image_size: int | None) -> list[str]:
