@@ -189,7 +189,7 @@ def test_training_starts_from_the_head_and_is_kept_only_if_it_is_better(photo_fo
 
 def test_frozen_norms_and_stages_stay_to_the_bit(photo_folder, weights, tmp_path):
     out = tmp_path / "frozen"
-    tuned = ("pays=0", "freeze=1", "epochs=2", "batch_size=8", "learning_rate=0.01", "ema=0")
+    tuned = ("pays=0", "norms=frozen", "freeze=1", "epochs=2", "batch_size=8", "learning_rate=0.01", "ema=0")
     resnets.train(photo_folder(**PHOTOS), weights=weights, out=out, overrides=tuned)
     body = load(weights).network.state_dict()
     found = {k[8:]: v for k, v in load_file(out / CHECKPOINT).items() if k.startswith("network.")}
