@@ -7,6 +7,8 @@ import re
 import shlex
 from collections.abc import Sequence
 
+LONGEST = 60  # characters of a value that an error shows
+
 
 def printable(name: str) -> str:
     """``name`` made fit for a terminal, a log or a page: one line of valid UTF-8.
@@ -19,6 +21,12 @@ def printable(name: str) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, which no file system gives, but a model file may hold
         text = name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def brief(value: object) -> str:
+    """A value as an error shows it: printable, and cut where it is long; a file may hold anything."""
+    text = repr(value)
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from resnets.architecture.spec import ResNetSpec
 from resnets.errors import SpecError, nearest
+from resnets.text import brief
 
 _BOTTLENECK: dict[str, Any] = {"block": "bottleneck"}
 _D: dict[str, Any] = {"stem": "deep", "shortcut": "avgpool"}
@@ -125,7 +126,7 @@ def spec_of(network: str | ResNetSpec) -> ResNetSpec:
         return CATALOG[network]
     except KeyError:
         hint = nearest(network, CATALOG) or " `resnets list` shows all names."
-        raise SpecError(f"There is no network {network!r}.{hint}") from None
+        raise SpecError(f"There is no network {brief(network)}.{hint}") from None
 
 
 def name_of(spec: ResNetSpec) -> str | None:

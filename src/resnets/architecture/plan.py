@@ -17,6 +17,7 @@ from resnets.architecture.flow import Flow, Value
 from resnets.architecture.rows import Row, Unit
 from resnets.architecture.spec import BOTH, ORDERS, ResNetSpec, Thin
 from resnets.errors import SpecError
+from resnets.text import brief
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -101,9 +102,9 @@ def plan(
         ("image_size", image_size, 10**5),
     ):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= limit:
-            raise SpecError(f"{name} is a whole number from 1 to {limit}, not {value!r}.")
+            raise SpecError(f"{name} is a whole number from 1 to {limit}, not {brief(value)}.")
     if output_stride not in OUTPUT_STRIDES:
-        raise SpecError(f"output_stride is 8, 16 or 32, not {output_stride!r}.")
+        raise SpecError(f"output_stride is 8, 16 or 32, not {brief(output_stride)}.")
     flow = Flow(spec, (in_channels, image_size, image_size))
     stem = tuple(_stem(flow))
     stages = _stages(flow, output_stride, reached=1 if spec.stem == "cifar" else 4)

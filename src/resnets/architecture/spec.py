@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from resnets.architecture.rows import PadSide
 from resnets.errors import SpecError, nearest
+from resnets.text import brief
 
 Block = Literal["basic", "bottleneck"]
 OrderName = Literal["post", "norm_after_add", "relu_before_add", "relu_pre", "pre"]
@@ -193,7 +194,7 @@ class ResNetSpec:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in fields:
             if key not in known:
-                raise SpecError(f"A spec has no field {key!r}.{nearest(str(key), known)}")
+                raise SpecError(f"A spec has no field {brief(key)}.{nearest(str(key), known)}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         return cls(**values)
 
@@ -201,21 +202,22 @@ class ResNetSpec:
         for name, values in CHOICES.items():
             value = getattr(self, name)
             if value not in values:
-                raise SpecError(f"{name} is one of {', '.join(values)}, not {value!r}.{nearest(str(value), values)}")
+                meant = nearest(str(value), values)
+                raise SpecError(f"{name} is one of {', '.join(values)}, not {brief(value)}.{meant}")
         for name in ("depths", "widths"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not value or not all(_is_count(v) for v in value):
-                raise SpecError(f"{name} is a tuple of positive whole numbers, one a stage, not {value!r}.")
+                raise SpecError(f"{name} is a tuple of positive whole numbers, one a stage, not {brief(value)}.")
         for name in ("groups", "width_per_group", "stem_width"):
             if not _is_count(getattr(self, name)):
-                raise SpecError(f"{name} is a positive whole number, not {getattr(self, name)!r}.")
+                raise SpecError(f"{name} is a positive whole number, not {brief(getattr(self, name))}.")
         for name in ("stem_activation", "zero_init_last"):
             if not isinstance(getattr(self, name), bool):
-                raise SpecError(f"{name} is true or false, not {getattr(self, name)!r}.")
+                raise SpecError(f"{name} is true or false, not {brief(getattr(self, name))}.")
         for name in ("norm_eps", "norm_momentum"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-                raise SpecError(f"{name} is a number above 0 and at most 1, not {value!r}.")
+                raise SpecError(f"{name} is a number above 0 and at most 1, not {brief(value)}.")
 
     def _impossible_sizes(self) -> list[tuple[bool, str]]:
         """(does it hold, why it is refused): numbers that no network of this block and shortcut can have."""

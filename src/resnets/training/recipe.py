@@ -15,10 +15,9 @@ from typing import Any, Self
 
 from resnets.errors import RecipeError, nearest
 from resnets.regular import read_regular
-from resnets.text import printable
+from resnets.text import brief, printable
 
 MOST_BYTES = 2**20  # of a recipe: a few dozen lines
-LONGEST = 60  # characters of a value that an error shows
 SHIPPED = Path(__file__).parent / "recipes"
 
 CHOICES = {
@@ -132,13 +131,13 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {_shown(value)}.")
+                raise RecipeError(f"{name} lies between {low:g} and {high:g}, not at {brief(value)}.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise RecipeError(f"{name} is one of {', '.join(choices)}, not {_shown(getattr(self, name))}.")
+                raise RecipeError(f"{name} is one of {', '.join(choices)}, not {brief(getattr(self, name))}.")
         if not all(0 < share < 1 for share in self.milestones):
             raise RecipeError(
-                f"milestones are shares of the training, above 0 and below 1, not {_shown(self.milestones)}."
+                f"milestones are shares of the training, above 0 and below 1, not {brief(self.milestones)}."
             )
         if not self.epochs and not (self.probe and not self.min_steps):
             raise RecipeError("epochs=0 trains nothing: give `epochs`, or probe=true and min_steps=0.")
@@ -164,7 +163,7 @@ class Recipe:
         values = {}
         for key, value in table.items():
             if key not in fields:
-                raise RecipeError(f"{where}: there is no key {_shown(key)}.{nearest(key, fields)}")
+                raise RecipeError(f"{where}: there is no key {brief(key)}.{nearest(key, fields)}")
             values[key] = _typed(key, value, fields[key].default, where)
         return cls(**values)
 
@@ -197,7 +196,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise RecipeError(f"`overrides` takes key=value, not {_shown(override)}.")
+            raise RecipeError(f"`overrides` takes key=value, not {brief(override)}.")
         try:
             table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
@@ -209,16 +208,16 @@ def _typed(key: str, value: Any, default: Any, where: str) -> Any:
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
-        raise RecipeError(f"{where}: {key} is true or false, not {_shown(value)}.")
+        raise RecipeError(f"{where}: {key} is true or false, not {brief(value)}.")
     if isinstance(default, tuple):
         if isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
             return tuple(_float(key, v, where) for v in value)
-        raise RecipeError(f"{where}: {key} is a list of numbers, not {_shown(value)}.")
+        raise RecipeError(f"{where}: {key} is a list of numbers, not {brief(value)}.")
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return _float(key, value, where)
     if type(value) is not type(default):
         kind = {int: "a whole number", float: "a number", str: "a word"}[type(default)]
-        raise RecipeError(f"{where}: {key} is {kind}, not {_shown(value)}.")
+        raise RecipeError(f"{where}: {key} is {kind}, not {brief(value)}.")
     return value
 
 
@@ -227,11 +226,6 @@ def _float(key: str, value: float, where: str) -> float:
         return float(value)
     except OverflowError as problem:
         raise RecipeError(f"{where}: {key} is a number of {len(str(value))} digits.") from problem
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def _toml(value: Any) -> str:

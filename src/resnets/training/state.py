@@ -169,9 +169,9 @@ class State:
             if (good is not None and good.step > step) or not all(isinstance(one, dict) for one in fallbacks):
                 raise ValueError("its numbers make no sense")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+            why = printable(str(problem))[:200]
             raise TrainingError(
-                f"{printable(str(path))} cannot be read ({printable(str(problem))}): start the run anew in another "
-                "folder."
+                f"{printable(str(path))} cannot be read ({why}): start the run anew in another folder."
             ) from problem
         try:
             if good is not None:  # it is of this network and recipe, too
