@@ -9,7 +9,6 @@ import pytest
 from scipy.stats import binomtest
 
 from resnets.errors import ParameterError
-from resnets.evaluation.calibration import FEWEST, calibrate
 from resnets.evaluation.estimate import out_of_fold, told
 from resnets.evaluation.significance import interval, shown
 from resnets.weights.result import TrainResult
@@ -68,18 +67,6 @@ def test_answers_out_of_fold_give_an_estimate():
         "images": 250,
         "how": "out of fold",
     }
-    assert [row["images"] for row in found.per_class] == [84, 83, 83]
-    assert sum(row["recall"] * row["images"] for row in found.per_class) == pytest.approx(230)
-
-
-def test_a_small_set_is_calibrated_by_both_together_or_says_that_it_cannot():
-    """What `calibrates` promises is what `calibrate` does with as many images."""
-    for inside, held_out in ((80, 19), (80, 20), (30, 70), (99, 0)):
-        logits, labels = answers(inside + held_out, inside)
-        pixels = np.random.default_rng(1).integers(0, 255, (inside + held_out, 8, 8, 3), dtype=np.uint8)
-        able = calibrate(pixels, logits, labels).coverage is not None
-        assert out_of_fold(logits[:inside], labels[:inside], ("a", "b", "c")).calibrates(held_out) is able
-        assert able is (inside + held_out >= FEWEST)
 
 
 @pytest.mark.parametrize("spoil", ["shape", "nan", "none"])

@@ -6,14 +6,13 @@ each of them can be answered by one that was fitted on the other folds alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from resnets.errors import ParameterError
-from resnets.evaluation.calibration import FEWEST
 from resnets.evaluation.metrics import measure
 from resnets.evaluation.significance import shown
 from resnets.weights.result import TrainResult
@@ -27,19 +26,13 @@ class Estimate:
 
     top1, interval  the share of right answers, and its 95 % interval
     images          how many were answered
-    per_class       "name", "images", "precision", "recall" of each class, as `measure` says them
     how             in words
     """
 
     top1: float
     interval: tuple[float, float]
     images: int
-    per_class: tuple[Mapping[str, Any], ...] = field(repr=False)
     how: str = HOW
-
-    def calibrates(self, held_out: int) -> bool:
-        """Whether these answers and those to so many held-out images suffice to fit a calibration on."""
-        return self.images + held_out >= FEWEST
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
@@ -63,7 +56,7 @@ def out_of_fold(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
             f"{len(classes)} classes."
         )
     figures = measure(logits, labels, classes)
-    return Estimate(figures["top1"], tuple(figures["top1_interval"]), len(labels), tuple(figures["per_class"]))
+    return Estimate(figures["top1"], tuple(figures["top1_interval"]), len(labels))
 
 
 def told(result: TrainResult) -> str:
