@@ -92,7 +92,7 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     knows = record.with_result(result)
     try:
         if record.epochs:
-            draw_curves(folder, f"{record.network} on {data}: {told(result)}", knows)
+            draw_curves(folder, f"{record.network} on {data}{_other(result)}: {told(result)}", knows)
     except _SPARES as problem:
         warn(f"no curves were drawn: {problem}")
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
@@ -112,6 +112,12 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         result = dataclasses.replace(result, report=None)
     dataclasses.replace(record.with_result(result), files=described(folder)).write(folder)
     return result
+
+
+def _other(result: TrainResult) -> str:
+    """For the curves' title, where they are not those of the network that was kept."""
+    kept = result.chosen["kept"] if result.chosen else TRAINED
+    return "" if kept == TRAINED else f" (kept: {kept})"
 
 
 def _worth(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
     accuracy.set_ylabel("top-1, held out")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     if found["right"]:
-        accuracy.annotate(
-            f"{found['right'][-1][1]:.1%}", found["right"][-1], (-4, -14), textcoords="offset points", ha="right"
-        )
+        shares = [share for _, share in found["right"]]
+        low = shares[-1] < (min(shares) + max(shares)) / 2  # then the axis lies below it
+        end, away = found["right"][-1], (-4, 6 if low else -14)
+        accuracy.annotate(f"{end[1]:.1%}", end, away, textcoords="offset points", ha="right")
     for axis in (loss, accuracy):
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
