@@ -20,10 +20,10 @@ from resnets.cli.main import main
 from resnets.errors import TrainingError
 from resnets.network import create
 from resnets.training import Observer, Recipe, resume, train
-from resnets.training.divergence import FALLBACKS, SHARE, Guard, Watch
+from resnets.training.divergence import SHARE, Guard, Watch
 from resnets.training.log import Log
 from resnets.training.observers import Checkpoint
-from resnets.training.state import State
+from resnets.training.state import FALLBACKS, State
 from resnets.training.step import Step
 from resnets.weights.run import CHECKPOINT, RunRecord
 from resnets.weights.runlog import read_log
@@ -132,6 +132,9 @@ def test_what_is_known_of_the_losses_survives_the_checkpoint():
         {"rate_share": float("nan")},
         {"fallbacks": 3},
         {"fallbacks": [1]},
+        {"fallbacks": [{}]},
+        {"fallbacks": [{"step": 3, "back_to": 4, "rate_share": 0.25}]},
+        {"fallbacks": [{"step": 3, "back_to": 0, "rate_share": 0}]},
         {"watch": {"recent": ["x"], "first": None, "best": None, "known": None}},
         {"watch": {"recent": [float("nan")], "first": None, "best": None, "known": None}},
         {"watch": {"recent": 3}},

@@ -17,8 +17,9 @@ from resnets.machine import home
 from resnets.network import create
 from resnets.training import Observer, finish, probe, resume
 from resnets.training.features import seen
+from resnets.training.step import Step
 from resnets.weights import load
-from resnets.weights.run import CHECKPOINT, HEAD, MODEL, RunRecord
+from resnets.weights.run import CHECKPOINT, HEAD, MODEL, RECORD, RunRecord
 
 SPEC = resnets.architecture.ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar")
 PHOTOS = {"images": 24, "size": (32, 32), "classes": ("cat", "dog", "owl")}
@@ -185,6 +186,42 @@ def test_training_starts_from_the_head_and_is_kept_only_if_it_is_better(photo_fo
     body, found = load(weights).network.state_dict(), load(out).network.state_dict()
     assert all(torch.equal(body[name], found[name]) for name in body if not name.startswith("head.linear"))
     assert record.result.top1 > 0.9
+
+
+@pytest.mark.parametrize(("at", "steps"), [(0, 0), (3, 0), (7, 6)], ids=["at once", "in the first epoch", "later"])
+def test_a_training_that_diverges_at_every_rate_ends_with_what_was_good(
+    photo_folder, weights, tmp_path, monkeypatch, capsys, at, steps
+):
+    """The head alone was fitted, so that there is a model; killed before the record has it, a resumed run ends there."""
+    original = Step.__call__
+
+    def call(self, *parts):
+        loss = original(self, *parts)
+        return loss * float("nan") if self.state.step - 1 == at else loss
+
+    monkeypatch.setattr(Step, "__call__", call)
+    out, tuned = tmp_path / "run", ("pays=0", "epochs=3", "batch_size=9", "min_steps=0", "norms=frozen")
+    result = resnets.train(photo_folder(**PHOTOS), weights=weights, out=out, overrides=tuned)
+    said = capsys.readouterr().err
+    assert f"The loss is nan at step {at} " in said
+    assert f"the training ends with its last good state, after {steps} steps" in said
+    assert "on at 0.00098 of the learning rate" not in said
+    assert any(f"ended with its last good state, after {steps} steps" in remark for remark in result.remarks)
+    record, model = RunRecord.read(out), load(out)
+    assert (record.schedule["steps"], result.epochs) == (steps, steps // 6)
+    assert resume(out) == result
+    if steps == 0:
+        assert torch.equal(model.network.head.linear.weight, load_file(out / HEAD)["weight"])
+    before = {key: value for key, value in json.loads((out / RECORD).read_text()).items() if key != "files"}
+    before["schedule"], before["epochs"] = None, 3
+    before.pop("result")
+    (out / RECORD).write_text(json.dumps(before))
+    (out / MODEL).unlink()
+    again = resume(out)
+    assert (again.top1, again.fallbacks, again.epochs) == (result.top1, result.fallbacks, result.epochs)
+    assert RunRecord.read(out).schedule == record.schedule
+    (out / MODEL).unlink()
+    assert resume(out).top1 == result.top1
 
 
 def test_frozen_norms_and_stages_stay_to_the_bit(photo_folder, weights, tmp_path):

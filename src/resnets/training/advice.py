@@ -17,9 +17,12 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
     """
     said = remarks(figures)
     recipe, rate = prepared.recipe, prepared.recipe.learning_rate * state.rate_share
-    if state.fallbacks:
-        times = "once" if len(state.fallbacks) == 1 else f"{len(state.fallbacks)} times"
+    ended = state.gave_up
+    if falls := len(state.fallbacks) - ended:
+        times = "once" if falls == 1 else f"{falls} times"
         said.append(f"The learning rate was too high and fell back {times}, from {recipe.learning_rate:g} to {rate:g}.")
+    if ended:
+        said.append(f"It diverged at a rate of {rate:g}, and ended with its last good state, after {state.step} steps.")
     if figures.get("unsure") == 1:
         said.append("It calls every answer unsure.")
     return said

@@ -14,13 +14,14 @@ from statistics import median
 from typing import Any, Self
 
 from resnets.errors import TrainingError
+from resnets.progress import warn
 from resnets.text import printable
-from resnets.training.observer import Fallback, StepRecord, Training
+from resnets.training.observer import Fallback, Observer, StepRecord, Training
+from resnets.training.prepare import Prepared
 from resnets.training.recipe import Recipe
-from resnets.training.state import Good
+from resnets.training.state import FALLBACKS, Good
 from resnets.whole import write_text
 
-FALLBACKS = 4  # at most, of one run
 SHARE = 0.25  # of its rate, with which a training goes on after a fallback
 LISTING = "not-finite.txt"
 SHORT, LONG = (3, 64), (20, 1024)  # the least steps and images of the two running levels, each a median
@@ -108,13 +109,15 @@ class Guard:
 
     folder      of the run, for the list of the files of a bad batch
     classes     of the training
+    spare       whether there is a network beside the one that is trained (the head alone): then the training ends at its
+                last good state where it would else be an error (see `Ending`)
 
     A state is good that stands between two epochs, near the best loss so far, and whose own loss is too: which is known
     one step later.
     """
 
-    def __init__(self, training: Training, folder: Path, classes: int) -> None:
-        self.folder, self.classes = folder, classes
+    def __init__(self, training: Training, folder: Path, classes: int, spare: bool = False) -> None:
+        self.folder, self.classes, self.spare = folder, classes, spare
         self.watch = self._watch(training, training.state.watch)
         self._candidate: Good | None = None
 
@@ -129,7 +132,7 @@ class Guard:
         """Whether the training went wrong in this step: then its state is a good one again, at a lower rate.
 
         Raises TrainingError, which names the step, the files of its batch and what to try, when that was done often
-        enough, or there is no state to go back to.
+        enough, or there is no state to go back to; with a spare network that is a warning, and the end (`State.gave_up`).
         """
         state = training.state
         why = self.watch.sees(step.loss)
@@ -140,9 +143,14 @@ class Guard:
             state.watch = self.watch.to_dict()
             return None
         good, loss = state.good, f"{step.loss:.4g}"
-        if good is None or good.step == step.step or len(state.fallbacks) >= FALLBACKS:
-            raise TrainingError(self._advice(training, step, why))
-        state.go_back(good, SHARE)
+        ends = good is None or good.step == step.step or len(state.fallbacks) >= FALLBACKS
+        if ends:
+            advice = self._advice(training, step, why)
+            if good is None or not self.spare:
+                raise TrainingError(advice)
+            warn(advice)
+        assert good is not None
+        state.go_back(good, 1.0 if ends else SHARE)
         fallback = Fallback(
             step=step.step, epoch=step.epoch, loss=loss, why=why, back_to=good.step, rate_share=state.rate_share
         )
@@ -174,9 +182,34 @@ class Guard:
             knobs.append("`overrides=['weight_decay=0.0005']`")
         if len(files) < 32:  # each norm takes its mean and variance over these few images
             knobs.append(f"more images at once, `overrides=['batch_size={2 * len(files)}']`")
-        knobs += ["`overrides=['precision=float32']`", "`weights` of a trained network to start from"]
+        knobs.append("`overrides=['precision=float32']`")
+        if not self.spare:
+            knobs.append("`weights` of a trained network to start from")
         again = f"{went}, and it diverged again." if went else "It has no good state to go back to."
         return (
             f"{where} {again} Usually the learning rate is too high: try {', or '.join(knobs)}; and ask "
             "`resnets doctor` about the data."
         )
+
+
+class Ending(Observer):
+    """Ends a training that gave up where it went back to, in the run's record too.
+
+    That it gave up stands in the state, so it has to come after the checkpoint: a run that is killed between the two
+    ends where it is resumed.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    def started(self, training: Training) -> None:
+        """End it, if it should have been."""
+        state = training.state
+        if state.gave_up and state.step < training.total:
+            last = state.fallbacks[-1]
+            self.prepared.shorten(state.step, state.step, f"it went wrong at step {last['step']} at a low rate, too")
+            warn(f"the training ends with its last good state, after {state.step:,} steps.")
+
+    def fell_back(self, training: Training, fallback: Fallback) -> None:
+        """End it, if this was the end."""
+        self.started(training)

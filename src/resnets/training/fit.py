@@ -8,7 +8,7 @@ import torch
 
 from resnets.errors import TrainingError
 from resnets.training import command, loop, room
-from resnets.training.divergence import Guard
+from resnets.training.divergence import Ending, Guard
 from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
@@ -47,11 +47,12 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     step = Step(state, recipe, prepared.schedule, precision=record.precision)
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
-    watching = [prepared.glance(), *Keeper.of(prepared), *observers, log, *board, Progress(), Checkpoint(folder, log)]
+    ours = [log, *board, Progress(), Checkpoint(folder, log), Ending(prepared)]
+    watching = [prepared.glance(), *Keeper.of(prepared), *observers, *ours]
     epoch, begun = divmod(state.step, batches.steps)
     try:
         earlier = log.losses(epoch + 1) if begun else ()
-        guard = Guard(training, folder, len(record.classes))
+        guard = Guard(training, folder, len(record.classes), spare=prepared.start is not None)
         with command.steps_in(folder) as enough:
             loop.run(training, prepared.inputs(state.layout), step, watching, earlier, guard, enough)
     except torch.OutOfMemoryError as problem:

@@ -52,11 +52,9 @@ class Keeper(Observer):
         schedule, step = training.schedule, training.state.step
         looks = "1 look" if best.since == 1 else f"{best.since} looks"
         why = f"{looks} at the held-out images found none better than that at step {best.step:,}"
-        schedule.shorten(step, step, why)
         try:
-            self.prepared.settled().record.write(self.prepared.folder)
+            self.prepared.shorten(step, step, why)
         except OSError as problem:
-            schedule.shortened.pop()
             warn(f"the training goes on, though {why}, since that cannot be recorded: {problem}")
         else:
             say(f"the training ends after {step:,} of {schedule.shortened[-1]['from']:,} steps: {why}")

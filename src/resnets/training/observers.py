@@ -110,10 +110,11 @@ class Progress(Observer):
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """The fallback in one line, and the way back on the bar."""
-        warn(
-            f"the loss is {fallback.loss} at step {fallback.step} (epoch {fallback.epoch}), {fallback.why}: back to "
-            f"step {fallback.back_to}, and on at {fallback.rate_share:.3g} of the learning rate."
-        )
+        if not training.state.gave_up:  # which a sentence of its own says
+            warn(
+                f"the loss is {fallback.loss} at step {fallback.step} (epoch {fallback.epoch}), {fallback.why}: back "
+                f"to step {fallback.back_to}, and on at {fallback.rate_share:.3g} of the learning rate."
+            )
         self._epoch = 0
         self._tracker((fallback.back_to - fallback.step) * training.batches.batch_size)
 

@@ -65,6 +65,8 @@ class Pacer(Observer):
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """Make room for the steps that are made again; those up to where it was seen keep the rates that they had."""
+        if training.state.gave_up:
+            return
         self._shorten(training, fallback.step, f"it went back from step {fallback.step} to {fallback.back_to}")
         self._recent.clear()
         self._found, self._open = 0.0, [0.0, 0.0]
@@ -85,11 +87,9 @@ class Pacer(Observer):
         if (schedule.steps - last) * seconds <= LATE * 60 * (schedule.minutes or 0.0):  # in time, or almost
             return False
         before = schedule.steps
-        schedule.shorten(step, last, why)
         try:
-            self.prepared.settled().record.write(self.prepared.folder)
+            self.prepared.shorten(step, last, why)
         except OSError as problem:
-            schedule.shortened.pop()
             warn(f"the training will take longer than it was given, since {why} and it cannot be shortened: {problem}")
         else:
             say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")

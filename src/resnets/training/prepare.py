@@ -122,6 +122,15 @@ class Prepared:
         now = dataclasses.replace(self.record, schedule=schedule.document(), epochs=schedule.epochs)
         return dataclasses.replace(self, record=now)
 
+    def shorten(self, step: int, to: int, why: str) -> None:
+        """As `Schedule.shorten`, in the run's record too. Raises WriteError, and nothing has changed."""
+        self.schedule.shorten(step, to, why)
+        try:
+            self.settled().record.write(self.folder)
+        except OSError:
+            self.schedule.shortened.pop()
+            raise
+
     def reached(self, *, trains: bool = True) -> State:
         """Where the run stands: at its checkpoint, or at the start. trains: as in `reopen`.
 

@@ -37,6 +37,9 @@ def memory_format(plan: Plan) -> torch.memory_format:
     return torch.contiguous_format if narrow else torch.channels_last
 
 
+FALLBACKS = 4  # at most, of one run, after which it goes on
+
+
 @dataclass(frozen=True)
 class Good:
     """A state of between two epochs to go back to: its step, what was watched by then, and weights and average.
@@ -83,6 +86,11 @@ class State:
         self.good: Good | None = None
         self.best: Best | None = None
         self._judge: ResNet | None = None
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the training ended where it went back to the last time: no further fallback was left, or none helps."""
+        return len(self.fallbacks) > FALLBACKS or any(one["back_to"] == one["step"] for one in self.fallbacks[-1:])
 
     def train(self, head_alone: bool) -> None:
         """Let the head train alone, or everything that the recipe does not freeze.
@@ -156,7 +164,7 @@ class State:
             share = float(checkpoint.number({"rate_share": 1.0, **state}, "rate_share", float))
             if not 0 < share <= 1:
                 raise ValueError("its rate_share makes no sense")
-            fallbacks = list(state.get("fallbacks", []))
+            fallbacks = [_fallback(one) for one in state.get("fallbacks", [])]
             kept, aside = _taken(tensors, "good."), _taken(tensors, "best.")
             looks = state.get("best")
             best = Best.of(looks, aside, self.network.state_dict()) if looks is not None else None
@@ -166,7 +174,7 @@ class State:
             own = state.get("identity")  # None: of an older version
             if not isinstance(own, dict | None):
                 raise ValueError("its identity makes no sense")
-            if (good is not None and good.step > step) or not all(isinstance(one, dict) for one in fallbacks):
+            if good is not None and good.step > step:
                 raise ValueError("its numbers make no sense")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             why = printable(str(problem))[:200]
@@ -236,6 +244,14 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         part, _, name = key.partition(".")
         parts[part][name] = tensor
     return parts
+
+
+def _fallback(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of a fallback. Raises ValueError, TypeError or KeyError for what it cannot be."""
+    share = float(checkpoint.number(kept, "rate_share", float))
+    if not 0 < share <= 1 or checkpoint.number(kept, "back_to") > checkpoint.number(kept, "step"):
+        raise ValueError("its fallbacks make no sense")
+    return dict(kept)
 
 
 def _watched(kept: Any) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def schedule(table: Mapping[str, Any]) -> dict[str, Any] | None:
     for one in tables(found, "shortened", where):
         inner = f"{where}shortened."
         begins = field(one, "from", int, where=inner, low=1)
-        ends = field(one, "to", int, where=inner, low=1, high=begins - 1)
+        ends = field(one, "to", int, where=inner, low=0, high=begins - 1)
         field(one, "step", int, where=inner, low=0, high=ends)
         field(one, "why", str, where=inner)
         if left is not None and begins != left:
