@@ -100,7 +100,7 @@ def measure(data, minutes, folder, options, home):
         "holds": abs(spent / minutes - 1) <= TOLERANCE,
         "steps": schedule["steps"],
         "epochs": record["epochs"],
-        "shortened": schedule["shortened"],
+        "refitted": schedule["refitted"],
         "foreseen": foreseen,
         "found": found,
         "top1": record["result"]["top1"],
@@ -135,10 +135,10 @@ def main():
 
 
 def show(rows):
-    print("| asked | spent | steps | s a step, foreseen | found | shortened | top-1 | killed at | the same bits |")
+    print("| asked | spent | steps | s a step, foreseen | found | refitted | top-1 | killed at | the same bits |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
-        cut = "; ".join(f"at {one['step']} from {one['from']}" for one in row["shortened"]) or "no"
+        cut = "; ".join(f"at {one['step']} to {one['to']}" for one in row["refitted"]) or "no"
         bits = "yes" if not row["differ"] else f"not in {', '.join(row['differ'])}"
         print(
             f"| {row['minutes']:g} min | {row['spent']:.2f} min ({row['spent'] / row['minutes'] - 1:+.1%}) | "

@@ -192,7 +192,7 @@ def test_training_starts_from_the_head_and_is_kept_only_if_it_is_better(photo_fo
 def test_a_training_that_diverges_at_every_rate_ends_with_what_was_good(
     photo_folder, weights, tmp_path, monkeypatch, capsys, at, steps
 ):
-    """The head alone was fitted, so that there is a model; killed before the record has it, a resumed run ends there."""
+    """There is a head, so there is a model; killed before the record has the end, a resumed run comes to it."""
     original = Step.__call__
 
     def call(self, *parts):

@@ -83,7 +83,7 @@ def test_a_training_ends_when_looks_find_nothing_better(place, tmp_path, monkeyp
         result = go(place, tmp_path / "run", "patience=2")
     record = RunRecord.read(tmp_path / "run")
     assert record.schedule is not None
-    [cut] = record.schedule["shortened"]
+    [cut] = record.schedule["refitted"]
     assert (cut["step"], cut["from"], cut["to"]) == (4 * STEPS, 6 * STEPS, 4 * STEPS)
     assert cut["why"] == "2 looks at the held-out images found none better than that at step 8"
     assert [line["step"] for line in steps_of(tmp_path / "run")] == list(range(4 * STEPS))

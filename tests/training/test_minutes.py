@@ -22,7 +22,7 @@ from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import ParameterError
-from resnets.training import Fallback, load_recipe, pace, pacer, resume, train
+from resnets.training import Fallback, StepRecord, load_recipe, pace, pacer, resume, train
 from resnets.training.pace import LOOKS, Pace, cost, fitting
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.schedule import Schedule
@@ -159,36 +159,64 @@ class Patched:
         patched(self.count, self.minutes)
 
 
-def test_a_run_that_is_too_slow_is_shortened_once_and_that_is_recorded(place, tmp_path, monkeypatch, caplog):
+def test_a_run_that_is_too_slow_gets_fewer_steps_and_that_is_recorded(place, tmp_path, monkeypatch, caplog):
     """Steps that were foreseen to take next to nothing: after a few, the rest is as many as fit, which is few."""
     monkeypatch.setattr(pace, "measured", lambda *_: of_steps(100_000, 0.05))
     monkeypatch.setattr(pacer, "SHORT", 0.01)
     go(place, tmp_path / "run", minutes=0.05)
     record = RunRecord.read(tmp_path / "run")
     assert record.schedule is not None
-    [cut] = record.schedule["shortened"]
-    assert cut["from"] == 100_000
-    assert 0 < cut["step"] < cut["to"] == record.schedule["steps"] == len(steps_of(tmp_path / "run"))
-    assert sum("so that it ends in time" in text for text in caplog.messages) == 1
+    cuts = record.schedule["refitted"]
+    assert cuts[0]["from"] == 100_000
+    assert 0 < cuts[0]["step"] < cuts[0]["to"] < 10_000
+    assert cuts[-1]["to"] == record.schedule["steps"] == len(steps_of(tmp_path / "run"))
+    assert sum("so that it ends in time" in text for text in caplog.messages) == len(cuts)
     rates = [line["rate"] for line in steps_of(tmp_path / "run")]
     assert rates[-1] < max(rates) / 10  # the cosine came to its end
     assert_same_bits(tmp_path / "run", same_steps_again(tmp_path / "run", tmp_path / "again"))
 
 
+def of_hundred(place: Path, folder: Path) -> Prepared:
+    """A run of 100 steps that 10 minutes were asked for."""
+    ready(place, folder)
+    record = RunRecord.read(folder)
+    asked, schedule = dataclasses.replace(record.asked, minutes=10.0), Schedule(100, 4, minutes=10.0)
+    dataclasses.replace(record, asked=asked, schedule=schedule.document(), epochs=25).write(folder)
+    return reopen(folder)
+
+
+@pytest.mark.parametrize(("slower", "refits"), [(0.5, True), (0.98, False), (1.02, False), (1.6, True)])
+def test_a_pace_that_is_another_than_foreseen_changes_the_number_of_steps(place, tmp_path, monkeypatch, slower, refits):
+    """The clock is ours. It ends in time, judging included, which is as much slower; each change is recorded."""
+    prepared, clock, takes = of_hundred(place, tmp_path), [0.0], slower * 5.08
+    monkeypatch.setattr(pacer, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    watch = pacer.Pacer(prepared, foreseen(5.08, ending=80.0), 0.0)
+    schedule, state = prepared.schedule, SimpleNamespace(step=0, gave_up=False)
+    training: Any = SimpleNamespace(recipe=prepared.recipe, schedule=schedule, image_size=16, state=state)
+    while state.step < schedule.steps:
+        clock[0] += takes
+        state.step += 1
+        watch.stepped(training, _took(state.step - 1, takes))
+    changes = RunRecord.read(tmp_path).schedule["refitted"]  # type: ignore[index]
+    assert bool(changes) is refits
+    assert len(changes) <= 2
+    assert [one["to"] for one in changes][-1:] == [schedule.steps] * refits
+    assert clock[0] + slower * 80 == pytest.approx(600, rel=0.06)
+
+
+def _took(step: int, seconds: float) -> StepRecord:
+    return StepRecord(step=step, epoch=1, loss=1.0, rate=0.1, seconds=seconds, waited=0.0)
+
+
 def test_steps_that_are_made_again_leave_fewer_for_the_rest(place, tmp_path):
     """Up to where the fallback was seen, nothing changes: those steps had their rates the first time, too."""
-    ready(place, tmp_path)
-    record = RunRecord.read(tmp_path)
-    asked, schedule = dataclasses.replace(record.asked, minutes=10.0), Schedule(100, 4, minutes=10.0)
-    record = dataclasses.replace(record, asked=asked, schedule=schedule.document(), epochs=25)
-    record.write(tmp_path)
-    prepared = reopen(tmp_path)
+    prepared = of_hundred(place, tmp_path)
     schedule, half = prepared.schedule, foreseen(5.0)  # 30 of the 100 steps, and 5 of 10 minutes, are over
     keeper = pacer.Pacer(prepared, half, time.perf_counter() - 300)
-    training: Any = SimpleNamespace(schedule=schedule, state=SimpleNamespace(step=20))
+    training: Any = SimpleNamespace(schedule=schedule, state=SimpleNamespace(step=20, gave_up=False))
     rates = [schedule.rate(prepared.recipe, step) for step in range(31)]
     keeper.fell_back(training, Fallback(step=30, epoch=8, loss="nan", why="", back_to=20, rate_share=0.25))
-    [cut] = RunRecord.read(tmp_path).schedule["shortened"]  # type: ignore[index]
+    [cut] = RunRecord.read(tmp_path).schedule["refitted"]  # type: ignore[index]
     assert (cut["step"], cut["from"], cut["to"]) == (30, 100, 20 + int((pace.AIM * 600 - 300) / 5))
     assert [schedule.rate(prepared.recipe, step) for step in range(31)] == rates
 

@@ -1,4 +1,4 @@
-"""A schedule: a recorded number of steps, which can be shortened once it runs, and everything that follows from it."""
+"""A schedule: a recorded number of steps, which can be refitted once it runs, and everything that follows from it."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ def test_the_last_epoch_may_be_a_part_of_one():
     assert [timed(25).glances(Recipe(evaluate_every=2), epoch) for epoch in (1, 2, 3)] == [False, True, True]
 
 
-@pytest.mark.parametrize(("step", "to"), [(0, 50), (3, 50), (40, 60), (99, 100), (150, 151), (150, 190)])
-def test_a_schedule_that_is_shortened_goes_the_same_way_in_fewer_steps(step, to):
+@pytest.mark.parametrize(
+    ("step", "to"), [(0, 50), (3, 50), (40, 60), (99, 100), (150, 151), (150, 190), (40, 300), (199, 260)]
+)
+def test_a_schedule_that_is_refitted_goes_the_same_way_in_so_many_steps(step, to):
     recipe = Recipe(warmup_epochs=1, learning_rate=1.0)
     schedule = timed(200)
     whole = rates(schedule, recipe)
-    schedule.shorten(step, to, "slow")
+    schedule.refit(step, to, "slow")
     found = rates(schedule, recipe)
     assert len(found) == to
     assert found[: step + 1] == whole[: step + 1]  # no jump where it begins
@@ -58,10 +60,10 @@ def test_a_schedule_that_is_shortened_goes_the_same_way_in_fewer_steps(step, to)
     assert strides == {round((200 - step) / (to - step), 9)}
 
 
-def test_it_can_be_shortened_again_where_it_stands():
+def test_it_can_be_refitted_again_where_it_stands():
     schedule = timed(200)
-    schedule.shorten(40, 120, "slow")
-    schedule.shorten(90, 90, "nothing better came")
+    schedule.refit(40, 120, "slow")
+    schedule.refit(90, 90, "nothing better came")
     assert (schedule.steps, schedule.epochs, schedule.planned) == (90, 9, 200)
     assert schedule.place(80) == 40 + 40 * 160 / 80
 
@@ -85,7 +87,7 @@ def test_the_head_trains_alone_for_no_more_than_its_share():
 
 def test_a_record_brings_it_back():
     schedule = timed(200, per_epoch=7)
-    schedule.shorten(40, 120, "slow")
+    schedule.refit(40, 120, "slow")
     record = dataclasses.replace(RunRecord.read(BEFORE), schedule=json.loads(json.dumps(schedule.document())))
     again = Schedule.of(RunRecord.from_dict(json.loads(json.dumps(record.to_dict()))), per_epoch=7)
     assert again.document() == schedule.document()
@@ -93,7 +95,7 @@ def test_a_record_brings_it_back():
     assert "schedule" not in RunRecord.read(BEFORE).to_dict()  # nor of other runs of today
 
 
-GOOD = {"minutes": 1.0, "steps": 9, "evaluate_every": None, "pace": {}, "shortened": []}
+GOOD = {"minutes": 1.0, "steps": 9, "evaluate_every": None, "pace": {}, "refitted": []}
 CUT = {"step": 4, "from": 12, "to": 9, "why": "slow"}
 
 
@@ -107,17 +109,21 @@ CUT = {"step": 4, "from": 12, "to": 9, "why": "slow"}
         {"minutes": "5"},
         {"evaluate_every": 0},
         {"pace": None},
-        {"shortened": [{**CUT, "to": 12}]},
-        {"shortened": [{**CUT, "step": 10}]},
-        {"shortened": [{**CUT, "step": -1}]},
-        {"shortened": [{**CUT, "why": None}]},
-        {"shortened": [CUT], "steps": 12},
-        {"shortened": [CUT, {**CUT, "from": 8, "to": 7}], "steps": 7},
-        {"shortened": [[]]},
+        {"refitted": [{**CUT, "to": 3}]},
+        {"refitted": [{**CUT, "step": 12, "to": 15}], "steps": 15},
+        {"refitted": [{**CUT, "step": 10}]},
+        {"refitted": [{**CUT, "step": -1}]},
+        {"refitted": [{**CUT, "why": None}]},
+        {"refitted": [CUT], "steps": 12},
+        {"refitted": [CUT, {**CUT, "from": 8, "to": 7}], "steps": 7},
+        {"refitted": [[]]},
     ],
 )
 def test_a_schedule_that_cannot_be_is_named(change):
     table = RunRecord.read(BEFORE).to_dict()
-    RunRecord.from_dict({**table, "schedule": {**GOOD, "shortened": [CUT]}})
+    RunRecord.from_dict({**table, "schedule": {**GOOD, "refitted": [CUT]}})
+    RunRecord.from_dict({**table, "schedule": {**GOOD, "steps": 15, "refitted": [{**CUT, "to": 15}]}})
+    older = {key: value for key, value in GOOD.items() if key != "refitted"} | {"shortened": [CUT]}
+    assert RunRecord.from_dict({**table, "schedule": older}).schedule == {**GOOD, "refitted": [CUT]}
     with pytest.raises(ModelFileError, match=r"schedule\."):
         RunRecord.from_dict({**table, "schedule": {**GOOD, **change}})

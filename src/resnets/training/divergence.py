@@ -109,8 +109,8 @@ class Guard:
 
     folder      of the run, for the list of the files of a bad batch
     classes     of the training
-    spare       whether there is a network beside the one that is trained (the head alone): then the training ends at its
-                last good state where it would else be an error (see `Ending`)
+    spare       whether there is a network beside the one that is trained, the head alone: then the training ends at
+                its last good state where it would else be an error (see `Ending`)
 
     A state is good that stands between two epochs, near the best loss so far, and whose own loss is too: which is known
     one step later.
@@ -132,7 +132,7 @@ class Guard:
         """Whether the training went wrong in this step: then its state is a good one again, at a lower rate.
 
         Raises TrainingError, which names the step, the files of its batch and what to try, when that was done often
-        enough, or there is no state to go back to; with a spare network that is a warning, and the end (`State.gave_up`).
+        enough, or there is no state to go back to; with a spare network that is a warning, and the end (`gave_up`).
         """
         state = training.state
         why = self.watch.sees(step.loss)
@@ -207,7 +207,7 @@ class Ending(Observer):
         state = training.state
         if state.gave_up and state.step < training.total:
             last = state.fallbacks[-1]
-            self.prepared.shorten(state.step, state.step, f"it went wrong at step {last['step']} at a low rate, too")
+            self.prepared.refit(state.step, state.step, f"it went wrong at step {last['step']} at a low rate, too")
             warn(f"the training ends with its last good state, after {state.step:,} steps.")
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:

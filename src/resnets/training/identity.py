@@ -34,9 +34,9 @@ def identity(record: RunRecord) -> dict[str, Any]:
 
 
 def _planned(schedule: Mapping[str, Any]) -> int:
-    """Of how many steps the run began: how it was shortened since is in its record alone."""
-    shortened = schedule["shortened"]
-    return int(shortened[0]["from"] if shortened else schedule["steps"])
+    """Of how many steps the run began: how that was refitted since is in its record alone."""
+    refitted = schedule["refitted"]
+    return int(refitted[0]["from"] if refitted else schedule["steps"])
 
 
 def short(values: Mapping[str, Any]) -> dict[str, Any]:

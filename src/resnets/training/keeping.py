@@ -53,11 +53,11 @@ class Keeper(Observer):
         looks = "1 look" if best.since == 1 else f"{best.since} looks"
         why = f"{looks} at the held-out images found none better than that at step {best.step:,}"
         try:
-            self.prepared.shorten(step, step, why)
+            self.prepared.refit(step, step, why)
         except OSError as problem:
             warn(f"the training goes on, though {why}, since that cannot be recorded: {problem}")
         else:
-            say(f"the training ends after {step:,} of {schedule.shortened[-1]['from']:,} steps: {why}")
+            say(f"the training ends after {step:,} of {schedule.refitted[-1]['from']:,} steps: {why}")
 
 
 def kept(state: State) -> dict[str, ResNet]:

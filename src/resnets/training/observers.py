@@ -88,7 +88,7 @@ class Progress(Observer):
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """One batch more."""
-        if training.total != self._total:  # it was shortened
+        if training.total != self._total:  # it was refitted
             self._ending.close()
             self._bar(training, step.step)
         if step.epoch != self._epoch:

@@ -1,4 +1,4 @@
-"""Does a training still keep the pace that its number of steps was made for? If not for long, it is shortened, once."""
+"""Does a training keep the pace that its number of steps was made for? If not for long, that number is refitted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from statistics import median
 
 from resnets.progress import say, warn
 from resnets.training.observer import Fallback, Observer, StepRecord, Training
-from resnets.training.pace import AIM, Pace, cost, fixed, mean_step
+from resnets.training.pace import AIM, MOST_STEPS, Pace, cost, fixed, mean_step
 from resnets.training.prepare import Prepared
 
-SLOW = 4 / 3  # times the seconds that were foreseen: the pace has fallen by a quarter
-LATE = 0.02  # of the time: a training is not shortened for less than this
+OFF = 0.04  # of the time: a training that will end so much too late gets fewer steps, and one too early more
 SHARE, SECONDS, SHORT = 0.05, 30.0, 0.2  # of the time, the least of it, but no more than this share of a short one
 
 
@@ -27,7 +26,7 @@ def paced(prepared: Prepared, observers: Iterable[Observer], began: float) -> tu
 
 
 class Pacer(Observer):
-    """Looks at the time that steps take, and shortens the schedule so that the training ends when it should.
+    """Looks at the time that steps take, and refits the schedule so that the training ends when it should.
 
     pace    what was foreseen
     began   since when the minutes count, by `time.perf_counter`
@@ -36,14 +35,13 @@ class Pacer(Observer):
     """
 
     def __init__(self, prepared: Prepared, pace: Pace, began: float) -> None:
-        self.prepared, self.pace = prepared, pace
-        whole = 60 * (prepared.record.asked.minutes or 0.0)
-        self.end = began + AIM * whole - pace.ending
-        self.window = max(SHARE * whole, min(SECONDS, SHORT * whole))
+        self.prepared, self.pace, self.began = prepared, pace, began
+        self.whole = 60 * (prepared.record.asked.minutes or 0.0)
+        self.window = max(SHARE * self.whole, min(SECONDS, SHORT * self.whole))
         self._open = [0.0, 0.0]  # seconds found and foreseen of the steps that nobody has waited for yet
         self._recent: deque[tuple[float, float]] = deque()  # of those before, as long as they are recent
         self._found = 0.0
-        self._done = False
+        self._due = 0.0  # when a look at the pace may refit again
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """Look at the pace, where all steps that were made are told."""
@@ -57,40 +55,36 @@ class Pacer(Observer):
         self._open = [0.0, 0.0]
         while self._found - self._recent[0][0] >= self.window:
             self._found -= self._recent.popleft()[0]
-        if not self._done and self._found >= self.window:
-            slower = self._slower
-            if slower > SLOW:
-                why = f"a step takes {slower:.3g} times as long as foreseen"
-                self._done = self._shorten(training, training.state.step, why)
+        if self._found >= self.window and time.perf_counter() >= self._due:
+            self._refit(training, training.state.step, f"a step takes {self._slower:.3g} times as long as foreseen")
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """Make room for the steps that are made again; those up to where it was seen keep the rates that they had."""
-        if training.state.gave_up:
-            return
-        self._shorten(training, fallback.step, f"it went back from step {fallback.step} to {fallback.back_to}")
-        self._recent.clear()
-        self._found, self._open = 0.0, [0.0, 0.0]
+        self._open = [0.0, 0.0]
+        if not training.state.gave_up:
+            self._refit(training, fallback.step, f"it went back from step {fallback.step} to {fallback.back_to}")
 
     @property
     def _slower(self) -> float:
         """How many times as long as foreseen a step takes of late."""
         return median(found / foreseen for found, foreseen in self._recent) if self._recent else 1.0
 
-    def _shorten(self, training: Training, step: int, why: str) -> bool:
-        """After this step, keep as many steps as fit into the time that is left; in the record before they are made."""
-        schedule = training.schedule
+    def _refit(self, training: Training, step: int, why: str) -> None:
+        """After this step, make as many steps as fit into the time that is left; in the record before they are made."""
+        schedule, slower = training.schedule, self._slower
         whole = mean_step(self.prepared, self.pace, schedule)
         beside = cost(self.prepared, self.pace, schedule) / schedule.steps - whole  # looks and checkpoints
-        seconds = self._slower * mean_step(self.prepared, self.pace, schedule, step) + beside
-        last = training.state.step + int((self.end - time.perf_counter()) / seconds)
-        last = max(step + 1, last)
-        if (schedule.steps - last) * seconds <= LATE * 60 * (schedule.minutes or 0.0):  # in time, or almost
-            return False
+        seconds = slower * mean_step(self.prepared, self.pace, schedule, step) + beside
+        end = self.began + AIM * self.whole - slower * self.pace.ending
+        last = training.state.step + int((end - time.perf_counter()) / seconds)
+        last = min(max(step + 1, last), MOST_STEPS)
+        if step >= schedule.steps or abs(schedule.steps - last) * seconds <= OFF * self.whole:  # in time, or almost
+            return
         before = schedule.steps
         try:
-            self.prepared.shorten(step, last, why)
+            self.prepared.refit(step, last, why)
         except OSError as problem:
-            warn(f"the training will take longer than it was given, since {why} and it cannot be shortened: {problem}")
+            warn(f"the training will not take as long as it should, since {why} and that cannot be recorded: {problem}")
         else:
             say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")
-        return True
+        self._due = time.perf_counter() + self.window

@@ -106,7 +106,7 @@ class Prepared:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The steps of the whole training; it may be shortened while it runs."""
+        """The steps of the whole training; it may be refitted while it runs."""
         return Schedule.of(self.record, self.batches().steps)
 
     @property
@@ -116,19 +116,19 @@ class Prepared:
 
     def settled(self) -> Self:
         """The same, whose record has the schedule as it stands."""
-        if not self.schedule.shortened:
+        if not self.schedule.refitted:
             return self
         schedule = self.schedule
         now = dataclasses.replace(self.record, schedule=schedule.document(), epochs=schedule.epochs)
         return dataclasses.replace(self, record=now)
 
-    def shorten(self, step: int, to: int, why: str) -> None:
-        """As `Schedule.shorten`, in the run's record too. Raises WriteError, and nothing has changed."""
-        self.schedule.shorten(step, to, why)
+    def refit(self, step: int, to: int, why: str) -> None:
+        """As `Schedule.refit`, in the run's record too. Raises WriteError, and nothing has changed."""
+        self.schedule.refit(step, to, why)
         try:
             self.settled().record.write(self.folder)
         except OSError:
-            self.schedule.shortened.pop()
+            self.schedule.refitted.pop()
             raise
 
     def reached(self, *, trains: bool = True) -> State:

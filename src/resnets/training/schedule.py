@@ -1,7 +1,7 @@
 """How many steps a training makes, and how far along its way each of them is: a number that run.json records.
 
-Rate, image size and warm-up are functions of that, so that a resumed run computes the same. A schedule can be shortened
-while it runs: the rest of the way is then gone in fewer steps, from where it stands.
+Rate, image size and warm-up are functions of that, so that a resumed run computes the same. A schedule can be refitted
+while it runs: the rest of the way is then gone in fewer steps, or in more, from where it stands.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Schedule:
     minutes         the time that it was made for; None: its epochs decided
     evaluate_every  epochs between two looks at the held-out images; None: as the recipe says
     pace            what was measured before it began, fit for JSON
-    shortened       {"step", "from", "to", "why"}, each from a step on: that many steps in all became fewer
+    refitted        {"step", "from", "to", "why"}, each from a step on: that many steps in all became so many
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Schedule:
     ) -> None:
         self.planned, self.per_epoch, self.minutes = planned, per_epoch, minutes
         self.evaluate_every, self.pace = evaluate_every, pace or {}
-        self.shortened: list[dict[str, Any]] = []
+        self.refitted: list[dict[str, Any]] = []
 
     @classmethod
     def of(cls, record: RunRecord, per_epoch: int) -> Schedule:
@@ -53,9 +53,9 @@ class Schedule:
             evaluate_every=known["evaluate_every"],
             pace=known["pace"],
         )
-        schedule.shortened = [dict(one) for one in known["shortened"]]
-        if schedule.shortened:
-            schedule.planned = schedule.shortened[0]["from"]
+        schedule.refitted = [dict(one) for one in known["refitted"]]
+        if schedule.refitted:
+            schedule.planned = schedule.refitted[0]["from"]
         return schedule
 
     def document(self) -> dict[str, Any]:
@@ -65,27 +65,27 @@ class Schedule:
             "steps": self.steps,
             "evaluate_every": self.evaluate_every,
             "pace": dict(self.pace),
-            "shortened": [dict(one) for one in self.shortened],
+            "refitted": [dict(one) for one in self.refitted],
         }
 
     @property
     def steps(self) -> int:
         """Of the whole training, as it stands."""
-        return self.shortened[-1]["to"] if self.shortened else self.planned
+        return self.refitted[-1]["to"] if self.refitted else self.planned
 
     @property
     def epochs(self) -> int:
         """The last one may be a part of one."""
         return -(-self.steps // self.per_epoch)
 
-    def shorten(self, step: int, to: int, why: str) -> None:
-        """Come to the end after `to` steps, step <= to < steps; the first `step` of them are made already."""
-        self.shortened.append({"step": step, "from": self.steps, "to": to, "why": why})
+    def refit(self, step: int, to: int, why: str) -> None:
+        """Come to the end after `to` steps, step <= to; the first `step` of them, not all, are made already."""
+        self.refitted.append({"step": step, "from": self.steps, "to": to, "why": why})
 
     def place(self, step: int) -> float:
-        """Where on the planned way, 0 to `planned`, a step is: the step itself until the schedule is shortened."""
+        """Where on the planned way, 0 to `planned`, a step is: the step itself until the schedule is refitted."""
         place: float = step
-        for one in reversed(self.shortened):
+        for one in reversed(self.refitted):
             if place > one["step"]:
                 place = one["step"] + (place - one["step"]) * (one["from"] - one["step"]) / (one["to"] - one["step"])
         return place

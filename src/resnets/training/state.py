@@ -89,7 +89,7 @@ class State:
 
     @property
     def gave_up(self) -> bool:
-        """Whether the training ended where it went back to the last time: no further fallback was left, or none helps."""
+        """Whether the training ended where it went back to the last time: no fallback was left, or none helps."""
         return len(self.fallbacks) > FALLBACKS or any(one["back_to"] == one["step"] for one in self.fallbacks[-1:])
 
     def train(self, head_alone: bool) -> None:

@@ -98,18 +98,21 @@ def schedule(table: Mapping[str, Any]) -> dict[str, Any] | None:
     field(found, "evaluate_every", int, nothing, where=where, low=1)
     field(found, "pace", dict, where=where)
     steps = field(found, "steps", int, where=where, low=0)
+    if "shortened" in found:  # as it was called when a schedule could not become longer
+        found = {"refitted": found["shortened"], **found}
+        del found["shortened"]
     left = None
-    for one in tables(found, "shortened", where):
-        inner = f"{where}shortened."
+    for one in tables(found, "refitted", where):
+        inner = f"{where}refitted."
         begins = field(one, "from", int, where=inner, low=1)
-        ends = field(one, "to", int, where=inner, low=0, high=begins - 1)
-        field(one, "step", int, where=inner, low=0, high=ends)
+        ends = field(one, "to", int, where=inner, low=0)
+        field(one, "step", int, where=inner, low=0, high=min(begins - 1, ends))
         field(one, "why", str, where=inner)
         if left is not None and begins != left:
-            raise wrong(f"{inner}from", f"{left}, to which it had been shortened before", begins)
+            raise wrong(f"{inner}from", f"{left}, to which it had been refitted before", begins)
         left = ends
     if left is not None and steps != left:
-        raise wrong(f"{where}steps", f"{left}, to which it was shortened", steps)
+        raise wrong(f"{where}steps", f"{left}, to which it was refitted", steps)
     return found
 
 

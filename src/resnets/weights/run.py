@@ -91,7 +91,7 @@ class RunRecord:
     preprocessing       as `resnets.data.preprocess.Preprocessing.to_dict` says it
     machine             as `resnets.machine.describe` says it
     skipped_files       {"path", "why"} of every file that is no usable image
-    schedule            "minutes", "steps", "evaluate_every", "pace" and "shortened", as `training.schedule` says them;
+    schedule            "minutes", "steps", "evaluate_every", "pace" and "refitted", as `training.schedule` says them;
                         None: the epochs say how many steps there are
     opening_seconds     for listing the data, and reading the weights to start from
     decoding            {"images", "seconds", "reused"} of the training and the held-out images
