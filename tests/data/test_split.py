@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from resnets.data.labels import check_classes, class_names
+from resnets.data.layout import arrange
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
 from resnets.data.source import Source
@@ -24,7 +25,7 @@ class Listed(Source):
     def __init__(self, counts: dict[str, int], same: Mapping[str, bytes] | None = None) -> None:
         sizes = {f"{label}/{number:04}.jpg": 1 for label, count in counts.items() for number in range(count)}
         self.same = same or {}
-        super().__init__("listed", sizes, str)
+        super().__init__("listed", arrange("listed", sizes), str)
 
     def read(self, key: str) -> bytes:
         return self.same.get(key, key.encode())

@@ -391,7 +391,7 @@ def test_without_out_every_run_has_a_folder_of_its_own(go, photo_folder, tmp_pat
 
 def test_data_that_is_not_there_leaves_no_folder_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="There is no folder, archive or data set 'phtos'"):
+    with pytest.raises(DataError, match="There is no folder, archive, table or data set 'phtos'"):
         train("phtos")
     assert list(tmp_path.iterdir()) == []
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from resnets.data.archives import open_archive
 from resnets.data.fetch import fetch, locked
+from resnets.data.layout import arrange
 from resnets.data.source import Source
 from resnets.errors import DataError
 from resnets.progress import track
@@ -139,7 +140,7 @@ class Digits(Source):
             for index, (image, label) in enumerate(zip(images, digits.target, strict=True))
         }
         sizes = {key: len(data) for key, data in self._files.items()}
-        super().__init__("digits", sizes, lambda key: zlib.crc32(self._files[key]))
+        super().__init__("digits", arrange("digits", sizes), lambda key: zlib.crc32(self._files[key]))
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a .zip, a plain .tar, or a named data set.
+"""Where images come from: a folder, a .zip, a .tar, a table with labels, or a named data set.
 
 A source lists its files once and then reads any of them at random, in place. It holds no open file,
 so threads, forked processes and unpickled copies read at once. Archives are never unpacked: the names
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import BinaryIO
 
 from resnets.data import identity
-from resnets.data.layout import arrange
+from resnets.data.layout import Layout
 from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.regular import IrregularError, bounded, open_regular
@@ -25,12 +25,12 @@ LARGEST = 256 * 2**20  # bytes of one image file; more is a mistake or an attack
 
 
 class Source:
-    """Files in class folders, listed once and read at random.
+    """Files of classes, listed once and read at random.
 
     Attributes:
         name: as the user gave it.
-        samples: every file in a class folder, sorted by key; hidden files and clutter are left out.
-        beside: the keys of the files that lie in no class folder, sorted.
+        samples: every file of a class, sorted by key; hidden files and clutter are left out.
+        beside: the keys of the files that belong to no class, sorted.
         remarks: sentences about how the files lie, which whoever uses them should know.
         place: the folder or the archive, absolute; None for what lies in no file.
         fingerprint_before: what earlier versions knew the data by: hex SHA-256 over each sample's key, size and
@@ -40,23 +40,18 @@ class Source:
     def __init__(
         self,
         name: str,
-        sizes: Mapping[str, int],
+        layout: Layout,
         stamp: Callable[[str], object],
         place: str | None = None,
         *,
-        odd: Collection[str] = (),
-        empty: Collection[str] = (),
         remarks: Iterable[str] = (),
     ) -> None:
-        """List ``sizes`` (key to bytes); ``stamp`` of a key changes whenever its content does.
+        """Files that mean what ``layout`` says; ``stamp`` of a key changes whenever its content does.
 
-        odd         keys of what is no regular file; alone it makes no class
-        empty       folders that hold nothing, with a "/" at the end
         remarks     what is known to whoever listed the files
         """
         self.name = name
         self.place = place and os.path.abspath(place)
-        layout = arrange(name, sizes, odd=odd, empty=empty)
         self.samples, self.beside = layout.samples, layout.beside
         self.remarks = (*remarks, *layout.remarks)
         self._contents: dict[str, bytes] = {}

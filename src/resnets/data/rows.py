@@ -1,0 +1,210 @@
+"""Rows of tables with labels: .csv, .tsv, .jsonl and .parquet, a block at a time, so that no table is in memory whole.
+
+What a table says is not trusted: a line has a limit, nothing in it is executed, and what is no table is one sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from resnets.errors import DataError
+from resnets.machine import needs
+from resnets.text import printable
+
+BLOCK = 10_000  # rows in memory at once
+MOST_LINE = 2**20  # characters of a line
+MOST_COLUMNS = 10_000
+DELIMITERS = ",;\t|"
+JSON_LINES = (".jsonl", ".ndjson")
+TABLES = (".csv", ".tsv", *JSON_LINES, ".parquet")
+
+Cells = tuple[Any, ...]
+Opener = Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be read more than once.
+
+    shown       how the user called it, fit for a message
+    names       of its columns
+    kinds       of a parquet's columns: "bytes", "struct" (of bytes and path), or "text" for all else
+    words       of a parquet's columns of whole numbers, where Hugging Face's library wrote what they mean
+    rows        how many a parquet has; 0: nobody has counted
+    blocks      rows of some columns, in blocks: the number of the first (1: the first behind the names), and the rows,
+                of which a cell is None where it is empty or not there. Raises DataError
+    """
+
+    shown: str
+    names: tuple[str, ...]
+    blocks: Callable[[Sequence[str]], Iterator[tuple[int, list[Cells]]]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: int = 0
+
+
+def is_table(key: str) -> bool:
+    """Whether a file's name ends like a table's."""
+    return key.lower().endswith(TABLES)
+
+
+def open_table(shown: str, key: str, opener: Opener) -> Table:
+    """A table by the ending of its name. Raises DataError, OSError where it cannot be opened."""
+    ending = key.lower().rpartition(".")[2]
+    if ending == "parquet":
+        return _parquet(shown, opener)
+    return _json_lines(shown, opener) if f".{ending}" in JSON_LINES else _csv(shown, opener)
+
+
+# Text --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _lines(shown: str, opener: Opener) -> Iterator[Iterator[str]]:
+    """The lines of a text in UTF-8, with their ends."""
+
+    def read(text: io.TextIOWrapper) -> Iterator[str]:
+        for number in range(1, 2**62):
+            line = text.readline(MOST_LINE + 1)
+            if not line:
+                return
+            if len(line) > MOST_LINE:
+                raise DataError(f"{shown} is no table: line {number:,} has more than {MOST_LINE:,} characters.")
+            if "\0" in line:
+                raise DataError(f"{shown} is no table of text: line {number:,} holds a zero byte; save it as UTF-8.")
+            yield line
+
+    with io.TextIOWrapper(opener(), encoding="utf-8-sig", newline="") as text:
+        try:
+            yield read(text)
+        except UnicodeDecodeError as problem:
+            raise DataError(f"{shown} is not in UTF-8: save it as such (in Excel: CSV UTF-8).") from problem
+        except csv.Error as problem:
+            raise DataError(f"{shown} is no table: {problem}.") from problem
+
+
+def _csv(shown: str, opener: Opener) -> Table:
+    with _lines(shown, opener) as lines:
+        first = next((line for line in lines if line.strip()), "")
+        delimiter = max(DELIMITERS, key=first.count)
+        names = tuple(name.strip() for name in next(csv.reader([first], delimiter=delimiter), []))
+    _check(shown, names)
+
+    def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
+        places = [names.index(name) for name in columns]
+        with _lines(shown, opener) as lines:
+            rows = (row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row))
+            next(rows, None)
+            found = (tuple(_cell(row[at]) if at < len(row) else None for at in places) for row in rows)
+            yield from _numbered(found)
+
+    return Table(shown, names, blocks)
+
+
+def _json_lines(shown: str, opener: Opener) -> Table:
+    def rows(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as problem:
+                raise DataError(f"{shown} is no table of JSON lines: line {number:,} is no JSON.") from problem
+            if not isinstance(row, dict):
+                raise DataError(f"{shown} is no table of JSON lines: line {number:,} is no object.")
+            yield row
+
+    with _lines(shown, opener) as lines:  # a column that only a later row has is none
+        names = tuple(dict.fromkeys(chain.from_iterable(islice(rows(lines), 100))))
+    _check(shown, names)
+
+    def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
+        with _lines(shown, opener) as lines:
+            yield from _numbered(tuple(_cell(row.get(name)) for name in columns) for row in rows(lines))
+
+    return Table(shown, names, blocks)
+
+
+def _numbered(rows: Iterator[Cells]) -> Iterator[tuple[int, list[Cells]]]:
+    number = 1
+    while block := list(islice(rows, BLOCK)):
+        yield number, block
+        number += len(block)
+
+
+def _cell(value: Any) -> Any:
+    """A text without spaces around it; None for an empty one."""
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _check(shown: str, names: Sequence[str]) -> None:
+    if not any(names):
+        raise DataError(f"{shown} is an empty table: it needs a column of files and one of labels.")
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{shown} has {len(names):,} columns, which are too many for a table of labels.")
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataError(f'{shown} has two columns called "{printable(twice[0])}": rename one.')
+
+
+# Parquet -----------------------------------------------------------------------------------------------------
+
+
+def _parquet(shown: str, opener: Opener) -> Table:
+    pa, pq = needs("pyarrow", extra="parquet"), needs("pyarrow.parquet", extra="parquet")
+
+    @contextmanager
+    def opened() -> Iterator[Any]:
+        with opener() as file:
+            try:
+                yield pq.ParquetFile(file, memory_map=False)
+            except (pa.ArrowException, OSError) as problem:
+                raise DataError(
+                    f"{shown} is a damaged parquet file ({printable(str(problem))[:120]}): make or download it again."
+                ) from problem
+
+    with opened() as file:
+        schema = file.schema_arrow
+        names, kinds = tuple(schema.names), {field.name: _kind(pa, field.type) for field in schema}
+        words, count = _words(schema.metadata or {}), file.metadata.num_rows
+    _check(shown, names)
+
+    def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
+        number = 1
+        heavy = any(kinds[name] in ("bytes", "struct") for name in columns)
+        with opened() as file:
+            for batch in file.iter_batches(batch_size=BLOCK // 100 if heavy else BLOCK, columns=list(columns)):
+                values = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in columns]
+                rows = [tuple(map(_cell, row)) for row in zip(*values, strict=True)]
+                yield number, rows
+                number += len(rows)
+
+    return Table(shown, names, blocks, kinds, words, count)
+
+
+def _kind(pa: Any, of: Any) -> str:
+    if pa.types.is_binary(of) or pa.types.is_large_binary(of):
+        return "bytes"
+    if pa.types.is_struct(of) and {"bytes", "path"} <= {field.name for field in of}:
+        return "struct"
+    return "text"
+
+
+def _words(metadata: dict[bytes, bytes]) -> dict[str, tuple[str, ...]]:
+    """What the whole numbers of a column mean, as Hugging Face's `datasets` writes it beside the schema."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        found = {
+            column: tuple(str(name) for name in feature["names"])
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return {}
+    return {column: names for column, names in found.items() if len(set(names)) == len(names)}
