@@ -7,6 +7,7 @@ before memory is taken, checksums are compared, and no name ever becomes a path 
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
 import re
@@ -20,8 +21,10 @@ from functools import lru_cache
 from io import BufferedReader
 from typing import Any, NamedTuple
 
+from resnets.data.arrangement import layout_of
 from resnets.data.labels import LayoutError
 from resnets.data.source import Source, check_size, opened
+from resnets.data.unpack import reader, unpacked
 from resnets.data.walk import RECORD, RECORD_BYTES, hidden, is_record
 from resnets.data.zipnames import zip_names
 from resnets.errors import DataError, ImageError
@@ -32,27 +35,30 @@ MOST_HEADER = 2**20  # bytes of a header of a tar: a path, a few attributes
 MOST_NAME = 4096  # characters of an entry's path, as of a file's on Linux
 _LONG_NUMBER = re.compile(rb"\d{65}")
 
-# The first bytes of compressed files, and the command that turns such a file into a plain .tar.
-COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+# The first bytes of archives that are not read here, and the command that unpacks such a file.
+FOREIGN = {b"\x28\xb5\x2f\xfd": "unzstd", b"7z\xbc\xaf\x27\x1c": "7z x", b"Rar!": "unrar x"}
 
 # What the parsers raise at bytes that are not what they claim to be.
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError, struct.error)
 
 
 def open_archive(name: str, path: str) -> Source:
-    """The zip or plain tar at ``path`` as a source; ``name`` is how the user called it.
+    """The zip or tar at ``path`` as a source; ``name`` is how the user called it.
 
-    Raises DataError: it is no archive, or a compressed, encrypted or damaged one; OSError: ``path`` cannot be opened.
+    Raises DataError: it is no archive, an encrypted or damaged one, or one that is packed in another way; OSError:
+    ``path`` cannot be opened.
     """
     shown = printable(name)
     with open_regular(path) as file:
         head = file.read(6)
-    for magic, command in COMPRESSED.items():
+    for magic, command in FOREIGN.items():
         if head.startswith(magic):
             raise DataError(
-                f"{shown} is compressed as a whole, so single images cannot be read from it: "
-                f"turn it into a plain .tar with `{command} {shown}`, or unpack it and give the folder."
+                f"{shown} is packed in a way that is not read here: unpack it with `{command} {shown}`, and give the "
+                "folder or the .tar."
             )
+    if reader(head) is not None:
+        path = str(unpacked(shown, path))
     kind = "zip" if head.startswith(b"PK") or path.lower().endswith(".zip") else "tar"
     try:
         return Zip(name, path) if kind == "zip" else Tar(name, path)
@@ -100,8 +106,15 @@ class _Archive(Source):
             ]
         around = {key[: place + 1] for key in sizes for place, letter in enumerate(key) if letter == "/"}
         empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
-        super().__init__(name, sizes, stamp, self._path, empty=empty, remarks=remarks)
-        self._entries = {sample.key: self._entries[sample.key] for sample in self.samples}
+        layout = layout_of(name, sizes, lambda key: io.BytesIO(self.read(key)), empty=empty)
+        super().__init__(name, layout, stamp, self._path, remarks=remarks)
+        entries = self._entries
+        self._entries = {sample.key: entries[sample.key] for sample in self.samples if sample.key in entries}
+
+    def _entry(self, key: str) -> Any:
+        if (entry := self._entries.get(key)) is None:  # a table in the archive names it
+            raise ImageError("not in the archive")
+        return entry
 
     def _is_run(self, key: str) -> bool:
         with suppress(ImageError):
@@ -144,11 +157,11 @@ class Zip(_Archive):
         self._entries = entries
         sizes = {key: entry.size for key, entry in entries.items()}
         remarks = [f"The names in {printable(name)} are not UTF-8, and read as {page}."] if page else []
-        self._arrange(name, sizes, lambda key: entries[key].crc, folders, remarks)
+        self._arrange(name, sizes, lambda key: entries[key].crc if key in entries else 0, folders, remarks)
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
-        entry = self._entries[key]
+        entry = self._entry(key)
         check_size(max(entry.size, entry.packed))
         with opened(self._path, self._stamp) as file:
             file.seek(entry.offset)
@@ -193,7 +206,7 @@ class Tar(_Archive):
 
     def read(self, key: str) -> bytes:
         """As ``Source.read``."""
-        offset, size = self._entries[key]
+        offset, size = self._entry(key)
         check_size(size)
         if offset < 0:
             raise ImageError("a link to a file that is not in the archive")

@@ -6,8 +6,11 @@ import os
 from pathlib import Path
 
 from resnets.data.archives import open_archive
-from resnets.data.folder import Folder
+from resnets.data.folder import Folder, Listed
 from resnets.data.named import NAMES, open_named
+from resnets.data.packed import Packed, holds_pictures, shards
+from resnets.data.remote import fetched, is_address
+from resnets.data.rows import is_table
 from resnets.data.source import Source
 from resnets.errors import DataError, nearest
 from resnets.progress import say
@@ -16,12 +19,15 @@ from resnets.text import printable
 
 
 def open_source(data: str | Path, *, quiet: bool = False) -> Source:
-    """Open a folder, a .zip, a plain .tar, or the name of a data set.
+    """Open a folder, a .zip, a plain .tar, a table with labels, or the name of a data set.
 
     The names are ``digits``, ``cifar10``, ``cifar100``, ``fashion-mnist`` and ``imagenette``; a folder
     that bears one of them is reached as ``./digits``. A single folder around the layout is looked
     through (``imagenette2/train/...``), and sub-folders of a class folder belong to that class. Two
-    entries of an archive under one name are an error, so that no file silently replaces another.
+    entries of an archive under one name are an error, so that no file silently replaces another. A
+    compressed .tar is unpacked once, and an address (https://...) fetched once, into the cache. A table
+    (.csv, .tsv, .jsonl, .parquet) names a picture and its class in each row, or holds the picture
+    (.parquet, or a folder of such files); see `resnets.data.labelled`.
 
     quiet   leave it to the caller to say `remarks`: what was left out, and why
 
@@ -31,7 +37,7 @@ def open_source(data: str | Path, *, quiet: bool = False) -> Source:
     name = os.fspath(data)
     if data in NAMES:
         return open_named(name)
-    source = _opened(name, os.path.expanduser(name))
+    source = _opened(name, str(fetched(name)) if is_address(name) else os.path.expanduser(name))
     for remark in source.remarks if not quiet else ():
         say(remark)
     return source
@@ -41,11 +47,22 @@ def _opened(name: str, path: str) -> Source:
     shown = printable(name)
     try:
         if os.path.isdir(path):
-            return Folder(name, path)
+            return _folder(name, path)
         if os.path.exists(path) and (why := irregular(os.stat(path).st_mode)):
             raise DataError(f"{shown} cannot be data: {why}; name a folder or an archive.")
         if not os.path.isfile(path):
-            raise DataError(f"There is no folder, archive or data set {shown!r}.{nearest(name, NAMES)}")
-        return open_archive(name, path)
+            raise DataError(f"There is no folder, archive, table or data set {shown!r}.{nearest(name, NAMES)}")
+        if path.lower().endswith(".parquet") and holds_pictures(path):
+            return Packed(name, path, [""])
+        return Listed(name, path) if is_table(path) else open_archive(name, path)
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}; check its permissions.") from error
+
+
+def _folder(name: str, path: str) -> Source:
+    try:
+        return Folder(name, path)
+    except DataError:
+        if not (files := shards(path)):
+            raise
+        return Packed(name, path, files)

@@ -29,7 +29,7 @@ from resnets.text import printable
 def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
     """Look at every file of a data set and say what is odd about it. Nothing is written.
 
-    data        whatever `resnets.data.open.open_source` takes: a folder, a .zip or .tar, or a name
+    data        whatever `resnets.data.open.open_source` takes: a folder, an archive, a table, or a name
     thorough    look for near duplicates and wrong labels too, which takes most of the time
 
     What keeps a set from being trained on (one class only, classes that differ between the splits) is a finding.

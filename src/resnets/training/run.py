@@ -53,8 +53,8 @@ def train(
 ) -> TrainResult:
     """Train a network on labelled images and leave a run folder behind.
 
-    data        a folder, .zip or .tar with class folders (with or without train/ and val/ or test/), or the
-                name of a set; see `resnets.data.open`
+    data        a folder or an archive with class folders (with or without train/ and val/ or test/), a table with
+                labels, or the name of a set; see `resnets.data.open`
     model       a name of the catalog; default: that of `weights`, else resnet20 for small images, resnet18
     recipe      a shipped recipe or a TOML file; default: fine-tune from a trained body, else digits for the set of that
                 name (a mirrored digit is another sign), else quick
