@@ -19,7 +19,7 @@ STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold"}
 def doctor(
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="A folder, an archive of one, a table with labels, or a name like cifar10."),
+        typer.Argument(metavar="DATA", help="A folder, an archive, a table with labels, or a name like cifar10."),
     ] = "digits",
     html: Annotated[
         Path | None,
