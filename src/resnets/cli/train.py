@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # What each argument and option is.
 Data = Annotated[
     str | None,
-    typer.Argument(metavar="[DATA]", help="A folder or archive of class folders, a table with labels, or a set's name."),
+    typer.Argument(metavar="[DATA]", help="A folder or archive of class folders, a table of labels, or a set's name."),
 ]
 Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="The network; `resnets list` shows them. Default: by image size.")
