@@ -17,6 +17,7 @@ import pytest
 from safetensors import safe_open
 
 from resnets.architecture import ResNetSpec
+from resnets.cli.main import main
 from resnets.data.open import open_source
 from resnets.data.split import split
 from resnets.errors import DataError, ImageError
@@ -269,6 +270,21 @@ def test_a_path_in_an_archive_leads_nowhere_else(photos, tmp_path, capsys):
     source = open_source(zipped(tmp_path / "set", tmp_path / "set.zip"))
     assert len(source.samples) == 12
     assert "2 rows with a path that leads out of it, left out" in capsys.readouterr().err
+
+
+def test_a_cleaned_copy_of_a_table_is_class_folders_and_leads_nowhere_else(photos, tmp_path, capsys):
+    """Whole paths, and files of one name in two folders."""
+    rows: Rows = [{**row, "file_name": str(photos / str(row["file_name"]))} for row in rows_of(photos)]
+    rows[7]["file_name"] = "../photos/dog/1.jpg"
+    table = write(tmp_path / "tables" / "labels.csv", rows)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["doctor", str(table), "--fix-into", str(tmp_path / "clean")]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    found = open_source(tmp_path / "clean")
+    assert found.fingerprint == open_source(table).fingerprint
+    write(table, [{**row, "label": "../up" if row["label"] == "cat" else "dog"} for row in rows])
+    assert main(["doctor", str(table), "--fix-into", str(tmp_path / "other")]) == 2
+    assert '"../up" cannot be the name of a folder' in capsys.readouterr().err
 
 
 def test_two_tables_that_both_fit_are_a_question(photos, tmp_path):

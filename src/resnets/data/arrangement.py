@@ -80,7 +80,7 @@ def _by_tables(name: str, tables: Collection[tuple[str, Table]], tree: Tree, siz
     one = len(missing) == 1
     said = f"{printable(name)}: {len(missing):,} picture{'' if one else 's'} that no row of "
     said += f"{some([key for key, _ in tables])} names {'is' if one else 'are'} left out: {some(missing)}."
-    return Layout(found.samples, found.beside, (*found.remarks, said))
+    return replace(found, remarks=(*found.remarks, said))
 
 
 def _split_by_folder(layout: Layout, tops: Collection[str]) -> Layout:
@@ -88,7 +88,7 @@ def _split_by_folder(layout: Layout, tops: Collection[str]) -> Layout:
     if not set(roles(tops).values()) & {"val", "test"}:
         return layout
     samples = (one if one.split else replace(one, split=split_of(one.key, tops)) for one in layout.samples)
-    return Layout(tuple(samples), layout.beside, layout.remarks)
+    return replace(layout, samples=tuple(samples))
 
 
 def _beside(name: str, tree: Tree, sizes: Mapping[str, int], opener: Callable[[str], BinaryIO]) -> Layout | None:
@@ -111,9 +111,9 @@ def _beside(name: str, tree: Tree, sizes: Mapping[str, int], opener: Callable[[s
     layouts = [_with_split(layout, parts.get(key.rpartition("/")[2].rpartition(".")[0], "")) for key, layout in found]
     every = merged(layouts if len(found) > 1 else [found[0][1]], sizes)
     said = f"The labels are those of {some([printable(key) for key, _ in found])}."
-    return Layout(every.samples, every.beside, (said, *every.remarks))
+    return replace(every, remarks=(said, *every.remarks))
 
 
 def _with_split(layout: Layout, split: str) -> Layout:
     samples = (one if one.split else replace(one, split=split) for one in layout.samples)
-    return Layout(tuple(samples), layout.beside, layout.remarks)
+    return replace(layout, samples=tuple(samples))

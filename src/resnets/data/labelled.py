@@ -139,7 +139,7 @@ def labelled(table: Table, folder: str, tree: Tree, asked: str = "", split: str 
     remarks = list(left.remarks(table.shown))
     if twice:
         remarks.append(f"{table.shown}: {twice:,} rows say the same again.")
-    return Layout(tuple(found[key] for key in sorted(found)), (), tuple(remarks))
+    return Layout(tuple(found[key] for key in sorted(found)), (), tuple(remarks), tabled=True)
 
 
 def _is_path(cell: object) -> bool:
@@ -183,9 +183,8 @@ def merged(layouts: Collection[Layout], beside: Collection[str]) -> Layout:
         for sample in layout.samples:
             found.setdefault(sample.key, sample)
     remarks = tuple(remark for layout in layouts for remark in layout.remarks)
-    return Layout(
-        tuple(found[key] for key in sorted(found)), tuple(sorted(key for key in beside if key not in found)), remarks
-    )
+    others = tuple(sorted(key for key in beside if key not in found))
+    return Layout(tuple(found[key] for key in sorted(found)), others, remarks, tabled=True)
 
 
 def split_of(folder: str, tops: Collection[str]) -> str:

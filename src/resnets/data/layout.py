@@ -53,11 +53,13 @@ class Layout:
     samples     the files in class folders, sorted by key
     beside      the keys of all others, sorted
     remarks     sentences on what was left out, merged, or may be meant otherwise
+    tabled      whether the classes stand in a table, and not in the names of folders
     """
 
     samples: tuple[Sample, ...]
     beside: tuple[str, ...]
     remarks: tuple[str, ...]
+    tabled: bool = False
 
 
 def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), empty: Collection[str] = ()) -> Layout:

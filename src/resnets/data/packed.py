@@ -83,7 +83,7 @@ class Packed(Source):
             remarks += said
         if not samples:
             raise DataError(f"{printable(name)} holds no picture with a label.")
-        layout = Layout(tuple(sorted(samples, key=lambda sample: sample.key)), (), tuple(remarks))
+        layout = Layout(tuple(sorted(samples, key=lambda sample: sample.key)), (), tuple(remarks), tabled=True)
         super().__init__(name, layout, lambda _: 0, place)  # no earlier version knew tables
 
     def contents_of(self, samples: Sequence[Sample]) -> Mapping[str, bytes]:

@@ -32,6 +32,7 @@ class Source:
         samples: every file of a class, sorted by key; hidden files and clutter are left out.
         beside: the keys of the files that belong to no class, sorted.
         remarks: sentences about how the files lie, which whoever uses them should know.
+        tabled: whether the classes stand in a table, and not in the names of folders; keys may lead anywhere then.
         place: the folder or the archive, absolute; None for what lies in no file.
         fingerprint_before: what earlier versions knew the data by: hex SHA-256 over each sample's key, size and
             checksum (or time of change).
@@ -52,7 +53,7 @@ class Source:
         """
         self.name = name
         self.place = place and os.path.abspath(place)
-        self.samples, self.beside = layout.samples, layout.beside
+        self.samples, self.beside, self.tabled = layout.samples, layout.beside, layout.tabled
         self.remarks = (*remarks, *layout.remarks)
         self._contents: dict[str, bytes] = {}
         digest = hashlib.sha256()

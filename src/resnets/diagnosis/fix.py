@@ -7,13 +7,15 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from resnets.data.open import open_source
 from resnets.data.sample import Sample
+from resnets.data.source import Source
+from resnets.data.walk import hidden
 from resnets.diagnosis.copies import surplus
 from resnets.diagnosis.diagnosis import Diagnosis
 from resnets.diagnosis.listing import CHANGES
@@ -22,6 +24,7 @@ from resnets.progress import track
 from resnets.text import cell, printable, written
 
 PART = ".doctor-part"  # ends the name of a copy that is not whole yet
+LONGEST_NAME = 255  # bytes of a folder's name, on most systems
 STALE = 24 * 3600  # seconds after its last file that such a copy has no writer any more
 
 
@@ -50,6 +53,8 @@ def check_target(data: str | Path, fix_into: Path) -> None:
 def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     """Copy all good files of `data` to `fix_into`, in the layout that they have, and write `CHANGES` beside them.
 
+    What a table gives classes to comes into a folder for each class.
+
     Left out are unreadable files, files in no class folder, all but one of equal files in one split and under one
     label, and copies (near duplicates too) on the training side of a leak. In a set without splits one of each picture
     stays. Doubtful labels and contradictions are listed and left as they are.
@@ -59,15 +64,16 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     check_target(data, fix_into)
     if "layout" in diagnosis:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
-    samples = open_source(data, quiet=True).samples
+    source = open_source(data, quiet=True)
+    samples = source.samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}
-    keys = [sample.key for sample in samples if sample.key not in left_out]
-    if not keys:
+    places = _places(source, [sample for sample in samples if sample.key not in left_out])
+    if not places:
         raise DataError("Nothing would be left in the copy: no file of the data can be used.")
     try:
         with _whole_folder(fix_into.resolve()) as folder:
-            _copy(data, keys, folder)
+            _copy(source, places, folder)
             with open(folder / CHANGES, "x", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(["path", "done", "why", "instead"])
@@ -134,11 +140,28 @@ def _changes(diagnosis: Diagnosis, samples: dict[str, Sample]) -> Iterator[Chang
                 yield Change(suspect["path"], "kept", f"looks like {suspect['suggested']}")
 
 
-def _copy(data: str | Path, keys: list[str], folder: Path) -> None:
-    source = open_source(data, quiet=True)
-    with track("copying", len(keys), "files") as advance:
-        for key in keys:
-            target = folder / key
+def _places(source: Source, samples: Sequence[Sample]) -> dict[str, str]:
+    """Where each file goes, by its key: where it lies, or, where a table says its class, into a folder of that name."""
+    if not source.tabled:
+        return {sample.key: sample.key for sample in samples}
+    taken: set[str] = set()
+    found = {}
+    for number, sample in enumerate(samples, start=1):
+        folder, name = sample.label, sample.key.rpartition("/")[2]
+        if "/" in folder or hidden(folder) or len(os.fsencode(folder)) > LONGEST_NAME:
+            raise DataError(f'The class "{printable(folder)}" cannot be the name of a folder: rename it in the table.')
+        place = "/".join(part for part in (sample.split, folder, name) if part)
+        if place.casefold() in taken or hidden(name):  # in another folder there is one of this name
+            place = "/".join(part for part in (sample.split, folder, f"{number:07}-{name}") if part)
+        taken.add(place.casefold())
+        found[sample.key] = place
+    return found
+
+
+def _copy(source: Source, places: Mapping[str, str], folder: Path) -> None:
+    with track("copying", len(places), "files") as advance:
+        for key, place in places.items():
+            target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 content = source.read(key)
