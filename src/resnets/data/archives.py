@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from resnets.data.arrangement import layout_of
 from resnets.data.labels import LayoutError
+from resnets.data.reading import USUAL, Reading
 from resnets.data.source import Source, check_size, opened
 from resnets.data.unpack import reader, unpacked
 from resnets.data.walk import RECORD, RECORD_BYTES, hidden, is_record
@@ -42,7 +43,7 @@ FOREIGN = {b"\x28\xb5\x2f\xfd": "unzstd", b"7z\xbc\xaf\x27\x1c": "7z x", b"Rar!"
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, NotImplementedError, struct.error)
 
 
-def open_archive(name: str, path: str) -> Source:
+def open_archive(name: str, path: str, reading: Reading = USUAL) -> Source:
     """The zip or tar at ``path`` as a source; ``name`` is how the user called it.
 
     Raises DataError: it is no archive, an encrypted or damaged one, or one that is packed in another way; OSError:
@@ -61,7 +62,7 @@ def open_archive(name: str, path: str) -> Source:
         path = str(unpacked(shown, path))
     kind = "zip" if head.startswith(b"PK") or path.lower().endswith(".zip") else "tar"
     try:
-        return Zip(name, path) if kind == "zip" else Tar(name, path)
+        return Zip(name, path, reading) if kind == "zip" else Tar(name, path, reading)
     except DataError:  # which is a ValueError too, and says already what is wrong
         raise
     except RecursionError as error:
@@ -81,6 +82,7 @@ class _Archive(Source):
     _stamp: tuple[int, int]
     _entries: Mapping[str, Any]
     _outside: int  # entries that climb out of the archive, which are left out
+    _reading: Reading
 
     def _arrange(
         self,
@@ -106,7 +108,7 @@ class _Archive(Source):
             ]
         around = {key[: place + 1] for key in sizes for place, letter in enumerate(key) if letter == "/"}
         empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
-        layout = layout_of(name, sizes, lambda key: io.BytesIO(self.read(key)), empty=empty)
+        layout = layout_of(name, sizes, lambda key: io.BytesIO(self.read(key)), empty=empty, reading=self._reading)
         super().__init__(name, layout, stamp, self._path, remarks=remarks)
         entries = self._entries
         self._entries = {sample.key: entries[sample.key] for sample in self.samples if sample.key in entries}
@@ -133,8 +135,9 @@ class _ZipEntry(NamedTuple):
 class Zip(_Archive):
     """A .zip whose entries are stored or deflated."""
 
-    def __init__(self, name: str, path: str) -> None:
+    def __init__(self, name: str, path: str, reading: Reading = USUAL) -> None:
         self._path, self._stamp, self._outside = os.path.abspath(path), _stamp(path), 0
+        self._reading = reading
         entries: dict[str, _ZipEntry] = {}
         folders: set[str] = set()
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -184,8 +187,9 @@ class Zip(_Archive):
 class Tar(_Archive):
     """A plain .tar."""
 
-    def __init__(self, name: str, path: str) -> None:
+    def __init__(self, name: str, path: str, reading: Reading = USUAL) -> None:
         self._path, self._stamp, self._outside = os.path.abspath(path), _stamp(path), 0
+        self._reading = reading
         members: dict[str, tarfile.TarInfo] = {}
         folders: set[str] = set()
         with _Headers(open_regular(path).detach()) as headers:

@@ -15,6 +15,7 @@ from resnets.data.columns import Columns
 from resnets.data.labelled import METADATA, NO_LABELS, Tree, labelled, merged, split_of
 from resnets.data.labels import LayoutError, class_names
 from resnets.data.layout import PICTURES, Layout, arrange
+from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import Table, is_table, open_table
 from resnets.data.splitnames import roles, words
 from resnets.errors import DataError
@@ -30,35 +31,57 @@ def layout_of(
     *,
     odd: Collection[str] = (),
     empty: Collection[str] = (),
+    reading: Reading = USUAL,
 ) -> Layout:
     """What the files of a tree mean.
 
     opener      opens a file by its key
+    reading     which of the files count, how deep the classes lie, and what the columns of a table are
     others      as in `arrange`
 
     Raises DataError and LayoutError, as `arrange` and `labelled` do.
     """
-    tree = Tree(lambda: sizes, sizes.get)
+    everything, sizes = sizes, {key: size for key, size in sizes.items() if not reading.ignores(key)}
+    reading.check(printable(name), len(sizes), len(everything) - len(sizes))
+    layout = _layout(name, sizes, opener, odd, empty, reading)
+    if not (ignored := len(everything) - len(sizes)):
+        return layout
+    files = "file matches" if ignored == 1 else "files match"
+    said = f"{ignored:,} {files} ignore={printable(repr(reading.ignore))}: left out."
+    return replace(layout, remarks=(said, *layout.remarks))
+
+
+def _layout(
+    name: str,
+    sizes: Mapping[str, int],
+    opener: Callable[[str], BinaryIO],
+    odd: Collection[str],
+    empty: Collection[str],
+    reading: Reading,
+) -> Layout:
+    tree, columns = Tree(lambda: sizes, sizes.get), reading.columns
     given = [key for key in sorted(sizes) if key.rpartition("/")[2].lower() in METADATA]
-    if tables := [(key, table) for key, table in _opened(name, given, opener) if _has(table, "file_name")]:
-        return _by_tables(name, tables, tree, sizes)
+    if tables := [(key, table) for key, table in _opened(name, given, opener, columns) if _has(table, "file_name")]:
+        return _by_tables(name, tables, tree, sizes, columns)
     try:
-        layout = arrange(name, sizes, odd=odd, empty=empty)
+        layout = arrange(name, sizes, odd=odd, empty=empty, depth=reading.depth)
     except LayoutError:
-        if (found := _beside(name, tree, sizes, opener)) is None:
+        if (found := _beside(name, tree, sizes, opener, columns)) is None:
             raise
         return found
     if len(class_names(layout.samples)) > 1:
         return layout
-    return _beside(name, tree, sizes, opener) or layout
+    return _beside(name, tree, sizes, opener, columns) or layout
 
 
-def _opened(name: str, keys: Collection[str], opener: Callable[[str], BinaryIO]) -> Iterator[tuple[str, Table]]:
+def _opened(
+    name: str, keys: Collection[str], opener: Callable[[str], BinaryIO], columns: str
+) -> Iterator[tuple[str, Table]]:
     """Those tables that can be read and tell labels."""
     for key in keys:
         with suppress(DataError, OSError):
             table = open_table(printable(f"{name}/{key}"), key, lambda key=key: opener(key))  # type: ignore[misc]
-            Columns.of(table)
+            Columns.of(table, columns)
             yield key, table
 
 
@@ -66,13 +89,15 @@ def _has(table: Table, picture: str) -> bool:
     return Columns.of(table).picture == picture
 
 
-def _by_tables(name: str, tables: Collection[tuple[str, Table]], tree: Tree, sizes: Mapping[str, int]) -> Layout:
+def _by_tables(
+    name: str, tables: Collection[tuple[str, Table]], tree: Tree, sizes: Mapping[str, int], columns: str
+) -> Layout:
     tops = {key.partition("/")[0] for key in sizes if "/" in key}
     layouts = []
     for key, table in tables:
         folder = key[: len(key) - len(key.rpartition("/")[2])]
-        layout = labelled(table, folder, tree, split=split_of(folder, tops))
-        layouts.append(layout if Columns.of(table).split else _split_by_folder(layout, tops))
+        layout = labelled(table, folder, tree, columns, split_of(folder, tops))
+        layouts.append(layout if Columns.of(table, columns).split else _split_by_folder(layout, tops))
     found = merged(layouts, sizes)
     missing = [key for key in found.beside if key.lower().endswith(PICTURES)]
     if not missing:
@@ -91,16 +116,18 @@ def _split_by_folder(layout: Layout, tops: Collection[str]) -> Layout:
     return replace(layout, samples=tuple(samples))
 
 
-def _beside(name: str, tree: Tree, sizes: Mapping[str, int], opener: Callable[[str], BinaryIO]) -> Layout | None:
+def _beside(
+    name: str, tree: Tree, sizes: Mapping[str, int], opener: Callable[[str], BinaryIO], columns: str
+) -> Layout | None:
     """By the table that lies furthest outside; None where there is none that fits. Raises LayoutError for two."""
     keys = [key for key in sorted(sizes) if is_table(key) and NO_LABELS not in words(key)]
     depth = min((key.count("/") for key in keys), default=0)
     keys = [key for key in keys if key.count("/") == depth][:MOST_TABLES]
     found: list[tuple[str, Layout]] = []
-    for key, table in _opened(name, keys, opener):
+    for key, table in _opened(name, keys, opener, columns):
         folder = key[: len(key) - len(key.rpartition("/")[2])]
         with suppress(DataError):
-            found.append((key, labelled(table, folder, tree)))
+            found.append((key, labelled(table, folder, tree, columns)))
     if not found:
         return None
     parts = roles([key.rpartition("/")[2].rpartition(".")[0] for key, _ in found])

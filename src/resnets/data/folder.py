@@ -11,6 +11,7 @@ from itertools import islice
 from resnets.data.arrangement import layout_of
 from resnets.data.labelled import Tree, labelled
 from resnets.data.labels import LayoutError
+from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import open_table
 from resnets.data.source import Source, read_image
 from resnets.data.walk import Found, walk
@@ -23,7 +24,7 @@ MOST_NAMES = 2_000_000  # files below a table's folder that are looked through f
 class Folder(Source):
     """A folder, walked as `resnets.data.walk` says. Raises LayoutError for one that cannot be walked."""
 
-    def __init__(self, name: str, root: str) -> None:
+    def __init__(self, name: str, root: str, reading: Reading = USUAL) -> None:
         files: dict[str, Found] = {}
         others: dict[str, list[str]] = {"odd": [], "empty": []}
         ours: dict[str, list[str]] = {}  # by what they are
@@ -38,7 +39,7 @@ class Folder(Source):
                     files[one.key] = one
         remarks = [f"{some(keys)} {why}: left out." for why, keys in ours.items()]
         sizes = {key: one.size for key, one in files.items()}
-        layout = layout_of(name, sizes, lambda key: open_regular(os.path.join(root, key)), **others)
+        layout = layout_of(name, sizes, lambda key: open_regular(os.path.join(root, key)), **others, reading=reading)
         super().__init__(name, layout, lambda key: files[key].changed if key in files else 0, root, remarks=remarks)
 
     def holder(self, key: str) -> str:
@@ -56,7 +57,7 @@ class Listed(Source):
     Raises DataError for a table that cannot be used.
     """
 
-    def __init__(self, name: str, path: str, asked: str = "") -> None:
+    def __init__(self, name: str, path: str, reading: Reading = USUAL) -> None:
         root, file = os.path.split(os.path.abspath(path))
 
         @cache
@@ -71,7 +72,7 @@ class Listed(Source):
             return None if stat.S_ISDIR(info.st_mode) else info.st_size
 
         table = open_table(printable(name), file, lambda: open_regular(path))
-        layout = labelled(table, "", Tree(below, size, inside=False), asked)
+        layout = labelled(table, "", Tree(below, size, inside=False), reading.columns)
         super().__init__(name, layout, lambda _: 0, root)  # no earlier version knew tables
 
     def holder(self, key: str) -> str:

@@ -62,12 +62,15 @@ class Layout:
     tabled: bool = False
 
 
-def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), empty: Collection[str] = ()) -> Layout:
+def arrange(
+    name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), empty: Collection[str] = (), depth: int = 1
+) -> Layout:
     """Find the layout in the keys of ``sizes`` (key to bytes) and give each file its class and split.
 
     name    of the whole, as the user gave it
     odd     keys of what is no regular file; alone it makes no class
     empty   folders that hold nothing, with a "/" at the end
+    depth   of the class folders; 2: those in the folders that would be classes else
 
     Raises DataError where there are no files, LayoutError where there are no class folders or they may mean two things.
     """
@@ -79,8 +82,10 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
     pictures = {_folder(key) for key in sizes if key.lower().endswith(PICTURES)} - {""}
     remarks: list[str] = []
     around = _around(folders.values(), [folders[folder] for folder in pictures], remarks)
+    if depth > 1:  # the folder around all others may be one of those that classes lie in
+        around = around[: max(0, max(map(len, folders.values()), default=0) - depth)]
     tops = _tops((parts for parts in folders.values() if parts[: len(around)] == around), len(around))
-    where = _Where(around, tops.keys(), read_tops(printable(name), tops, remarks))
+    where = _Where(around, tops.keys(), read_tops(printable(name), tops, remarks), depth)
     places = {folder: found for folder, parts in folders.items() if (found := where.place(parts))}
     excluded = frozenset(odd)
     names = {label: class_name(label) for label, _ in set(places.values())}
@@ -96,6 +101,8 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
     if not samples:
         raise LayoutError(
             f"{printable(name)} has no class folders: photos must lie in one folder per class: photos/cat/1.jpg."
+            if depth == 1
+            else f"{printable(name)} has no class folders {depth} levels deep: give another depth."
         )
     remarks += _called({label for label, _ in real})
     inside = _in_classes((folders[folder] for folder in sorted(places) if places[folder] in real), where)
@@ -109,11 +116,12 @@ def arrange(name: str, sizes: Mapping[str, int], *, odd: Collection[str] = (), e
 
 @dataclass(frozen=True)
 class _Where:
-    """Where classes lie: below the folders `around` and, of the folders there (`seen`), in `used`."""
+    """Where classes lie: below the folders `around` and, of the folders there (`seen`), in `used`, so deep."""
 
     around: Parts
     seen: Collection[str]
     used: Mapping[str, Top]
+    depth: int = 1
 
     def _inside(self, parts: Parts) -> bool:
         return len(parts) > len(self.around) and parts[: len(self.around)] == self.around
@@ -129,7 +137,7 @@ class _Where:
     def level(self, parts: Parts) -> int:
         """The place in `parts` of the class folder that they lie in; of those that `place` finds."""
         top = self._top(parts)
-        return len(self.around) + top.level if top else 0
+        return len(self.around) + top.level + self.depth - 1 if top else 0
 
     def bare(self, parts: Parts, real: Collection[tuple[str, str]]) -> str:
         """The class or split that a folder is, or lies in, where no class came of it; else ""."""

@@ -9,6 +9,7 @@ from resnets.data.archives import open_archive
 from resnets.data.folder import Folder, Listed
 from resnets.data.named import NAMES, open_named
 from resnets.data.packed import Packed, holds_pictures, shards
+from resnets.data.reading import USUAL, Reading
 from resnets.data.remote import fetched, is_address
 from resnets.data.rows import is_table
 from resnets.data.source import Source
@@ -18,7 +19,7 @@ from resnets.regular import irregular
 from resnets.text import printable
 
 
-def open_source(data: str | Path, *, quiet: bool = False) -> Source:
+def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USUAL) -> Source:
     """Open a folder, a .zip, a plain .tar, a table with labels, or the name of a data set.
 
     The names are ``digits``, ``cifar10``, ``cifar100``, ``fashion-mnist`` and ``imagenette``; a folder
@@ -30,6 +31,7 @@ def open_source(data: str | Path, *, quiet: bool = False) -> Source:
     (.parquet, or a folder of such files); see `resnets.data.labelled`.
 
     quiet   leave it to the caller to say `remarks`: what was left out, and why
+    reading what the user says of how the data is to be read
 
     Raises DataError, which says what to do, where there is no such data or it cannot be used; FetchError where a named
     set could not be downloaded.
@@ -37,32 +39,32 @@ def open_source(data: str | Path, *, quiet: bool = False) -> Source:
     name = os.fspath(data)
     if data in NAMES:
         return open_named(name)
-    source = _opened(name, str(fetched(name)) if is_address(name) else os.path.expanduser(name))
+    source = _opened(name, str(fetched(name)) if is_address(name) else os.path.expanduser(name), reading)
     for remark in source.remarks if not quiet else ():
         say(remark)
     return source
 
 
-def _opened(name: str, path: str) -> Source:
+def _opened(name: str, path: str, reading: Reading) -> Source:
     shown = printable(name)
     try:
         if os.path.isdir(path):
-            return _folder(name, path)
+            return _folder(name, path, reading)
         if os.path.exists(path) and (why := irregular(os.stat(path).st_mode)):
             raise DataError(f"{shown} cannot be data: {why}; name a folder or an archive.")
         if not os.path.isfile(path):
             raise DataError(f"There is no folder, archive, table or data set {shown!r}.{nearest(name, NAMES)}")
-        if path.lower().endswith(".parquet") and holds_pictures(path):
-            return Packed(name, path, [""])
-        return Listed(name, path) if is_table(path) else open_archive(name, path)
+        if path.lower().endswith(".parquet") and holds_pictures(path, reading):
+            return Packed(name, path, [""], reading)
+        return Listed(name, path, reading) if is_table(path) else open_archive(name, path, reading)
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}; check its permissions.") from error
 
 
-def _folder(name: str, path: str) -> Source:
+def _folder(name: str, path: str, reading: Reading) -> Source:
     try:
-        return Folder(name, path)
+        return Folder(name, path, reading)
     except DataError:
-        if not (files := shards(path)):
+        if not (files := shards(path, reading)):
             raise
-        return Packed(name, path, files)
+        return Packed(name, path, files, reading)

@@ -22,6 +22,7 @@ from resnets.data.identity import SIZE, digest_of
 from resnets.data.labelled import Left, meanings_of
 from resnets.data.labels import class_name
 from resnets.data.layout import PICTURES, Layout
+from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import Table, open_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
@@ -66,7 +67,7 @@ class Packed(Source):
     Raises DataError for tables that cannot be used, or where there is no room to unpack them.
     """
 
-    def __init__(self, name: str, place: str, files: Sequence[str], asked: str = "") -> None:
+    def __init__(self, name: str, place: str, files: Sequence[str], reading: Reading = USUAL) -> None:
         parts = roles([_stem(file) for file in files])
         self._stores: dict[str, _Store] = {}
         samples: list[Sample] = []
@@ -76,7 +77,7 @@ class Packed(Source):
             key = file or os.path.basename(path)
             shown = printable(os.path.join(name, file) if file else name)
             table = open_table(shown, path, lambda path=path: open_regular(path))  # type: ignore[misc]
-            columns = Columns.of(table, asked)
+            columns = Columns.of(table, reading.columns)
             store = self._stores[key] = _unpacked(table, columns, path)
             found, said = _samples(table, columns, key, store, parts.get(_stem(file), ""))
             samples += found
@@ -110,21 +111,21 @@ class Packed(Source):
         return bytes(store.digests[row].tobytes())
 
 
-def holds_pictures(path: str) -> bool:
+def holds_pictures(path: str, reading: Reading = USUAL) -> bool:
     """Whether a parquet file has a column of pictures as bytes, and one of labels. Raises DataError."""
     table = open_table(printable(path), path, lambda: open_regular(path))
     try:
-        return table.kinds.get(Columns.of(table).picture) in ("bytes", "struct")
+        return table.kinds.get(Columns.of(table, reading.columns).picture) in ("bytes", "struct")
     except DataError:
         return False
 
 
-def shards(root: str) -> list[str]:
+def shards(root: str, reading: Reading = USUAL) -> list[str]:
     """The parquet files of pictures in a folder, and below; empty where other pictures lie there, too."""
     found = [one.key for one in walk(root) if one.kind == "file" and one.key.lower().endswith((".parquet", *PICTURES))]
     if any(key.lower().endswith(PICTURES) for key in found):
         return []
-    return [key for key in found if holds_pictures(os.path.join(root, key))]
+    return [key for key in found if not reading.ignores(key) and holds_pictures(os.path.join(root, key), reading)]
 
 
 def _stem(file: str) -> str:

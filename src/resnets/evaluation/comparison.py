@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.errors import DataError
 from resnets.evaluation.evaluation import judge_source
 from resnets.evaluation.judging import Judgement
@@ -121,7 +122,7 @@ def compare(
     """
     first, second = as_classifier(one), as_classifier(other)
     check_classes(first.classes, second.classes)  # before the long work
-    source = open_source(data)
+    source = open_source(data, reading=Reading.of(first.provenance.recipe))
     judged = [judge_source(classifier, source, split, unseen=True) for classifier in (first, second)]
     skipped = judged[0].skipped_files, judged[1].skipped_files
     return compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)

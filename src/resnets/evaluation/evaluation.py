@@ -12,6 +12,7 @@ from typing import Any
 from resnets.data.cache import cached
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.data.source import Source
 from resnets.errors import ModelFileError
 from resnets.evaluation.course import Course
@@ -155,7 +156,8 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     read, a split that is not there, and where there is nothing left to judge by: no class that the model knows, or its
     training images alone; ModelFileError when the network's answer to an image is not finite.
     """
-    found = judge_source(as_classifier(model), open_source(data), split)
+    classifier = as_classifier(model)
+    found = judge_source(classifier, open_source(data, reading=Reading.of(classifier.provenance.recipe)), split)
     return found if isinstance(model, Model | Classifier) else found.followed(str(model), str(data))
 
 

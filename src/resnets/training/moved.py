@@ -14,6 +14,7 @@ from resnets.data.identity import SIZE
 from resnets.data.known import TRAINED_ON, Known
 from resnets.data.named import NAMES
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, KEY, Splits, split
@@ -81,7 +82,7 @@ def find(record: RunRecord, folder: Path, data: str | Path | None, verb: str) ->
     content is another than when the run began.
     """
     try:
-        source = open_source(record.asked.data if data is None else data)
+        source = open_source(record.asked.data if data is None else data, reading=Reading.of(record.recipe))
     except DataError as problem:
         if data is not None:
             raise

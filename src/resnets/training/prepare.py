@@ -25,6 +25,7 @@ from resnets.data.depth import full_scale
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
+from resnets.data.reading import Reading
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
 from resnets.diagnosis import Diagnosis
@@ -155,7 +156,9 @@ def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: 
 
     Raises ResnetsError: for data, weights and a recipe that cannot be used, and what `place` raises.
     """
-    found = _open(asked, recipe, Path(), source or open_source(asked.data))
+    found = _open(
+        asked, recipe, Path(), source or open_source(asked.data, reading=Reading.of(dataclasses.asdict(recipe)))
+    )
     prepared = dataclasses.replace(found, folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")

@@ -52,6 +52,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "patience": (0, 10**6),
     "checkpoint_seconds": (0, 10**9),
     "workers": (1, 256),
+    "depth": (1, 16),
 }
 
 
@@ -88,6 +89,7 @@ class Recipe:
                         taken where they are better beyond chance
     checkpoint_seconds  a checkpoint at least this often, and after every epoch; 0: after every step
     workers             threads that read batches ahead; the result does not depend on it
+    depth, ignore, columns      how the data is read, see `resnets.data.reading.Reading`
     """
 
     epochs: int = 12
@@ -126,6 +128,9 @@ class Recipe:
     keep: str = "last"
     checkpoint_seconds: float = 60.0
     workers: int = 1
+    depth: int = 1
+    ignore: str = ""
+    columns: str = ""
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from resnets.architecture import ResNetSpec
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.data.source import Source
 from resnets.errors import ParameterError, ResnetsError, TrainingError, WriteError
 from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training import command, moved
-from resnets.training.asking import settle
+from resnets.training.asking import FROM_SCRATCH, settle
 from resnets.training.claim import Claim, check_free, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
@@ -30,7 +31,7 @@ from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
-from resnets.training.recipe import Recipe
+from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, check_minutes, ways_on
 
@@ -77,7 +78,8 @@ def train(
     overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
     if out is not None:
         check_free(Path(out))
-    source = open_source(moved.absolute(data))
+    reading = Reading.of(dataclasses.asdict(load_recipe(recipe or FROM_SCRATCH, overrides)))
+    source = open_source(moved.absolute(data), reading=reading)
     chosen, start = settle(
         data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device
     )

@@ -1,0 +1,60 @@
+"""What somebody says of how data is to be read, where its files and folders do not say it themselves."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+from resnets.errors import DataError
+from resnets.text import printable
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Keys of a recipe; a model's provenance keeps them, so that it is judged on data that is read in the same way.
+
+    depth       of the class folders: 1: photos/cat; 2: photos/animals/cat, and so on
+    ignore      patterns of paths that are left out, with commas between: "*.gif, thumbs/*". One without "/" is of a
+                file's or a folder's name
+    columns     of a table: "image=photo label=species split=part", see `resnets.data.columns`
+    """
+
+    depth: int = 1
+    ignore: str = ""
+    columns: str = ""
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any] | None) -> Self:
+        """Those keys of a recipe's table; what is not there, or makes no sense, is as usual."""
+        table = recipe or {}
+        depth, ignore, columns = table.get("depth"), table.get("ignore"), table.get("columns")
+        return cls(
+            depth if isinstance(depth, int) and depth > 0 else 1,
+            ignore if isinstance(ignore, str) else "",
+            columns if isinstance(columns, str) else "",
+        )
+
+    def ignores(self, key: str) -> bool:
+        """Whether a path is left out."""
+        return bool(self._patterns) and any(
+            pattern.fullmatch(key) or any(whole and pattern.fullmatch(part) for part in key.split("/"))
+            for pattern, whole in self._patterns
+        )
+
+    def check(self, shown: str, kept: int, ignored: int) -> None:
+        """Raise DataError where nothing is left."""
+        if ignored and not kept:
+            raise DataError(f"{shown}: all {ignored:,} files match ignore={printable(repr(self.ignore))}.")
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[re.Pattern[str], bool], ...]:
+        """Each pattern, and whether it is of a name instead of a path."""
+        found = [one.strip() for one in self.ignore.split(",") if one.strip()]
+        return tuple((re.compile(fnmatch.translate(one.removesuffix("/"))), "/" not in one[:-1]) for one in found)
+
+
+USUAL = Reading()
