@@ -216,7 +216,7 @@ def test_as_rgb_leaves_its_argument_alone():
         (b"hello world, I am text", "not an image (starts with 'hello world,')"),
         (b"\x01\x02\x03", r"not an image (starts with b'\x01\x02\x03')"),
         (b"%PDF-1.4 ...", "a PDF; only JPEG, PNG"),
-        (b"\0\0\0\x18ftypheic....", "a HEIC picture; only JPEG, PNG"),
+        (b"\0\0\0\x18ftypheic....", "damaged HEIF: "),
         (b"\xff\xd8\xff", "damaged or truncated JPEG: its header cannot be read"),
         (b"P5\n2 2\n25\x1b[2J\n0000", "damaged PPM:"),
         (b"\x89PNG\r\n\x1a\n", "damaged or truncated PNG: its header cannot be read"),

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,8 @@ class _Job:
     def fingerprint(self) -> str:
         """Hex SHA-256 of everything that decides the pixels and their order: where the files lie does not."""
         codecs = [(name, features.version(name)) for name in ("libjpeg_turbo", "zlib", "webp")]
+        with suppress(PackageNotFoundError):  # where it is installed, what was skipped may be readable
+            codecs.append(("heif", version("pillow-heif")))
         made_by = [FORMAT, self.preprocessing.geometry(), pillow_version, codecs]
         digest = hashlib.sha256(json.dumps(made_by).encode())
         contents = self.source.contents_of(self.samples)

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 # TIFF and WebP are imported because `Image.open` loads only the commonest readers by itself.
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
@@ -38,8 +39,8 @@ _READ = (
     ("PPM", rb"P[1-6f]\s"),
     ("AVIF", rb"....ftypavi[fs]"),
 )
+_HEIF = rb"....ftyp(hei|hev|mif1|msf1)"  # phones' pictures; read by pillow-heif, where it is installed
 _REFUSED = (
-    ("a HEIC picture", rb"....ftyp(hei|hev|mif1|msf1)"),
     ("a video", rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI "),
     ("a JPEG 2000 picture", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("a Photoshop file", rb"8BPS"),
@@ -50,7 +51,7 @@ _REFUSED = (
     ("a web page", rb"(?i)\s*<(!doctype html|html)"),
     ("an archive", rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"),
 )
-_READ_NAMES = "JPEG, PNG, WebP, GIF, TIFF, BMP, PNM and AVIF"
+_READ_NAMES = "JPEG, PNG, WebP, GIF, TIFF, BMP, PNM, AVIF and HEIC"
 
 try:
     from PIL import AvifImagePlugin  # since Pillow 11.3
@@ -66,8 +67,17 @@ def opened(data: bytes) -> Iterator[Picture]:
     kind = _kind(data)
     with guarded(kind, len(data)):
         header = headers.measure(kind, data)
-        with Image.open(io.BytesIO(header.data), formats=(kind,)) as image, Picture(image, header) as picture:
+        with _reader(kind, header.data) as image, Picture(image, header) as picture:
             yield picture
+
+
+def _reader(kind: str, data: bytes) -> Image.Image:
+    """Pillow's picture, not decoded yet. The reader of HEIC is called by its name: others do not find it in Pillow."""
+    if kind == "HEIF":
+        from pillow_heif.as_plugin import HeifImageFile
+
+        return HeifImageFile(io.BytesIO(data))  # type: ignore[no-any-return]
+    return Image.open(io.BytesIO(data), formats=(kind,))
 
 
 def decode(data: bytes, full: float | None = None) -> Image.Image:
@@ -94,7 +104,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 def is_picture(data: bytes) -> bool:
     """Whether ``data`` begins like a file of a format that is read."""
-    return any(re.match(pattern, data[:256], re.DOTALL) for _, pattern in _READ)
+    return any(re.match(pattern, data[:256], re.DOTALL) for pattern in (*(one for _, one in _READ), _HEIF))
 
 
 def as_rgb(image: Image.Image, full: float | None = None) -> Image.Image:
@@ -123,6 +133,10 @@ def _kind(data: bytes) -> str:
             if kind == "AVIF" and not _HAS_AVIF:
                 raise ImageError("AVIF, which this installation of Pillow cannot read")
             return kind
+    if re.match(_HEIF, head, re.DOTALL):
+        if find_spec("pillow_heif") is None:
+            raise ImageError("a HEIC picture, which pillow-heif reads: pip install 'resnets[heic]'")
+        return "HEIF"
     for what, pattern in _REFUSED:
         if re.match(pattern, head, re.DOTALL):
             raise ImageError(f"{what}; only {_READ_NAMES} files are read")

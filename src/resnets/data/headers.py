@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -163,6 +163,11 @@ def _avif(data: bytes) -> Header:
     return Header(data, None, len(data))
 
 
+def _heif(data: bytes) -> Header:
+    """As of an AVIF; its reader turns the picture by what the container says, and an EXIF orientation is another's."""
+    return replace(_avif(data), turn=1)
+
+
 # An EXIF item begins with the place of its header, or has the prefix that JPEG's has.
 _TIFF = re.compile(rb"(\0\0\0[\0\x06]|Exif\0\0)(MM\0\*|II\*\0).{6}", re.DOTALL)
 
@@ -240,4 +245,5 @@ _MEASURES = {
     "BMP": _bmp,
     "PPM": _pnm,
     "AVIF": _avif,
+    "HEIF": _heif,
 }

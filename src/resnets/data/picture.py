@@ -31,7 +31,7 @@ TURNS = {
 
 # Bytes for each pixel that these readers hold beside the picture: libwebp's two canvases, the decoder's own planes, and
 # the string in which the pixels come. Measured by benchmarks/hostile.py.
-_READERS = {"WEBP": 12, "AVIF": 12}
+_READERS = {"WEBP": 12, "AVIF": 12, "HEIF": 12}
 _BYTE = ("1", "L", "P")  # the modes of one byte a pixel; RGB has four
 
 
@@ -66,7 +66,8 @@ class Picture:
 
     def shrink(self, side: int) -> None:
         """Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, with both sides at least at `side` pixels."""
-        self.image.draft(None, (side, side))
+        if self.image.format == "JPEG":  # HEIC would give a thumbnail instead, which is another picture
+            self.image.draft(None, (side, side))
 
     def load(self) -> None:
         """Decode it. Raises ImageError before too much memory is taken."""
