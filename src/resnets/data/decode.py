@@ -19,6 +19,7 @@ from resnets.data import headers
 from resnets.data.bounds import MAX_PIXELS
 from resnets.data.picture import Picture
 from resnets.errors import ImageError, UnreadableError
+from resnets.machine import needs
 from resnets.text import printable
 
 VERSION = 2
@@ -74,9 +75,8 @@ def opened(data: bytes) -> Iterator[Picture]:
 def _reader(kind: str, data: bytes) -> Image.Image:
     """Pillow's picture, not decoded yet. The reader of HEIC is called by its name: others do not find it in Pillow."""
     if kind == "HEIF":
-        from pillow_heif.as_plugin import HeifImageFile
-
-        return HeifImageFile(io.BytesIO(data))  # type: ignore[no-any-return]
+        image: Image.Image = needs("pillow_heif.as_plugin", extra="heic").HeifImageFile(io.BytesIO(data))
+        return image
     return Image.open(io.BytesIO(data), formats=(kind,))
 
 
