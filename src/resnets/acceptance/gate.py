@@ -17,8 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from resnets.data.cache import Cache, cached
-from resnets.data.open import open_source
-from resnets.data.reading import Reading
+from resnets.data.open import open_as_trained
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.errors import DataError, ExportError, ModelFileError, ResnetsError
@@ -91,7 +90,7 @@ def examples(classifier: Classifier, data: str | Path) -> Examples:
     the rest judges. Raises DataError for data that cannot be read, where no class is known or all images were trained
     on, and for fewer than `FEWEST` images to judge with.
     """
-    source = open_source(data, reading=Reading.of(classifier.provenance.recipe))
+    source = open_as_trained(data, classifier.provenance.recipe)
     held_out = choose(source, classifier.provenance, classes=classifier.classes).announce().samples
     train = _others(source, held_out)
     if train:

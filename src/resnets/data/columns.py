@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,65 +21,61 @@ LABEL = (
     *("species", "breed", "y", "class_id", "label_id", "category_id"),
 )
 SPLIT = ("split", "set", "subset", "partition", "data_set", "dataset", "fold_name", "phase", "usage")
-HELD_OUT = {"is_valid": "val", "is_val": "val", "is_validation": "val", "is_test": "test", "valid": "val"}  # yes or no
+HELD_OUT = {"is_valid": "val", "is_val": "val", "is_validation": "val", "is_test": "test"}  # yes or no
+MOST_NAME = 1000  # characters of a class's name
 
 _YES, _NO = {"true", "1", "1.0", "yes", "y", "t"}, {"false", "0", "0.0", "no", "n", "f"}
+_COUNTER = re.compile(r"|unnamed: \d+|index", re.IGNORECASE)  # of the rows, as pandas writes it
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns. split: None where the table has none."""
+    """Names of columns.
+
+    split       None: the table has none
+    guessed     what was taken for it without being asked, of "label" and "split"
+    """
 
     picture: str
     label: str
     split: str | None = None
+    guessed: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, table: Table, asked: str = "") -> Columns:
-        """Those of a table. asked: "label=species image=photo", for what its names do not tell.
+    def of(cls, table: Table, asked: str = "", *, guess: bool = True) -> Columns:
+        """Those of a table.
+
+        asked       "label=species image=photo", for what its names do not tell; "split=" for none
+        guess       of two columns, the one that is no picture may be the label
 
         Raises DataError, with the names that there are.
         """
-        found = cls._asked(table, asked)
+        wanted = _asked(table, asked)
         known = {_plain(name): name for name in reversed(table.names)}
-        label = found.get("label") or _first(known, LABEL)
+        label = wanted.get("label") or _first(known, LABEL)
         free = {plain: name for plain, name in known.items() if name != label}
-        picture = found.get("image") or _first(free, PICTURE) or _heavy(table)
-        split = found.get("split") or _first(free, (*SPLIT, *HELD_OUT))
-        others = [name for name in table.names if name and name not in (picture, label, split)]
-        if label is None and picture is not None and len(others) == 1:
+        picture = wanted.get("image") or _first(free, PICTURE) or _heavy(table)
+        split = wanted["split"] if "split" in wanted else _first(free, (*SPLIT, *HELD_OUT))
+        split = None if split == picture else split
+        guessed = {"split"} if split and "split" not in wanted else set()
+        others = [name for name in table.names if not _COUNTER.fullmatch(name) and name not in (picture, label, split)]
+        if label is None and picture is not None and len(others) == 1 and guess:
             label = others[0]
+            guessed.add("label")
         if picture is None or label is None:
-            lacks = "pictures" if picture is None else "labels"
-            key = "image" if picture is None else "label"
-            raise DataError(
-                f"{table.shown} has no column known to hold the {lacks}; its columns are {some(table.names, 12)}: "
-                f"name it, `overrides=['columns={key}=NAME']`, or call it {key if key == 'label' else 'file_name'}."
-            )
-        return cls(picture, label, split if split != picture else None)
+            raise _lacking(table, picture)
+        return cls(picture, label, split or None, frozenset(guessed))
 
-    @staticmethod
-    def _asked(table: Table, asked: str) -> dict[str, str]:
-        found = {}
-        for part in asked.split():
-            key, equals, name = part.partition("=")
-            if not equals or key not in ("image", "label", "split"):
-                raise DataError(f"columns is like 'image=photo label=species split=part', not {printable(asked)!r}.")
-            if name not in table.names:
-                raise DataError(f"{table.shown} has no column {printable(name)!r}.{nearest(name, table.names)}")
-            found[key] = name
-        return found
-
-    def role(self, cell: object, there: Sequence[str]) -> str | None:
+    def role(self, cell: str, there: Sequence[str]) -> str | None:
         """The split that a cell means: "train", "val" or "test"; None: none that is known. there: all the cells."""
-        text = _text(cell).lower()
+        text = cell.strip().lower()
         if self.split is not None and (held_out := HELD_OUT.get(_plain(self.split))) and text in _YES | _NO:
             return held_out if text in _YES else "train"
-        return roles([one.lower() for one in there]).get(text)
+        return roles([one.strip().lower() for one in there]).get(text)
 
 
 def label_of(table: Table, column: str, cell: object, row: int) -> str | None:
-    """The class that a cell names; None where there is none. Raises DataError for several at once."""
+    """The class that a cell names; None where there is none. Raises DataError for several at once, and for a novel."""
     if isinstance(cell, list | tuple | dict):
         raise DataError(
             f"{table.shown}: row {row:,} has several labels at once, {printable(str(cell))[:80]}: a picture belongs to "
@@ -87,13 +84,44 @@ def label_of(table: Table, column: str, cell: object, row: int) -> str | None:
     names = table.words.get(column)
     if names and type(cell) is int:
         return names[cell] if 0 <= cell < len(names) else None
-    return _text(cell) or None
+    text = _text(cell)
+    if len(text) > MOST_NAME:
+        raise DataError(f"{table.shown}: row {row:,} has a label of {len(text):,} characters: that is no class.")
+    return text or None
+
+
+def path_of(cell: object) -> str | None:
+    """The path that a cell names; None where it names none."""
+    if isinstance(cell, float) and cell.is_integer():  # a number that stands in a column with gaps
+        cell = int(cell)
+    return str(cell) if isinstance(cell, str | int) and not isinstance(cell, bool) else None
+
+
+def _asked(table: Table, asked: str) -> dict[str, str]:
+    found = {}
+    for part in re.split(r"\s+(?=(?:image|label|split)=)", asked.strip()) if asked.strip() else ():
+        key, equals, name = (one.strip() for one in part.partition("="))
+        if not equals or key not in ("image", "label", "split"):
+            raise DataError(f"columns is like 'image=photo label=species split=part', not {printable(asked)!r}.")
+        if name not in table.names and not (key == "split" and not name):
+            raise DataError(f"{table.shown} has no column {printable(name)!r}.{nearest(name, table.names)}")
+        found[key] = name
+    return found
+
+
+def _lacking(table: Table, picture: str | None) -> DataError:
+    key, lacks = ("image", "pictures") if picture is None else ("label", "labels")
+    known = "file_name" if picture is None else key
+    return DataError(
+        f"{table.shown} has no column known to hold the {lacks}; its columns are {some(table.names, 12)}: name it, "
+        f"`overrides=['columns={key}=NAME']`, or call it {known}. A column for each class is not read."
+    )
 
 
 def _text(cell: object) -> str:
-    if isinstance(cell, float):
-        return "" if cell != cell else f"{cell:g}" if cell.is_integer() else str(cell)
-    return "" if cell is None else str(cell).strip()
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace").strip()
+    return "" if cell is None or cell != cell else str(cell).strip()
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,8 @@ from functools import cache
 from itertools import islice
 
 from resnets.data.arrangement import layout_of
-from resnets.data.labelled import Tree, labelled
+from resnets.data.columns import Columns
+from resnets.data.labelled import Tree, labelled, split_by_folder
 from resnets.data.labels import LayoutError
 from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import open_table
@@ -72,8 +73,9 @@ class Listed(Source):
             return None if stat.S_ISDIR(info.st_mode) else info.st_size
 
         table = open_table(printable(name), file, lambda: open_regular(path))
-        layout = labelled(table, "", Tree(below, size, inside=False), reading.columns)
-        super().__init__(name, layout, lambda _: 0, root)  # no earlier version knew tables
+        columns = Columns.of(table, reading.columns)
+        layout = labelled(table, "", Tree(below, size, inside=False), columns)
+        super().__init__(name, split_by_folder(layout), lambda _: 0, root)  # no earlier version knew tables
 
     def holder(self, key: str) -> str:
         """As ``Source.holder``."""

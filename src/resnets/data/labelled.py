@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import posixpath
 import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from resnets.data.columns import Columns, label_of
+from resnets.data.columns import MOST_NAME, Columns, label_of, path_of
 from resnets.data.labels import LayoutError, class_name
 from resnets.data.layout import PICTURES, Layout
 from resnets.data.rows import Table
@@ -25,8 +26,8 @@ from resnets.errors import DataError
 from resnets.text import printable, some
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of Hugging Face's folders of images
-NO_LABELS = "submission"  # in the name of a table that shows how answers are to be handed in
 MOST_SPLITS = 100  # different words in a column of splits
+DISTINCT = 0.5  # of the rows: a column that was guessed and says more different things holds no labels
 
 
 @dataclass(frozen=True)
@@ -44,32 +45,44 @@ class Tree:
 
     @cached_property
     def by_name(self) -> Mapping[str, list[str]]:
-        """Keys by the last part of their path, with the ending of a picture and without."""
+        """Keys by the last part of their path, with the ending of a picture and without, however it is written."""
         found = defaultdict(list)
         for key in self.sizes():
-            name = key.rpartition("/")[2]
+            name = _folded(key.rpartition("/")[2])
             found[name].append(key)
             stem, dot, ending = name.rpartition(".")
-            if dot and f".{ending}".lower() in PICTURES:
+            if dot and f".{ending}" in PICTURES:
                 found[stem].append(key)
+        return found
+
+    @cached_property
+    def by_path(self) -> Mapping[str, list[str]]:
+        """Keys by their path, however its accents and capitals are written."""
+        found = defaultdict(list)
+        for key in self.sizes():
+            found[_folded(key)].append(key)
         return found
 
     def find(self, folder: str, path: str) -> tuple[str, int] | None:
         """(key, bytes) of the file that a row names, in a table of that folder ("" or with "/" at the end)."""
-        key = self.key(folder, path)
-        if key is not None and (size := self.size(key)) is not None:
-            return key, size
-        if key is not None and not path.lower().endswith(PICTURES):
-            for ending in PICTURES:
+        for one in dict.fromkeys((path, path.replace("\\", "/"))):
+            key = self.key(folder, one)
+            if key is None:
+                continue
+            if (size := self.size(key)) is not None:
+                return key, size
+            for ending in () if one.lower().endswith(PICTURES) else PICTURES:
                 if (size := self.size(key + ending)) is not None:
                     return key + ending, size
-        if "/" not in path and len(found := self.by_name.get(path, [])) == 1:
+            if len(found := self.by_path.get(_folded(key), [])) == 1:
+                return found[0], self.sizes()[found[0]]
+        bare = "/" not in path and ("\\" not in path or ":" in path[:2])  # of a path on Windows, its name counts
+        if bare and len(found := self.by_name.get(_folded(path.rpartition("\\")[2]), [])) == 1:
             return found[0], self.sizes()[found[0]]
         return None
 
     def key(self, folder: str, path: str) -> str | None:
         """The path as a key; None for one that leads out of a tree that has no outside."""
-        path = path.replace("\\", "/") if os.name == "nt" or "/" not in path else path
         joined = posixpath.normpath(posixpath.join(folder, path))
         return None if self.inside and (joined.startswith(("../", "/")) or joined == "..") else joined
 
@@ -91,80 +104,111 @@ class Left:
             yield f"{shown}: {len(rows):,} row{'' if one else 's'} {why}, left out: {some(rows)}."
 
 
-def labelled(table: Table, folder: str, tree: Tree, asked: str = "", split: str = "") -> Layout:
+def labelled(table: Table, folder: str, tree: Tree, columns: Columns) -> Layout:
     """The samples that a table names, sorted by key.
 
     folder      that the table lies in, of the tree: "", or with "/" at the end
-    asked       as in `Columns.of`
-    split       of all of them, where the table says nothing
 
     Raises DataError for a table that cannot be used, LayoutError where it names a picture twice with two labels.
     """
-    columns = Columns.of(table, asked)
     if table.kinds.get(columns.picture, "text") != "text":
         raise DataError(f"{table.shown} holds the pictures themselves: name it alone, not as a table beside pictures.")
+    columns, meanings, remarks = split_column(table, columns)
     asked_for = [columns.picture, columns.label, *([columns.split] if columns.split else [])]
-    meanings = meanings_of(table, columns)
     found: dict[str, Sample] = {}
     rows_of: dict[str, int] = {}
-    left, twice, missing = Left(), 0, 0
+    left, twice, missing, last = Left(), 0, 0, 0
     for first, rows in table.blocks(asked_for):
-        for number, (path, cell, *part) in enumerate(rows, start=first):
-            label = label_of(table, columns.label, cell, number)
-            role = meanings.get(str(part[0]), "") if part else split
-            if not _is_path(path):
-                left.out("without a picture", number, None)
+        for last, (cell, name, *part) in enumerate(rows, start=first):
+            path, label = path_of(cell), label_of(table, columns.label, name, last)
+            role = meanings.get(str(part[0]), "") if part else ""
+            if path is None or not _is_path(path):
+                left.out("without a picture", last, None)
             elif label is None:
-                left.out("without a label", number, path)
+                left.out("without a label", last, path)
             elif part and not role:
-                left.out("without a split", number, path)
+                left.out("without a split", last, path)
             else:
-                there = tree.find(folder, str(path))
-                key, size = there or (tree.key(folder, str(path)), 0)
+                there = tree.find(folder, path)
+                key, size = there or (tree.key(folder, path), 0)
                 if key is None:
-                    left.out("with a path that leads out of it", number, path)
+                    left.out("with a path that leads out of it", last, path)
                     continue
                 missing += there is None  # whoever reads it says so, as of a link to nowhere
                 one = Sample(key, sys.intern(class_name(label)), role, size)
                 before = found.setdefault(key, one)
-                rows_of.setdefault(key, number)
+                rows_of.setdefault(key, last)
                 twice += before is not one
                 if (before.label, before.split) != (one.label, one.split):
-                    raise _contradicts(table.shown, before, one, rows_of[key], number)
-    if not found:
-        raise DataError(f"{table.shown} names no picture with a label.")
-    if missing >= len(found):
-        first_key = printable(next(iter(found)))
-        raise DataError(f"{table.shown}: none of the {len(found):,} pictures that it names is there, as {first_key}.")
-    remarks = list(left.remarks(table.shown))
+                    raise _contradicts(table.shown, before, one, rows_of[key], last)
+    labels = {sample.label for sample in found.values()}
+    _check(table, columns, found, missing, len(labels))
+    remarks += [*left.remarks(table.shown), *_alike(labels)]
     if twice:
-        remarks.append(f"{table.shown}: {twice:,} rows say the same again.")
+        remarks.append(f"{table.shown}: {twice:,} row{' says' if twice == 1 else 's say'} the same again.")
     return Layout(tuple(found[key] for key in sorted(found)), (), tuple(remarks), tabled=True)
 
 
-def _is_path(cell: object) -> bool:
+def _check(table: Table, columns: Columns, found: Mapping[str, Sample], missing: int, labels: int) -> None:
+    if not found:
+        raise DataError(f"{table.shown} names no picture with a label.")
+    if missing >= len(found):
+        first = printable(next(iter(found)))
+        raise DataError(f"{table.shown}: none of the {len(found):,} pictures that it names is there, as {first}.")
+    if "label" in columns.guessed and labels > max(2, DISTINCT * len(found)):
+        raise DataError(
+            f'{table.shown}: the column "{printable(columns.label)}" says {labels:,} different things of '
+            f"{len(found):,} pictures: that are no classes; call the one with the classes label."
+        )
+
+
+def _alike(labels: Collection[str]) -> Iterator[str]:
+    """What to say of labels that differ in capitals alone."""
+    found = defaultdict(set)
+    for label in labels:
+        found[label.casefold()].add(label)
+    for names in found.values():
+        if len(names) > 1:
+            quoted = " and ".join(f'"{printable(name)}"' for name in sorted(names))
+            yield f"{quoted} differ in capitals alone and are {len(names)} classes: write them alike if they are one."
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _is_path(path: str) -> bool:
     try:
-        return isinstance(cell, str | int) and b"\0" not in os.fsencode(str(cell))
+        return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
         return False
 
 
-def meanings_of(table: Table, columns: Columns) -> dict[str, str]:
-    """The split that each cell of that column means, as a text; without those that are empty."""
+def split_column(table: Table, columns: Columns) -> tuple[Columns, dict[str, str], list[str]]:
+    """(the columns, the split that each cell means, remarks). A column that only sounds like a split is none.
+
+    Raises DataError for a column that somebody has asked for.
+    """
     if columns.split is None:
-        return {}
+        return columns, {}, []
     cells: set[str] = set()
     for _, rows in table.blocks([columns.split]):
-        cells.update(str(cell) for (cell,) in rows if cell is not None)
+        cells.update(str(cell)[:MOST_NAME] for (cell,) in rows if cell is not None)
         if len(cells) > MOST_SPLITS:
-            raise DataError(f'{table.shown}: the column "{printable(columns.split)}" says too much to be a split.')
-    found = {cell: columns.role(cell, sorted(cells)) for cell in cells}
-    if unknown := sorted(printable(cell) for cell, role in found.items() if role is None):
+            break
+    found = {cell: columns.role(cell, sorted(cells)) for cell in cells} if len(cells) <= MOST_SPLITS else {}
+    known = {cell: role for cell, role in found.items() if role is not None}
+    if known and len(known) == len(cells) and "train" in known.values():
+        return columns, known, []
+    unknown = sorted(printable(cell) for cell in cells - known.keys())
+    shown = some(unknown or sorted(map(printable, cells)) or ["nothing"])
+    says = f'{table.shown}: the column "{printable(columns.split)}" says {shown}'
+    if "split" not in columns.guessed:
         raise DataError(
-            f'{table.shown}: the column "{printable(columns.split)}" says {some(unknown)}: what is known are train, '
-            "val and test, or true and false in a column like is_valid."
+            f"{says}: what is known are train, val and test, or true and false in a column like is_valid; some must "
+            "train."
         )
-    return {cell: role for cell, role in found.items() if role is not None}
+    return replace(columns, split=None), {}, [f"{says}, and is taken for no split."]
 
 
 def _contradicts(shown: str, one: Sample, other: Sample, first: int, second: int) -> LayoutError:
@@ -187,6 +231,18 @@ def merged(layouts: Collection[Layout], beside: Collection[str]) -> Layout:
     return Layout(tuple(found[key] for key in sorted(found)), others, remarks, tabled=True)
 
 
-def split_of(folder: str, tops: Collection[str]) -> str:
-    """The split that a folder of the tree is, or lies in, by its first part among those there; "" for none."""
-    return roles(tops).get(folder.partition("/")[0], "")
+def split_by_folder(layout: Layout) -> Layout:
+    """The same, where a table gives no splits, and all pictures lie in folders that are splits."""
+    parts = [sample.key.split("/")[:-1] for sample in layout.samples]
+    if any(sample.split for sample in layout.samples) or not all(parts):
+        return layout
+    depth = next((place for place, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1), 0)
+    found = roles({path[depth] for path in parts if len(path) > depth})
+    if (
+        "train" not in found.values()
+        or not {"val", "test"} & {*found.values()}
+        or not all(len(path) > depth and path[depth] in found for path in parts)
+    ):
+        return layout
+    samples = (replace(one, split=found[path[depth]]) for one, path in zip(layout.samples, parts, strict=True))
+    return replace(layout, samples=tuple(samples))

@@ -85,7 +85,7 @@ def arrange(
     if depth > 1:  # the folder around all others may be one of those that classes lie in
         around = around[: max(0, max(map(len, folders.values()), default=0) - depth)]
     tops = _tops((parts for parts in folders.values() if parts[: len(around)] == around), len(around))
-    where = _Where(around, tops.keys(), read_tops(printable(name), tops, remarks), depth)
+    where = _Where(around, tops.keys(), read_tops(printable(name), tops, remarks, asks=depth == 1), depth)
     places = {folder: found for folder, parts in folders.items() if (found := where.place(parts))}
     excluded = frozenset(odd)
     names = {label: class_name(label) for label, _ in set(places.values())}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from resnets.data.archives import open_archive
 from resnets.data.folder import Folder, Listed
+from resnets.data.labels import class_names
 from resnets.data.named import NAMES, open_named
 from resnets.data.packed import Packed, holds_pictures, shards
 from resnets.data.reading import USUAL, Reading
@@ -39,10 +43,20 @@ def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USU
     name = os.fspath(data)
     if data in NAMES:
         return open_named(name)
-    source = _opened(name, str(fetched(name)) if is_address(name) else os.path.expanduser(name), reading)
+    source = _remote(name, reading) if is_address(name) else _opened(name, os.path.expanduser(name), reading)
     for remark in source.remarks if not quiet else ():
         say(remark)
     return source
+
+
+def _remote(name: str, reading: Reading) -> Source:
+    """What an address gave, which is fetched anew the next time where it is no good."""
+    path = fetched(name)
+    try:
+        return _opened(name, str(path), reading)
+    except DataError as problem:
+        path.unlink(missing_ok=True)
+        raise DataError(f"{str(problem).rstrip('.')}; it was fetched, and will be again the next time.") from problem
 
 
 def _opened(name: str, path: str, reading: Reading) -> Source:
@@ -62,9 +76,32 @@ def _opened(name: str, path: str, reading: Reading) -> Source:
 
 
 def _folder(name: str, path: str, reading: Reading) -> Source:
+    """A folder of class folders, or of parquet files of pictures, beside which others may lie: logos, examples."""
     try:
-        return Folder(name, path, reading)
+        found = Folder(name, path, reading)
     except DataError:
         if not (files := shards(path, reading)):
             raise
         return Packed(name, path, files, reading)
+    few = len(class_names(found.samples)) < 2
+    return Packed(name, path, files, reading) if few and (files := shards(path, reading)) else found
+
+
+def open_as_trained(data: str | Path, recipe: Mapping[str, Any] | None) -> Source:
+    """Open data as that of a model was read, by its recipe, or in the usual way where that does not fit, which is said.
+
+    Raises what `open_source` raises.
+    """
+    reading = Reading.of(recipe)
+    try:
+        return open_source(data, reading=reading)
+    except DataError:
+        if reading == USUAL:
+            raise
+        found = None
+        with suppress(DataError):
+            found = open_source(data)
+        if found is None:
+            raise
+        say(f"{printable(os.fspath(data))} is read in the usual way: it does not fit {reading.words}.")
+        return found

@@ -19,14 +19,15 @@ import numpy as np
 from resnets.data.columns import Columns, label_of
 from resnets.data.fetch import locked
 from resnets.data.identity import SIZE, digest_of
-from resnets.data.labelled import Left, meanings_of
+from resnets.data.labelled import Left, split_column
 from resnets.data.labels import class_name
-from resnets.data.layout import PICTURES, Layout
+from resnets.data.layout import Layout
 from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import Table, open_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
 from resnets.data.splitnames import roles
+from resnets.data.unpack import Room
 from resnets.data.walk import walk
 from resnets.errors import DataError, ImageError
 from resnets.machine import home, open_kept
@@ -78,10 +79,11 @@ class Packed(Source):
             shown = printable(os.path.join(name, file) if file else name)
             table = open_table(shown, path, lambda path=path: open_regular(path))  # type: ignore[misc]
             columns = Columns.of(table, reading.columns)
+            columns, meanings, said = split_column(table, columns)
             store = self._stores[key] = _unpacked(table, columns, path)
-            found, said = _samples(table, columns, key, store, parts.get(_stem(file), ""))
+            found, left = _samples(table, columns, key, store, meanings, parts.get(_stem(file), ""))
             samples += found
-            remarks += said
+            remarks += [*said, *left]
         if not samples:
             raise DataError(f"{printable(name)} holds no picture with a label.")
         layout = Layout(tuple(sorted(samples, key=lambda sample: sample.key)), (), tuple(remarks), tabled=True)
@@ -121,10 +123,8 @@ def holds_pictures(path: str, reading: Reading = USUAL) -> bool:
 
 
 def shards(root: str, reading: Reading = USUAL) -> list[str]:
-    """The parquet files of pictures in a folder, and below; empty where other pictures lie there, too."""
-    found = [one.key for one in walk(root) if one.kind == "file" and one.key.lower().endswith((".parquet", *PICTURES))]
-    if any(key.lower().endswith(PICTURES) for key in found):
-        return []
+    """The parquet files of pictures in a folder, and below."""
+    found = [one.key for one in walk(root) if one.kind == "file" and one.key.lower().endswith(".parquet")]
     return [key for key in found if not reading.ignores(key) and holds_pictures(os.path.join(root, key), reading)]
 
 
@@ -132,9 +132,10 @@ def _stem(file: str) -> str:
     return file.rpartition(".")[0]
 
 
-def _samples(table: Table, columns: Columns, key: str, store: _Store, split: str) -> tuple[list[Sample], Iterator[str]]:
-    meanings, left = meanings_of(table, columns), Left()
-    sizes = np.diff(store.ends)
+def _samples(
+    table: Table, columns: Columns, key: str, store: _Store, meanings: Mapping[str, str], split: str
+) -> tuple[list[Sample], Iterator[str]]:
+    left, sizes = Left(), np.diff(store.ends)
     digits = len(str(len(sizes)))
     found = []
     wanted = [columns.label, *([columns.split] if columns.split else [])]
@@ -168,7 +169,7 @@ def _unpacked(table: Table, columns: Columns, path: str) -> _Store:
             if (store := _read(place)) is not None:  # another process may have made it meanwhile
                 return store
             with whole(place) as file:
-                _write(file, table, columns.picture)
+                _write(file, table, columns.picture, Room(table.shown, info.st_size, place.parent))
     except OSError as problem:
         raise DataError(
             f"{table.shown} cannot be unpacked: {problem.strerror or problem}; free some space, or set RESNETS_HOME to "
@@ -180,13 +181,14 @@ def _unpacked(table: Table, columns: Columns, path: str) -> _Store:
     return store
 
 
-def _write(file: BinaryIO, table: Table, column: str) -> None:
+def _write(file: BinaryIO, table: Table, column: str, room: Room) -> None:
     """The pictures, then where each ends, the digests, a sum of those, the number of rows and the magic."""
     ends, digests = [0], bytearray()
     with track("unpacking", table.rows, "pictures") as advance:
         for _, rows in table.blocks([column]):
             for (cell,) in rows:
                 data = _bytes(cell)
+                room.take(len(data))
                 file.write(data)
                 ends.append(ends[-1] + len(data))
                 digests += digest_of(data)

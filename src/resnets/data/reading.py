@@ -38,6 +38,12 @@ class Reading:
             columns if isinstance(columns, str) else "",
         )
 
+    @property
+    def words(self) -> str:
+        """What differs from the usual, as it is typed."""
+        found = {"depth": self.depth, "ignore": self.ignore, "columns": self.columns}
+        return ", ".join(f"{key}={printable(str(value))}" for key, value in found.items() if value not in (1, ""))
+
     def ignores(self, key: str) -> bool:
         """Whether a path is left out."""
         return bool(self._patterns) and any(

@@ -13,6 +13,7 @@ from resnets.data.fetch import fetch
 from resnets.data.rows import TABLES
 from resnets.errors import DataError
 from resnets.machine import home
+from resnets.regular import open_regular
 from resnets.text import printable
 
 ENDINGS = (".zip", ".tar", ".tgz", ".tar.gz", ".txz", ".tar.xz", ".tbz2", ".tar.bz2", ".parquet")
@@ -28,11 +29,30 @@ def fetched(address: str) -> Path:
 
     Raises DataError for an address of no archive, FetchError where it cannot be fetched.
     """
-    parts = urllib.parse.urlsplit(address)
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as problem:
+        raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
     name = urllib.parse.unquote(parts.path).rpartition("/")[2]
     ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
     if not parts.hostname or not ending:
         what = f"; a table of paths ({', '.join(TABLES[:3])}) lies beside its pictures" if name else ""
         raise DataError(f"{printable(address)} is no address of an archive: it ends in {', '.join(ENDINGS)}{what}.")
     digest = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return fetch(address, home() / "downloads" / f"{digest}{ending}", unchecked=True)
+    # Spaces and letters beyond ASCII are typed as they are, and sent as the web wants them.
+    plain = parts._replace(
+        scheme=parts.scheme.lower(),
+        path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~"),
+        query=urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?"),
+        fragment="",
+    )
+    try:
+        path = fetch(plain.geturl(), home() / "downloads" / f"{digest}{ending}", unchecked=True)
+    except (ValueError, UnicodeError) as problem:
+        raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
+    with open_regular(path) as file:
+        head = file.read(512)
+    if head.lstrip()[:1] == b"<":
+        path.unlink(missing_ok=True)
+        raise DataError(f"{printable(address)} gives a web page, and no archive: name the address of the file itself.")
+    return path

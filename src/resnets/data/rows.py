@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from resnets.machine import needs
 from resnets.text import printable
 
 BLOCK = 10_000  # rows in memory at once
+MEMORY = 2**26  # bytes of the cells of a block of a parquet, at the most, as far as they can be that large
+RATIO, ROOM = 200, 2**28  # bytes that come out of a part of a parquet, at most, for each in the file, and beside those
 MOST_LINE = 2**20  # characters of a line
 MOST_COLUMNS = 10_000
 DELIMITERS = ",;\t|"
@@ -92,20 +95,33 @@ def _lines(shown: str, opener: Opener) -> Iterator[Iterator[str]]:
 
 def _csv(shown: str, opener: Opener) -> Table:
     with _lines(shown, opener) as lines:
-        first = next((line for line in lines if line.strip()), "")
-        delimiter = max(DELIMITERS, key=first.count)
-        names = tuple(name.strip() for name in next(csv.reader([first], delimiter=delimiter), []))
+        first, told = _head(lines)
+        delimiter = told or max(DELIMITERS, key=first.count)
+        names = tuple(name.strip() for name in next(csv.reader(chain([first], lines), delimiter=delimiter), []))
     _check(shown, names)
 
     def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
         places = [names.index(name) for name in columns]
         with _lines(shown, opener) as lines:
-            rows = (row for row in csv.reader(lines, delimiter=delimiter) if any(cell.strip() for cell in row))
+            head, _ = _head(lines)
+            text = csv.reader(chain([head], lines), delimiter=delimiter)
+            rows = (row for row in text if any(cell.strip() for cell in row))
             next(rows, None)
             found = (tuple(_cell(row[at]) if at < len(row) else None for at in places) for row in rows)
             yield from _numbered(found)
 
     return Table(shown, names, blocks)
+
+
+def _head(lines: Iterator[str]) -> tuple[str, str]:
+    """The first line that holds anything, and the delimiter where Excel's own first line (sep=;) says it, else ""."""
+    told = ""
+    for line in lines:
+        if (found := re.fullmatch(r"sep=(.)\s*", line)) is not None:
+            told = found[1]
+        elif line.strip():
+            return line, told
+    return "", told
 
 
 def _json_lines(shown: str, opener: Opener) -> Table:
@@ -163,7 +179,7 @@ def _parquet(shown: str, opener: Opener) -> Table:
     def opened() -> Iterator[Any]:
         with opener() as file:
             try:
-                yield pq.ParquetFile(file, memory_map=False)
+                yield pq.ParquetFile(file, memory_map=False, buffer_size=2**20)
             except (pa.ArrowException, OSError) as problem:
                 raise DataError(
                     f"{shown} is a damaged parquet file ({printable(str(problem))[:120]}): make or download it again."
@@ -173,13 +189,16 @@ def _parquet(shown: str, opener: Opener) -> Table:
         schema = file.schema_arrow
         names, kinds = tuple(schema.names), {field.name: _kind(pa, field.type) for field in schema}
         words, count = _words(schema.metadata or {}), file.metadata.num_rows
+        largest = _largest(shown, file.metadata)
     _check(shown, names)
 
     def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
         number = 1
-        heavy = any(kinds[name] in ("bytes", "struct") for name in columns)
+        # A cell may be as large as the part that it is in, and be there many times over, written once.
+        size = max((largest.get(name, 0) for name in columns), default=0)
+        block = max(1, min(BLOCK, MEMORY // max(size, 1)))
         with opened() as file:
-            for batch in file.iter_batches(batch_size=BLOCK // 100 if heavy else BLOCK, columns=list(columns)):
+            for batch in file.iter_batches(batch_size=block, columns=list(columns)):
                 values = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in columns]
                 rows = [tuple(map(_cell, row)) for row in zip(*values, strict=True)]
                 yield number, rows
@@ -188,7 +207,22 @@ def _parquet(shown: str, opener: Opener) -> Table:
     return Table(shown, names, blocks, kinds, words, count)
 
 
+def _largest(shown: str, metadata: Any) -> dict[str, int]:
+    """Bytes of the largest part of each column, by the column's name. Raises DataError for one that is a bomb."""
+    found: dict[str, int] = {}
+    for group in range(metadata.num_row_groups):
+        for place in range(metadata.num_columns):
+            part = metadata.row_group(group).column(place)
+            if part.total_uncompressed_size > RATIO * part.total_compressed_size + ROOM:
+                raise DataError(f"{shown} grows to over {part.total_uncompressed_size:,} bytes, which no table does.")
+            name = part.path_in_schema.partition(".")[0]
+            found[name] = max(found.get(name, 0), part.total_uncompressed_size)
+    return found
+
+
 def _kind(pa: Any, of: Any) -> str:
+    if pa.types.is_dictionary(of):
+        of = of.value_type
     if pa.types.is_binary(of) or pa.types.is_large_binary(of):
         return "bytes"
     if pa.types.is_struct(of) and {"bytes", "path"} <= {field.name for field in of}:

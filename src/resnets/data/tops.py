@@ -61,10 +61,11 @@ class Top:
         return {_compared(name) for name in self.below}
 
 
-def read_tops(shown: str, tops: Mapping[str, Top], remarks: list[str]) -> dict[str, Top]:
+def read_tops(shown: str, tops: Mapping[str, Top], remarks: list[str], *, asks: bool = True) -> dict[str, Top]:
     """Those folders that are splits or classes, with their `split` and `level`; of others it adds words to `remarks`.
 
     shown   the whole, as the user named it, for the errors
+    asks    whether to ask where it is open what they are, else they are classes, or hold them
 
     Raises LayoutError where it is open what they are.
     """
@@ -80,7 +81,8 @@ def read_tops(shown: str, tops: Mapping[str, Top], remarks: list[str]) -> dict[s
             top.unwrap()
     used = _as_splits(shown, every, remarks)
     if not used:
-        _ask(shown, every)
+        if asks:  # nobody has said that classes lie deeper
+            _ask(shown, every)
         used = _as_classes(shown, every, remarks)
     return {top.name: top for top in used}
 

@@ -67,9 +67,29 @@ def unpacked(shown: str, path: str) -> Path:
     return place
 
 
+class Room:
+    """What may still be written of an archive of so many bytes, to a folder.
+
+    Raises DataError for more than any archive of pictures becomes, OSError where the disk gets full.
+    """
+
+    def __init__(self, shown: str, packed: int, folder: Path) -> None:
+        self.shown, self.most, self.folder, self.written = shown, RATIO * packed + ROOM, folder, 0
+        self._asked = -BLOCK
+
+    def take(self, size: int) -> None:
+        """Bytes that are to be written next."""
+        self.written += size
+        if self.written > self.most:
+            raise DataError(f"{self.shown} grows to over {self.most:,} bytes, which no archive of pictures does.")
+        if self.written - self._asked >= BLOCK:
+            self._asked = self.written
+            if shutil.disk_usage(self.folder).free < SPARE_DISK:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _make(shown: str, path: str, size: int, place: Path) -> None:
-    digest, written = hashlib.sha256(), 0
-    most = RATIO * size + ROOM
+    digest, room = hashlib.sha256(), Room(shown, size, place.parent)
     with open_regular(path) as file, whole(place) as target, track("unpacking", size, "bytes") as advance:
         opened, before = reader(file.read(6)), 0
         assert opened is not None
@@ -77,13 +97,9 @@ def _make(shown: str, path: str, size: int, place: Path) -> None:
         try:
             with opened(file) as source:
                 while block := source.read(BLOCK):
-                    if not written and not _is_tar(block):
+                    if not room.written and not _is_tar(block):
                         raise DataError(f"{shown} is compressed, and what is in it is no tar archive: unpack it.")
-                    written += len(block)
-                    if written > most:
-                        raise DataError(f"{shown} grows to over {most:,} bytes, which no archive of pictures does.")
-                    if shutil.disk_usage(place.parent).free < SPARE_DISK:
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    room.take(len(block))
                     target.write(block)
                     digest.update(block)
                     advance(file.tell() - before)
@@ -94,7 +110,7 @@ def _make(shown: str, path: str, size: int, place: Path) -> None:
             raise DataError(
                 f"{shown} is a damaged or cut-off archive ({printable(str(problem))}): download or pack it again."
             ) from problem
-        if not written:
+        if not room.written:
             raise DataError(f"{shown} is compressed, and nothing is in it: download or pack it again.")
     write_json(_sum(place), {"sha256": digest.hexdigest(), "state": _state(place)})
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnets.data.open import open_source
+from resnets.data.rows import is_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.walk import hidden
@@ -46,6 +47,7 @@ def check_target(data: str | Path, fix_into: Path) -> None:
     if fix_into.exists() and (os.path.ismount(fix_into) or fix_into.resolve() == Path.cwd()):
         raise DataError(f"{shown} cannot be replaced by a whole copy: give `fix_into` a new folder inside it.")
     source = Path(os.path.expanduser(data))
+    source = source.parent if is_table(source.name) else source
     if source.is_dir() and fix_into.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{shown} lies inside the data, which is never touched: give `fix_into` another place.")
 

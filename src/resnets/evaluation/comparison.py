@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from resnets.data.open import open_source
-from resnets.data.reading import Reading
+from resnets.data.open import open_as_trained
 from resnets.errors import DataError
 from resnets.evaluation.evaluation import judge_source
 from resnets.evaluation.judging import Judgement
@@ -122,7 +121,7 @@ def compare(
     """
     first, second = as_classifier(one), as_classifier(other)
     check_classes(first.classes, second.classes)  # before the long work
-    source = open_source(data, reading=Reading.of(first.provenance.recipe))
+    source = open_as_trained(data, first.provenance.recipe)
     judged = [judge_source(classifier, source, split, unseen=True) for classifier in (first, second)]
     skipped = judged[0].skipped_files, judged[1].skipped_files
     return compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)

@@ -11,8 +11,7 @@ from typing import Any
 
 from resnets.data.cache import cached
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
-from resnets.data.open import open_source
-from resnets.data.reading import Reading
+from resnets.data.open import open_as_trained
 from resnets.data.source import Source
 from resnets.errors import ModelFileError
 from resnets.evaluation.course import Course
@@ -157,7 +156,7 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     training images alone; ModelFileError when the network's answer to an image is not finite.
     """
     classifier = as_classifier(model)
-    found = judge_source(classifier, open_source(data, reading=Reading.of(classifier.provenance.recipe)), split)
+    found = judge_source(classifier, open_as_trained(data, classifier.provenance.recipe), split)
     return found if isinstance(model, Model | Classifier) else found.followed(str(model), str(data))
 
 

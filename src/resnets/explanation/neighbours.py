@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from resnets.data.cache import IN_MEMORY, Cache, cached
-from resnets.data.open import open_source
-from resnets.data.reading import Reading
+from resnets.data.open import open_as_trained
 from resnets.data.source import Source
 from resnets.errors import DataError, ModelFileError
 from resnets.evaluation.held_out import choose
@@ -57,7 +56,7 @@ def neighbours(
 
     Raises DataError for data that cannot be read.
     """
-    source = open_source(data, reading=Reading.of(classifier.provenance.recipe))
+    source = open_as_trained(data, classifier.provenance.recipe)
     try:
         samples = choose(source, classifier.provenance, "train").samples
     except DataError:  # there are no splits
