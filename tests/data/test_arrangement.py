@@ -17,6 +17,7 @@ from resnets.data import unpack
 from resnets.data.labels import class_names
 from resnets.data.open import open_as_trained, open_source
 from resnets.data.reading import Reading
+from resnets.data.split import split
 from resnets.errors import DataError
 
 
@@ -68,7 +69,7 @@ def test_class_folders_stay_the_classes(photos, names, cells, name):
     table(photos / name, names, [cells(key, number) for number, key in enumerate(keys)])
     source = open_source(photos, quiet=True)
     assert class_names(source.samples) == ("cat", "dog")
-    assert len(source.samples) == 12
+    assert sum(sample.key.endswith(".jpg") for sample in source.samples) == 12
 
 
 def test_a_table_that_says_something_else_than_the_folders_is_named(photos, capsys):
@@ -265,6 +266,16 @@ def test_a_label_of_a_hundred_thousand_characters_is_none(tmp_path, flat):
     pq.write_table(pa.Table.from_pylist(found), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="row 1 has a label of 100,000 characters"):
         open_source(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "test.parquet", "train-00000-of-00001.parquet"])
+def test_one_file_is_no_split_whatever_it_is_called(photos, tmp_path, name):
+    rows = [{"image": path.read_bytes(), "label": path.parent.name} for path in sorted(photos.rglob("*.jpg"))]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set" / name)
+    for data in (tmp_path / "set", tmp_path / "set" / name):
+        found = split(open_source(data))
+        assert (found.origin, len(found.train), len(found.held_out)) == ("seeded", 10, 2)
 
 
 def test_a_logo_beside_parquet_files_is_no_class(photos, tmp_path):

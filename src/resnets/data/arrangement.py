@@ -17,7 +17,7 @@ from resnets.data.labels import LayoutError, class_names
 from resnets.data.layout import PICTURES, Layout, arrange
 from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import is_table, open_table
-from resnets.data.splitnames import SAY_NOTHING, roles, words
+from resnets.data.splitnames import SAY_NOTHING, parted, roles, words
 from resnets.errors import DataError, ImageError, ResnetsError
 from resnets.text import printable, some
 
@@ -147,7 +147,8 @@ class _Tables:
 
     def _of(self, found: Mapping[str, Layout], *, one: bool = False) -> Layout:
         """Their layouts as one. one: several are one only where each is a split's own."""
-        parts = roles([key.rpartition(".")[0] for key in found]) if len(found) > 1 else {}
+        stems = [key.rpartition(".")[0] for key in found]
+        parts = roles(stems) if parted(stems) else {}
         if one and len(parts) < len(found) > 1:
             listed = some([printable(key) for key in found])
             raise LayoutError(f"{printable(self.name)} holds {listed}, which all have labels: name the right one.")

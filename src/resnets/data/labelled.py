@@ -21,7 +21,7 @@ from resnets.data.labels import LayoutError, class_name
 from resnets.data.layout import PICTURES, Layout
 from resnets.data.rows import Table
 from resnets.data.sample import Sample
-from resnets.data.splitnames import roles
+from resnets.data.splitnames import parted, roles
 from resnets.errors import DataError
 from resnets.text import printable, some
 
@@ -198,15 +198,16 @@ def split_column(table: Table, columns: Columns) -> tuple[Columns, dict[str, str
             break
     found = {cell: columns.role(cell, sorted(cells)) for cell in cells} if len(cells) <= MOST_SPLITS else {}
     known = {cell: role for cell, role in found.items() if role is not None}
-    if known and len(known) == len(cells) and "train" in known.values():
+    parts = {*known.values()}
+    if len(known) == len(cells) and "train" in parts and len(parts) > 1:
         return columns, known, []
     unknown = sorted(printable(cell) for cell in cells - known.keys())
     shown = some(unknown or sorted(map(printable, cells)) or ["nothing"])
     says = f'{table.shown}: the column "{printable(columns.split)}" says {shown}'
     if "split" not in columns.guessed:
         raise DataError(
-            f"{says}: what is known are train, val and test, or true and false in a column like is_valid; some must "
-            "train."
+            f"{says}: what is known are train, val and test, or true and false in a column like is_valid, and of what "
+            "trains and what is held out there must be some."
         )
     return replace(columns, split=None), {}, [f"{says}, and is taken for no split."]
 
@@ -237,12 +238,9 @@ def split_by_folder(layout: Layout) -> Layout:
     if any(sample.split for sample in layout.samples) or not all(parts):
         return layout
     depth = next((place for place, names in enumerate(zip(*parts, strict=False)) if len(set(names)) > 1), 0)
-    found = roles({path[depth] for path in parts if len(path) > depth})
-    if (
-        "train" not in found.values()
-        or not {"val", "test"} & {*found.values()}
-        or not all(len(path) > depth and path[depth] in found for path in parts)
-    ):
+    names = {path[depth] for path in parts if len(path) > depth}
+    found = roles(names)
+    if not parted(names) or not all(len(path) > depth and path[depth] in found for path in parts):
         return layout
     samples = (replace(one, split=found[path[depth]]) for one, path in zip(layout.samples, parts, strict=True))
     return replace(layout, samples=tuple(samples))

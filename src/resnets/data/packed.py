@@ -26,7 +26,7 @@ from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import Table, open_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
-from resnets.data.splitnames import roles
+from resnets.data.splitnames import parted, roles
 from resnets.data.unpack import Room
 from resnets.data.walk import walk
 from resnets.errors import DataError, ImageError
@@ -69,7 +69,8 @@ class Packed(Source):
     """
 
     def __init__(self, name: str, place: str, files: Sequence[str], reading: Reading = USUAL) -> None:
-        parts = roles([_stem(file) for file in files])
+        stems = [_stem(file) for file in files]
+        parts = roles(stems) if parted(stems) else {}
         self._stores: dict[str, _Store] = {}
         samples: list[Sample] = []
         remarks: list[str] = []
