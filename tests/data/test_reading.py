@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -121,3 +122,15 @@ def test_what_makes_no_sense_is_one_sentence(photo_folder, wrong):
     with pytest.raises(RecipeError):
         train(photo_folder(), overrides=[wrong])
     assert Reading.of({"depth": "x", "ignore": 3, "columns": None}) == Reading()
+
+
+def test_the_doctor_reads_as_it_is_told(nested, tmp_path, capsys):
+    assert main(["doctor", str(nested), "--set", "depth=2", "--set", "ignore=rose", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["images"], document["classes"]) == (18, 3)
+    chosen = ["--set", "depth=2", "--fix-into", str(tmp_path / "clean"), "--html", str(tmp_path / "doctor.html")]
+    assert main(["doctor", str(nested), *chosen]) == 0
+    for wrong in ("depth=0", "depth=x", "batch_size=3", "depth"):
+        capsys.readouterr()
+        assert main(["doctor", str(nested), "--set", wrong]) == 2
+        assert capsys.readouterr().err.startswith("error: ")

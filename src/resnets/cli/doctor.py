@@ -35,6 +35,10 @@ def doctor(
             metavar="SEVERITY", help="error or warning: exit status 1 where there is one, or worse.", show_default=False
         ),
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="depth, ignore or columns, as train takes them."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find what is wrong with a data set: broken files, duplicates, leaks between splits, doubtful labels.
@@ -49,6 +53,7 @@ def doctor(
       resnets doctor photos/                                what is wrong?
       resnets doctor photos.zip --html doctor.html          with the pictures in question
       resnets doctor photos/ --fix-into photos-clean/       a copy without duplicates and broken files
+      resnets doctor zoo/ --set depth=2                     zoo/animals/cat/1.jpg is of the class cat
       resnets doctor photos/ --fail-on error                exit status 1 where training would go wrong
       resnets doctor imagenette --json                      for a program
     """
@@ -67,7 +72,7 @@ def doctor(
     if html is not None:
         check(html, data)
     keep_memory()
-    diagnosis = examine(data)
+    diagnosis = examine(data, overrides=overrides or ())
     _answer(data, diagnosis, html, fix_into, json)
     if fail_on is not None and diagnosis.reaches(fail_on):
         raise typer.Exit(1)

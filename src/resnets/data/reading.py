@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from resnets.errors import DataError
-from resnets.text import printable
+from resnets.errors import DataError, ParameterError
+from resnets.text import brief, printable
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,21 @@ class Reading:
             ignore if isinstance(ignore, str) else "",
             columns if isinstance(columns, str) else "",
         )
+
+    @classmethod
+    def asked(cls, overrides: Iterable[str]) -> Self:
+        """Of "key=value" texts, as a recipe's are overridden. Raises ParameterError."""
+        found: dict[str, Any] = {}
+        for override in overrides:
+            key, equals, text = (part.strip() for part in override.partition("="))
+            if not equals or key not in ("depth", "ignore", "columns"):
+                raise ParameterError(
+                    f"`overrides` takes depth=N, ignore=PATTERNS or columns=... here, not {brief(override)}."
+                )
+            if key == "depth" and not (text.isdecimal() and len(text) < 3 and int(text) > 0):
+                raise ParameterError(f"depth is a whole number from 1 on, not {brief(text)}.")
+            found[key] = int(text) if key == "depth" else text
+        return cls(**found)
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resnets.data.named import here
+from resnets.data.reading import USUAL, Reading
 from resnets.text import typed
 
 SEVERITIES = ("error", "warning", "note")
@@ -48,12 +49,14 @@ class Diagnosis:
     images      files that are usable images
     findings    see `Finding`
     facts       "classes", "splits" (name to images), "seconds", "thorough"
+    reading     how the data was read
     """
 
     data: str
     images: int
     findings: tuple[Finding, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading = USUAL
 
     def __post_init__(self) -> None:
         """Put the worst first; of equals the order stays."""

@@ -13,6 +13,7 @@ import numpy as np
 from resnets.data.depth import full_scale
 from resnets.data.labels import LayoutError, check_count, class_names
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
@@ -26,21 +27,22 @@ from resnets.diagnosis.listing import misplaced, remarked
 from resnets.text import printable
 
 
-def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
+def doctor(data: str | Path, *, thorough: bool = True, overrides: Iterable[str] = ()) -> Diagnosis:
     """Look at every file of a data set and say what is odd about it. Nothing is written.
 
     data        whatever `resnets.data.open.open_source` takes: a folder, an archive, a table, or a name
     thorough    look for near duplicates and wrong labels too, which takes most of the time
+    overrides   "depth=2", "ignore=*.gif", "columns=label=species": how the data is read, as a recipe has it
 
     What keeps a set from being trained on (one class only, classes that differ between the splits) is a finding.
     Raises DataError for data that is not there or cannot be read at all.
     """
-    start = time.perf_counter()
+    start, reading = time.perf_counter(), Reading.asked(overrides)
     try:
-        source = open_source(data, quiet=True)
+        source = open_source(data, quiet=True, reading=reading)
         check_count(class_names(source.samples), source.name)
     except LayoutError as problem:
-        return Diagnosis(data=str(data), images=0, findings=(_refused(problem),))
+        return Diagnosis(data=str(data), images=0, findings=(_refused(problem),), reading=reading)
     white = full_scale(source, [sample for sample in source.samples if sample.split in ("train", "")])
     looks = look_through(source, source.samples, white)
     broken = unreadable([(sample.key, why) for sample, why in looks.broken])
@@ -69,7 +71,7 @@ def doctor(data: str | Path, *, thorough: bool = True) -> Diagnosis:
         "labels": doubts.facts(checked),
         "seconds": time.perf_counter() - start,
     }
-    return Diagnosis(data=str(data), images=len(looks.samples), findings=tuple(found), facts=facts)
+    return Diagnosis(data=str(data), images=len(looks.samples), findings=tuple(found), facts=facts, reading=reading)
 
 
 def quick(

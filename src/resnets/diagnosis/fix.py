@@ -66,7 +66,7 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     check_target(data, fix_into)
     if "layout" in diagnosis:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
-    source = open_source(data, quiet=True)
+    source = open_source(data, quiet=True, reading=diagnosis.reading)
     samples = source.samples
     changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     left_out = {change.path for change in changes if change.done == "left out"}

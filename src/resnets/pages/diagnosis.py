@@ -27,7 +27,7 @@ check = page.check
 
 def write(path: Path, diagnosis: Diagnosis) -> None:
     """Write one offline HTML file. Raises DataError or ModelFileError where it cannot be written."""
-    source = None if "layout" in diagnosis else open_source(diagnosis.data, quiet=True)
+    source = None if "layout" in diagnosis else open_source(diagnosis.data, quiet=True, reading=diagnosis.reading)
     shown = _Shown(source, diagnosis.facts.get("full_scale"))
     sections = [_section(finding, shown) for finding in diagnosis.findings]
     page.write(path, page.render("doctor.html", diagnosis=diagnosis, sections=sections))
