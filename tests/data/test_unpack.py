@@ -127,3 +127,28 @@ def test_an_address_is_fetched_once(photo_folder, own, tmp_path, server, monkeyp
 def test_an_address_of_no_archive_is_one_sentence(own, address, capsys):
     assert main(["doctor", address]) == 2
     assert "is no address of an archive" in capsys.readouterr().err
+
+
+def test_a_web_page_for_an_archive_is_said_and_not_kept(photo_folder, own, tmp_path, server):
+    address, asked = server
+    (tmp_path / "web" / "a.zip").write_text("<!doctype html><p>please log in</p>")
+    with pytest.raises(DataError, match=r"a\.zip gives a web page, and no archive"):
+        open_source(f"{address}/a.zip")
+    (tmp_path / "web" / "a.zip").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(DataError, match=r"damaged or cut-off zip .* it was fetched, and will be again the next time"):
+        open_source(f"{address}/a.zip")
+    photos = photo_folder()
+    packed(photos, "tar").rename(tmp_path / "web" / "a.zip")  # its content decides
+    packed(photos, "tar").rename(tmp_path / "web" / "größer 1.tar")
+    assert open_source(f"{address}/größer 1.tar").fingerprint == open_source(photos).fingerprint
+    assert any("gr%C3%B6%C3%9Fer%201.tar" in path for path in asked)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[x/photos.zip", "https://exa mple.org/a.zip", "HTTPS://", "http://:80/a.zip"]
+)
+def test_an_address_that_is_none_is_one_sentence(own, address, capsys):
+    assert main(["doctor", address]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1

@@ -35,7 +35,7 @@ def fetched(address: str) -> Path:
         raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
     name = urllib.parse.unquote(parts.path).rpartition("/")[2]
     ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
-    if not parts.hostname or not ending:
+    if not parts.hostname or not ending or any(letter.isspace() for letter in parts.netloc):
         what = f"; a table of paths ({', '.join(TABLES[:3])}) lies beside its pictures" if name else ""
         raise DataError(f"{printable(address)} is no address of an archive: it ends in {', '.join(ENDINGS)}{what}.")
     digest = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -56,13 +56,13 @@ class Pacer(Observer):
         while self._found - self._recent[0][0] >= self.window:
             self._found -= self._recent.popleft()[0]
         if self._found >= self.window and time.perf_counter() >= self._due:
-            self._refit(training, training.state.step, f"a step takes {self._slower:.3g} times as long as foreseen")
+            self._refit(training, training.state.step, f"at {self._slower:.3g} times the seconds foreseen for a step")
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
         """Make room for the steps that are made again; those up to where it was seen keep the rates that they had."""
         self._open = [0.0, 0.0]
         if not training.state.gave_up:
-            self._refit(training, fallback.step, f"it went back from step {fallback.step} to {fallback.back_to}")
+            self._refit(training, fallback.step, f"back from step {fallback.step} to {fallback.back_to}")
 
     @property
     def _slower(self) -> float:
@@ -81,10 +81,11 @@ class Pacer(Observer):
         if step >= schedule.steps or abs(schedule.steps - last) * seconds <= OFF * self.whole:  # in time, or almost
             return
         before = schedule.steps
+        why = f"{why} it would end too {'late' if last < before else 'early'}"
         try:
             self.prepared.refit(step, last, why)
         except OSError as problem:
-            warn(f"the training will not take as long as it should, since {why} and that cannot be recorded: {problem}")
+            warn(f"the training goes on as it was, although {why}, as that cannot be recorded: {problem}")
         else:
             say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")
         self._due = time.perf_counter() + self.window
