@@ -293,7 +293,7 @@ def test_other_data_than_the_training_datas_form_is_read_in_the_usual_way(photos
     recipe = {"depth": 2, "columns": "image=photo_no label=kind"}
     assert class_names(open_as_trained(photos, recipe).samples) == ("cat", "dog")
     said = capsys.readouterr().err
-    assert "is read in the usual way: it does not fit depth=2, columns=image=photo_no label=kind." in said
+    assert "is read in the usual way: it does not fit depth=2, columns='image=photo_no label=kind'." in said
     with pytest.raises(DataError, match="There is no folder"):
         open_as_trained("nowhere", recipe)
 
@@ -302,3 +302,25 @@ def test_folders_of_one_name_in_two_groups_are_one_class_at_their_depth(photos, 
     for group in ("animals", "pets"):
         shutil.copytree(photos, tmp_path / "zoo" / group)
     assert classes(tmp_path / "zoo", depth=2) == ("cat", "dog")
+
+
+def test_what_a_table_says_is_shown_shortly(photos):
+    long = "x" * 100_000
+    for names, rows in (
+        ((long, "b", "c"), [("a", "b", "c")]),
+        (("file", "label"), [(long, "cat")]),
+        (("file", "label", "split"), [("cat/0.jpg", "cat", long)]),
+        (("file", "label"), [("cat/0.jpg", "cat"), ("cat/0.jpg", "dog" * 300)]),
+        (("file", "label"), [("cat/0.jpg", long)]),
+    ):
+        data = table(photos / "a.csv", names, rows)
+        said = []
+        try:
+            said += open_source(data, quiet=True).remarks
+        except DataError as problem:
+            said.append(str(problem))
+        assert said
+        assert max(map(len, said)) < 2_000
+    with pytest.raises(DataError) as caught:
+        classes(photos / "a.csv", columns=long)
+    assert len(str(caught.value)) < 500

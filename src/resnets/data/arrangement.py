@@ -19,7 +19,7 @@ from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import is_table, open_table
 from resnets.data.splitnames import SAY_NOTHING, parted, roles, words
 from resnets.errors import DataError, ImageError, ResnetsError
-from resnets.text import printable, some
+from resnets.text import brief, printable, some
 
 MOST_TABLES = 20  # that are looked into
 HANDED_IN = ("submi", "sample_sub", "samplesub")  # in the names of tables that show how answers are to be handed in
@@ -48,14 +48,14 @@ def layout_of(
     if not (ignored := len(everything) - len(sizes)):
         return layout
     files = "file matches" if ignored == 1 else "files match"
-    said = f"{ignored:,} {files} ignore={printable(repr(reading.ignore))}: left out."
+    said = f"{ignored:,} {files} ignore={brief(reading.ignore)}: left out."
     return replace(layout, remarks=(said, *layout.remarks))
 
 
 def _layout(tables: _Tables, odd: Collection[str], empty: Collection[str]) -> Layout:
     if tables.reading.columns and any(map(is_table, tables.sizes)):  # somebody wants a table
         if (found := tables.layout()) is None:
-            raise DataError(f"{printable(tables.name)}: no table fits {tables.reading.columns!r}{tables.why}.")
+            raise DataError(f"{printable(tables.name)}: no table fits {brief(tables.reading.columns)}{tables.why}.")
         return found
     try:
         layout = arrange(tables.name, tables.sizes, odd=odd, empty=empty, depth=tables.reading.depth)

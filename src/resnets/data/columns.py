@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from resnets.data.rows import Table
 from resnets.data.splitnames import roles, words
 from resnets.errors import DataError, nearest
-from resnets.text import printable, some
+from resnets.text import brief, printable, some
 
 # Names of columns in use, in the order in which they are looked for: the first that is there counts.
 PICTURE = (
@@ -102,9 +102,9 @@ def _asked(table: Table, asked: str) -> dict[str, str]:
     for part in re.split(r"\s+(?=(?:image|label|split)=)", asked.strip()) if asked.strip() else ():
         key, equals, name = (one.strip() for one in part.partition("="))
         if not equals or key not in ("image", "label", "split"):
-            raise DataError(f"columns is like 'image=photo label=species split=part', not {printable(asked)!r}.")
+            raise DataError(f"columns is like 'image=photo label=species split=part', not {brief(asked)}.")
         if name not in table.names and not (key == "split" and not name):
-            raise DataError(f"{table.shown} has no column {printable(name)!r}.{nearest(name, table.names)}")
+            raise DataError(f"{table.shown} has no column {brief(name)}.{nearest(name, table.names)}")
         found[key] = name
     return found
 
@@ -112,8 +112,9 @@ def _asked(table: Table, asked: str) -> dict[str, str]:
 def _lacking(table: Table, picture: str | None) -> DataError:
     key, lacks = ("image", "pictures") if picture is None else ("label", "labels")
     known = "file_name" if picture is None else key
+    there = some([name[:60] for name in table.names], 12)
     return DataError(
-        f"{table.shown} has no column known to hold the {lacks}; its columns are {some(table.names, 12)}: name it, "
+        f"{table.shown} has no column known to hold the {lacks}; its columns are {there}: name it, "
         f"`overrides=['columns={key}=NAME']`, or call it {known}. A column for each class is not read."
     )
 

@@ -153,11 +153,11 @@ def _check(table: Table, columns: Columns, found: Mapping[str, Sample], missing:
     if not found:
         raise DataError(f"{table.shown} names no picture with a label.")
     if missing >= len(found):
-        first = printable(next(iter(found)))
+        first = printable(next(iter(found))[:200])
         raise DataError(f"{table.shown}: none of the {len(found):,} pictures that it names is there, as {first}.")
     if "label" in columns.guessed and labels > max(2, DISTINCT * len(found)):
         raise DataError(
-            f'{table.shown}: the column "{printable(columns.label)}" says {labels:,} different things of '
+            f'{table.shown}: the column "{printable(columns.label[:60])}" says {labels:,} different things of '
             f"{len(found):,} pictures: that are no classes; call the one with the classes label."
         )
 
@@ -169,7 +169,7 @@ def _alike(labels: Collection[str]) -> Iterator[str]:
         found[label.casefold()].add(label)
     for names in found.values():
         if len(names) > 1:
-            quoted = " and ".join(f'"{printable(name)}"' for name in sorted(names))
+            quoted = " and ".join(f'"{printable(name[:60])}"' for name in sorted(names)[:3])
             yield f"{quoted} differ in capitals alone and are {len(names)} classes: write them alike if they are one."
 
 
@@ -201,9 +201,9 @@ def split_column(table: Table, columns: Columns) -> tuple[Columns, dict[str, str
     parts = {*known.values()}
     if len(known) == len(cells) and "train" in parts and len(parts) > 1:
         return columns, known, []
-    unknown = sorted(printable(cell) for cell in cells - known.keys())
-    shown = some(unknown or sorted(map(printable, cells)) or ["nothing"])
-    says = f'{table.shown}: the column "{printable(columns.split)}" says {shown}'
+    unknown = sorted(printable(cell[:60]) for cell in cells - known.keys())
+    shown = some(unknown or sorted(printable(cell[:60]) for cell in cells) or ["nothing"])
+    says = f'{table.shown}: the column "{printable(columns.split[:60])}" says {shown}'
     if "split" not in columns.guessed:
         raise DataError(
             f"{says}: what is known are train, val and test, or true and false in a column like is_valid, and of what "
@@ -215,9 +215,10 @@ def split_column(table: Table, columns: Columns) -> tuple[Columns, dict[str, str
 def _contradicts(shown: str, one: Sample, other: Sample, first: int, second: int) -> LayoutError:
     says = (one.label, other.label) if one.label != other.label else (one.split, other.split)
     what = "labels" if one.label != other.label else "splits"
+    before, now = (printable(text[:100]) for text in says)
     return LayoutError(
-        f"{shown}: {printable(one.key)} has two {what}, {printable(says[0])} in row {first:,} and {printable(says[1])} "
-        f"in row {second:,}: each picture belongs to one class here, so keep one row."
+        f"{shown}: {printable(one.key[:200])} has two {what}, {before} in row {first:,} and {now} in row {second:,}: each "
+        "picture belongs to one class here, so keep one row."
     )
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from resnets.errors import DataError, ParameterError
-from resnets.text import brief, printable
+from resnets.text import brief
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Reading:
     def words(self) -> str:
         """What differs from the usual, as it is typed."""
         found = {"depth": self.depth, "ignore": self.ignore, "columns": self.columns}
-        return ", ".join(f"{key}={printable(str(value))}" for key, value in found.items() if value not in (1, ""))
+        return ", ".join(f"{key}={brief(value)}" for key, value in found.items() if value not in (1, ""))
 
     def ignores(self, key: str) -> bool:
         """Whether a path is left out."""
@@ -69,7 +69,7 @@ class Reading:
     def check(self, shown: str, kept: int, ignored: int) -> None:
         """Raise DataError where nothing is left."""
         if ignored and not kept:
-            raise DataError(f"{shown}: all {ignored:,} files match ignore={printable(repr(self.ignore))}.")
+            raise DataError(f"{shown}: all {ignored:,} files match ignore={brief(self.ignore)}.")
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], bool], ...]:

@@ -166,7 +166,7 @@ def _check(shown: str, names: Sequence[str]) -> None:
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{shown} has {len(names):,} columns, which are too many for a table of labels.")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise DataError(f'{shown} has two columns called "{printable(twice[0])}": rename one.')
+        raise DataError(f'{shown} has two columns called "{printable(twice[0][:60])}": rename one.')
 
 
 # Parquet -----------------------------------------------------------------------------------------------------
