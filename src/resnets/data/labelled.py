@@ -217,8 +217,8 @@ def _contradicts(shown: str, one: Sample, other: Sample, first: int, second: int
     what = "labels" if one.label != other.label else "splits"
     before, now = (printable(text[:100]) for text in says)
     return LayoutError(
-        f"{shown}: {printable(one.key[:200])} has two {what}, {before} in row {first:,} and {now} in row {second:,}: each "
-        "picture belongs to one class here, so keep one row."
+        f"{shown}: {printable(one.key[:200])} has two {what}, {before} in row {first:,} and {now} in row {second:,}: "
+        "each picture belongs to one class here, so keep one row."
     )
 
 
