@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ def open_model(model: str, image_size: int | None = None) -> Model:
 
     Raises SpecError for what is neither, and ModelFileError.
     """
-    if Path(model).exists() or is_tag(model):
+    if os.path.exists(model) or is_tag(model):
         return load(model)
     network = create(model, seed=0).eval()
     preprocessing = Preprocessing.evaluation(image_size or network.plan.image_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def settle(
     if isinstance(model, str):
         spec_of(model)  # an unknown name is told before anything is fetched
     if weights is not None and str(weights) not in (AUTO, NONE):
-        place = str(Path(weights).resolve() if Path(weights).exists() else weights)
+        place = str(Path(weights).resolve() if os.path.exists(weights) else weights)
         return load_recipe(recipe or FROM_A_BODY, overrides), place
     named = SIGNS if recipe is None and str(data) == SIGNS else recipe
     wanted = load_recipe(named or FROM_A_BODY, overrides) if str(weights) != NONE else None

@@ -20,12 +20,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from resnets.errors import ParameterError, ResnetsError
-from resnets.text import printable
+from resnets.text import brief, printable
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT, CURVES, HEAD, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
 
 CLAIM = ".claim"
 LONGEST = 2**20  # bytes of a claim that are read
+LONGEST_NAME = 255  # bytes of a folder's name, on most systems
 PATIENCE = 100  # hundredths of a second that a new holder gets to write who it is
 
 
@@ -147,7 +148,14 @@ def first_free(folder: Path, note: Mapping[str, Any]) -> Iterator[Path]:
 
 def check_free(folder: Path) -> None:
     """Raise ParameterError where no new run may begin, before what a claim would come too late for."""
-    if folder.exists() and not (folder / CLAIM).exists() and not is_free(folder):
+    name = os.fspath(folder)
+    try:
+        if "\0" in name or any(len(os.fsencode(part)) > LONGEST_NAME for part in folder.parts):
+            raise OSError(errno.ENAMETOOLONG, "it is the name of no folder")
+        taken = folder.exists() and not (folder / CLAIM).exists() and not is_free(folder)
+    except OSError as problem:  # a folder that may not be entered, too
+        raise ParameterError(f"`out` cannot be {brief(name)}: {problem.strerror}.") from problem
+    if taken:
         raise _Taken(Claim(folder)._full())
 
 

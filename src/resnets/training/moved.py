@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,9 +120,8 @@ def same_files(before: RunRecord, now: RunRecord) -> bool:
 
 def absolute(data: str | Path) -> str:
     """A path made absolute, so that a run goes on from another folder; the name of a set as it is."""
-    return (
-        str(data) if data in NAMES or not Path(data).expanduser().exists() else str(Path(data).expanduser().resolve())
-    )
+    place = os.path.expanduser(data)
+    return str(data) if data in NAMES or not os.path.exists(place) else str(Path(place).resolve())
 
 
 def _difference(before: Mapping[str, Any], source: Source) -> str:

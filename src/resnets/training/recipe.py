@@ -7,6 +7,7 @@ overridden on the command line: `--set learning_rate=0.05`.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -188,9 +189,9 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises RecipeError for an unknown name or key (naming the nearest), a wrong type or range, broken TOML.
     """
     path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
-    if not path.exists() or path.is_dir():
+    if not os.path.exists(path) or path.is_dir():
         hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
-        raise RecipeError(f"There is no recipe {printable(repr(str(recipe)))}.{hint}")
+        raise RecipeError(f"There is no recipe {brief(str(recipe))}.{hint}")
     shown = printable(str(path))
     try:
         table = tomllib.loads(read_regular(path, MOST_BYTES).decode())

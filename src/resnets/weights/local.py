@@ -71,7 +71,7 @@ def files_of(entry: Entry, cache: Path, brief: bool) -> Path:
             fetch(address, place, sha256=sha256, md5=md5, brief=brief)
         else:
             place = _here(address)
-            if not place.is_file():
+            if not os.path.isfile(place):
                 raise FetchError(f"{registry()} says that {entry.tag} has {place}, and no such file is there.")
             if not verified(place, {"sha256": sha256, "md5": md5}):
                 raise FetchError(f"{place} is not the file of {entry.tag} that {registry()} describes: replace either.")

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from resnets.architecture import names
 from resnets.errors import ModelFileError
 from resnets.regular import open_regular
+from resnets.text import brief
 from resnets.weights import registry
 from resnets.weights.formats.safetensors_file import opened
 from resnets.weights.run import MODEL
@@ -17,10 +18,16 @@ from resnets.weights.run import MODEL
 def located(what: str | Path) -> tuple[Path, str | None]:
     """(the file or folder, the tag that it was fetched for if there was one).
 
-    Raises FetchError, and ModelFileError for an unknown tag and for the bare name of a network.
+    Raises FetchError, and ModelFileError for an unknown tag, for the bare name of a network, and for what no system
+    takes for a path.
     """
     path, text = Path(what), str(what)
-    if path.exists():
+    try:
+        there = "\0" not in text and path.exists()
+    except (OSError, ValueError) as problem:  # a folder on the way that may not be entered, a name that is none
+        why = getattr(problem, "strerror", None) or str(problem)
+        raise ModelFileError(f"{brief(text)} cannot be read: {why}.") from problem
+    if there:
         return path, None
     if registry.is_tag(text):
         return registry.fetch_weights(text), text
@@ -29,6 +36,8 @@ def located(what: str | Path) -> tuple[Path, str | None]:
             f"{what} is a network without weights: train it (`resnets train DATA --model {what}`) and name "
             "the model.safetensors or the folder of that run."
         )
+    if "\0" in text:
+        raise ModelFileError(f"{brief(text)} is the name of no file.")
     return path, None
 
 
