@@ -89,7 +89,7 @@ def test_the_page_stands_alone_and_trusts_no_name(photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "no folder, archive or data set"),
+        (["nowhere"], "no folder, archive, table or data set"),
         (["{photos}", "--fix-into", "{photos}/clean"], "inside the data"),
         (["{photos}", "--fix-into", "{photos}"], "not an empty folder"),
         (["{photos}", "--html", "{photos}/no/such.html"], "no folder"),

@@ -20,7 +20,8 @@ def said(predicted, fallbacks=0, **recipe):
     labels, predicted = np.repeat([0, 1], 20), np.array(predicted)
     figures = {**measure(np.eye(2)[predicted], labels, CLASSES), **against_guessing(labels, predicted, CLASSES)}
     prepared = SimpleNamespace(recipe=Recipe(**recipe))
-    return advice(prepared, SimpleNamespace(rate_share=0.25**fallbacks, fallbacks=[{}] * fallbacks), figures)
+    state = SimpleNamespace(rate_share=0.25**fallbacks, fallbacks=[{}] * fallbacks, gave_up=False)
+    return advice(prepared, state, figures)
 
 
 def test_one_answer_for_all_is_a_warning():
