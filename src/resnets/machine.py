@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from resnets.errors import DataError, ParameterError, ResnetsError
+from resnets.text import brief
 
 
 def keep_memory() -> bool:
@@ -137,7 +138,7 @@ def pick_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return next(name for name, is_there in there.items() if is_there)
     if wanted not in there:
-        raise ParameterError(f"`device` is auto, {', '.join(there)}, not {wanted!r}.")
+        raise ParameterError(f"`device` is auto, {', '.join(there)}, not {brief(wanted)}.")
     if not there[wanted]:
         raise ParameterError(f"This machine, or this build of torch, has no {wanted}: leave `device` out.")
     return wanted
