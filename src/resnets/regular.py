@@ -17,6 +17,7 @@ from typing import BinaryIO
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
+LONGEST_NAME = 255  # bytes of the name of a file or folder, on most systems
 _PART = 2**20  # bytes that are read at once of what does not say its size
 
 

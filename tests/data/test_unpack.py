@@ -15,6 +15,7 @@ import pytest
 from resnets.cli.main import main
 from resnets.data import unpack
 from resnets.data.open import open_source
+from resnets.data.reading import Reading
 from resnets.errors import DataError, FetchError
 
 
@@ -138,7 +139,12 @@ def test_a_web_page_for_an_archive_is_said_and_not_kept(photo_folder, own, tmp_p
     with pytest.raises(DataError, match=r"damaged or cut-off zip .* it was fetched, and will be again the next time"):
         open_source(f"{address}/a.zip")
     photos = photo_folder()
-    packed(photos, "tar").rename(tmp_path / "web" / "a.zip")  # its content decides
+    packed(photos, "tar").rename(tmp_path / "web" / "a.tar")
+    with pytest.raises(DataError, match="no class folders 3 levels deep"):
+        open_source(f"{address}/a.tar", reading=Reading(depth=3))
+    count = len(asked)
+    assert open_source(f"{address}/a.tar").fingerprint == open_source(photos).fingerprint
+    assert len(asked) == count  # what was asked of it did not fit, and it is whole
     packed(photos, "tar").rename(tmp_path / "web" / "größer 1.tar")
     assert open_source(f"{address}/größer 1.tar").fingerprint == open_source(photos).fingerprint
     assert any("gr%C3%B6%C3%9Fer%201.tar" in path for path in asked)

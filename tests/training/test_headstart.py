@@ -224,6 +224,12 @@ def test_a_training_that_diverges_at_every_rate_ends_with_what_was_good(
     assert resume(out).top1 == result.top1
 
 
+def test_no_epochs_are_the_head_alone_where_a_body_is_at_hand(photo_folder, weights, tmp_path):
+    """Which recipe it is hangs on the weights: another one's rules are not asked before that is known."""
+    result = resnets.train(photo_folder(**PHOTOS), weights=weights, epochs=0, out=tmp_path / "run")
+    assert (result.epochs, RunRecord.read(tmp_path / "run").recipe["probe"]) == (0, True)
+
+
 def test_frozen_norms_and_stages_stay_to_the_bit(photo_folder, weights, tmp_path):
     out = tmp_path / "frozen"
     tuned = ("pays=0", "norms=frozen", "freeze=1", "epochs=2", "batch_size=8", "learning_rate=0.01", "ema=0")

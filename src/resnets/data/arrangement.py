@@ -18,7 +18,7 @@ from resnets.data.layout import PICTURES, Layout, arrange
 from resnets.data.reading import USUAL, Reading
 from resnets.data.rows import is_table, open_table
 from resnets.data.splitnames import SAY_NOTHING, parted, roles, words
-from resnets.errors import DataError, ImageError, ResnetsError
+from resnets.errors import ImageError, ResnetsError
 from resnets.text import brief, printable, some
 
 MOST_TABLES = 20  # that are looked into
@@ -55,7 +55,7 @@ def layout_of(
 def _layout(tables: _Tables, odd: Collection[str], empty: Collection[str]) -> Layout:
     if tables.reading.columns and any(map(is_table, tables.sizes)):  # somebody wants a table
         if (found := tables.layout()) is None:
-            raise DataError(f"{printable(tables.name)}: no table fits {brief(tables.reading.columns)}{tables.why}.")
+            raise LayoutError(f"{printable(tables.name)}: no table fits {brief(tables.reading.columns)}{tables.why}.")
         return found
     try:
         layout = arrange(tables.name, tables.sizes, odd=odd, empty=empty, depth=tables.reading.depth)

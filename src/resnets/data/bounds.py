@@ -44,6 +44,12 @@ FRAMES = 1000
 SLOW = 8_000_000
 """Samples and bytes of the formats that Pillow reads sample by sample in Python, at some 0.2 microseconds each."""
 
+RATIO, ROOM = 200, 2**28
+"""Bytes that come out of an archive or a table, at most: so many times what was read, and beside those."""
+
+SPARE_DISK = 2**28
+"""Bytes left free on the disk, for the checkpoints of a run."""
+
 
 def check_pixels(width: int, height: int) -> None:
     """Raise ImageError unless a picture of this size may be decoded."""

@@ -29,6 +29,7 @@ from PIL import __version__ as pillow_version
 from PIL import features
 
 from resnets.data import blocks
+from resnets.data.bounds import SPARE_DISK
 from resnets.data.preprocess import Preprocessing
 from resnets.data.threads import attempt, in_order
 from resnets.errors import DataError, ImageError, UnreadableError
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 FORMAT = 2  # of the file; counts up when its layout changes
 MAPPED = 0.5  # share of the free memory from which on a file is mapped instead of read
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
-SPARE_DISK = 256 * 2**20  # bytes left free, for the checkpoints of the run
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
 
 # Threads, not processes. Measured on two idle cores, photos of 10 KB to 128 x 128 (imagenette.zip), images/s:

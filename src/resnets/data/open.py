@@ -10,7 +10,7 @@ from typing import Any
 
 from resnets.data.archives import open_archive
 from resnets.data.folder import Folder, Listed
-from resnets.data.labels import class_names
+from resnets.data.labels import LayoutError, class_names
 from resnets.data.named import NAMES, open_named
 from resnets.data.packed import Packed, holds_pictures, shards
 from resnets.data.reading import USUAL, Reading
@@ -54,6 +54,8 @@ def _remote(name: str, reading: Reading) -> Source:
     path = fetched(name)
     try:
         return _opened(name, str(path), reading)
+    except LayoutError:  # it is whole, and what is wrong is how it lies, or what was asked of it
+        raise
     except DataError as problem:
         path.unlink(missing_ok=True)
         raise DataError(f"{str(problem).rstrip('.')}; it was fetched, and will be again the next time.") from problem

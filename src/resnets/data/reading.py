@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from resnets.errors import DataError, ParameterError
+from resnets.data.labels import LayoutError
+from resnets.errors import ParameterError
 from resnets.text import brief
+
+DEEPEST = 16  # levels of folders, at most
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Reading:
         table = recipe or {}
         depth, ignore, columns = table.get("depth"), table.get("ignore"), table.get("columns")
         return cls(
-            depth if isinstance(depth, int) and depth > 0 else 1,
+            depth if isinstance(depth, int) and 0 < depth <= DEEPEST else 1,
             ignore if isinstance(ignore, str) else "",
             columns if isinstance(columns, str) else "",
         )
@@ -48,8 +51,8 @@ class Reading:
                 raise ParameterError(
                     f"`overrides` takes depth=N, ignore=PATTERNS or columns=... here, not {brief(override)}."
                 )
-            if key == "depth" and not (text.isdecimal() and len(text) < 3 and int(text) > 0):
-                raise ParameterError(f"depth is a whole number from 1 on, not {brief(text)}.")
+            if key == "depth" and text not in map(str, range(1, DEEPEST + 1)):
+                raise ParameterError(f"depth is a whole number from 1 to {DEEPEST}, not {brief(text)}.")
             found[key] = int(text) if key == "depth" else text
         return cls(**found)
 
@@ -67,9 +70,9 @@ class Reading:
         )
 
     def check(self, shown: str, kept: int, ignored: int) -> None:
-        """Raise DataError where nothing is left."""
+        """Raise LayoutError where nothing is left."""
         if ignored and not kept:
-            raise DataError(f"{shown}: all {ignored:,} files match ignore={brief(self.ignore)}.")
+            raise LayoutError(f"{shown}: all {ignored:,} files match ignore={brief(self.ignore)}.")
 
     @cached_property
     def _patterns(self) -> tuple[tuple[re.Pattern[str], bool], ...]:

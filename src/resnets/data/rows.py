@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
+from resnets.data.bounds import RATIO, ROOM
 from resnets.errors import DataError
 from resnets.machine import needs
 from resnets.text import printable
 
 BLOCK = 10_000  # rows in memory at once
 MEMORY = 2**26  # bytes of the cells of a block of a parquet, at the most, as far as they can be that large
-RATIO, ROOM = 200, 2**28  # bytes that come out of a part of a parquet, at most, for each in the file, and beside those
 MOST_LINE = 2**20  # characters of a line
 MOST_COLUMNS = 10_000
 DELIMITERS = ",;\t|"

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from resnets.data.bounds import RATIO, ROOM, SPARE_DISK
 from resnets.data.fetch import locked
 from resnets.errors import DataError
 from resnets.machine import home, open_kept
@@ -34,8 +35,6 @@ READERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\xfd7zXZ": lzma.open,
 }
 DAMAGED = (OSError, lzma.LZMAError, zlib.error, EOFError)
-RATIO, ROOM = 200, 2**28  # bytes that come out, at most, for each that is read, and beside those
-SPARE_DISK = 2**28  # bytes left free
 BLOCK = 2**20
 HEADER = 512  # bytes of a tar's
 

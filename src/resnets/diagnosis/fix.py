@@ -22,10 +22,10 @@ from resnets.diagnosis.diagnosis import Diagnosis
 from resnets.diagnosis.listing import CHANGES
 from resnets.errors import DataError, ImageError
 from resnets.progress import track
+from resnets.regular import LONGEST_NAME
 from resnets.text import cell, printable, written
 
 PART = ".doctor-part"  # ends the name of a copy that is not whole yet
-LONGEST_NAME = 255  # bytes of a folder's name, on most systems
 STALE = 24 * 3600  # seconds after its last file that such a copy has no writer any more
 
 

@@ -20,13 +20,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from resnets.errors import ParameterError, ResnetsError
+from resnets.regular import LONGEST_NAME
 from resnets.text import brief, printable
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT, CURVES, HEAD, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
 
 CLAIM = ".claim"
 LONGEST = 2**20  # bytes of a claim that are read
-LONGEST_NAME = 255  # bytes of a folder's name, on most systems
 PATIENCE = 100  # hundredths of a second that a new holder gets to write who it is
 
 

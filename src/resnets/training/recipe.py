@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from resnets.data.reading import DEEPEST
 from resnets.errors import RecipeError, nearest
 from resnets.regular import read_regular
 from resnets.text import brief, printable
@@ -53,7 +54,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "patience": (0, 10**6),
     "checkpoint_seconds": (0, 10**9),
     "workers": (1, 256),
-    "depth": (1, 16),
+    "depth": (1, DEEPEST),
 }
 
 
@@ -188,6 +189,11 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises RecipeError for an unknown name or key (naming the nearest), a wrong type or range, broken TOML.
     """
+    return Recipe.from_table(recipe_table(recipe, overrides), printable(str(recipe)))
+
+
+def recipe_table(recipe: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The same as it is written, before its values are looked at. Raises RecipeError."""
     path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
     if not os.path.exists(path) or path.is_dir():
         hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
@@ -207,7 +213,7 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             table[key.strip()] = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
             table[key.strip()] = text.strip()  # a bare word: --set precision=float32
-    return Recipe.from_table(table, printable(str(recipe)))
+    return table
 
 
 def _typed(key: str, value: Any, default: Any, where: str) -> Any:

@@ -31,7 +31,7 @@ from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
-from resnets.training.recipe import Recipe, load_recipe
+from resnets.training.recipe import Recipe, recipe_table
 from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, check_minutes, ways_on
 
@@ -78,7 +78,7 @@ def train(
     overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
     if out is not None:
         check_free(Path(out))
-    reading = Reading.of(dataclasses.asdict(load_recipe(recipe or FROM_SCRATCH, overrides)))
+    reading = Reading.of(recipe_table(recipe or FROM_SCRATCH, overrides))  # which recipe it is, the data may decide
     source = open_source(moved.absolute(data), reading=reading)
     chosen, start = settle(
         data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device
