@@ -47,6 +47,7 @@ def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
         low = shares[-1] < (min(shares) + max(shares)) / 2  # then the axis lies below it
         end, away = found["right"][-1], (-4, 6 if low else -14)
         accuracy.annotate(f"{end[1]:.1%}", end, away, textcoords="offset points", ha="right")
+    accuracy.set_xlim(loss.get_xlim())  # one look alone would have a scale of its own, of parts of an epoch
     for axis in (loss, accuracy):
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
