@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 LONGEST = 60  # characters of a value that an error shows
+PATH = 500  # of a path, which is of use only whole; real ones are shorter
 
 
 def printable(name: str) -> str:
@@ -23,10 +24,10 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def brief(value: object) -> str:
-    """A value as an error shows it: printable, and cut where it is long; a file may hold anything."""
+def brief(value: object, most: int = LONGEST) -> str:
+    """A value as an error shows it: printable, and cut behind so many characters; a file may hold anything."""
     text = repr(value)
-    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    return printable(text if len(text) <= most else f"{text[:most]}...")
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -33,5 +33,15 @@ def test_a_name_that_cannot_be_a_path_is_one_sentence(call, name, tmp_path, monk
         call(name)
     said = str(caught.value)
     assert said.isprintable()
-    assert len(said) < 600
+    assert len(said) < 800
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_path_of_usual_length_is_shown_whole(call, tmp_path):
+    if call in (CALLS["train model"], CALLS["train out"]):
+        pytest.skip("a network's name is no path, and a new folder is no mistake")
+    name = str(tmp_path / ("folder-" * 12) / "not-there")
+    with pytest.raises(ResnetsError) as caught:
+        call(name)
+    assert name in str(caught.value)

@@ -20,7 +20,7 @@ from resnets.data.source import Source
 from resnets.errors import DataError, nearest
 from resnets.progress import say
 from resnets.regular import irregular
-from resnets.text import brief, printable
+from resnets.text import PATH, brief, printable
 
 
 def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USUAL) -> Source:
@@ -69,7 +69,9 @@ def _opened(name: str, path: str, reading: Reading) -> Source:
         if os.path.exists(path) and (why := irregular(os.stat(path).st_mode)):
             raise DataError(f"{shown} cannot be data: {why}; name a folder or an archive.")
         if not os.path.isfile(path):
-            raise DataError(f"There is no folder, archive, table or data set {brief(name)}.{nearest(name, NAMES)}")
+            raise DataError(
+                f"There is no folder, archive, table or data set {brief(name, PATH)}.{nearest(name, NAMES)}"
+            )
         if path.lower().endswith(".parquet") and holds_pictures(path, reading):
             return Packed(name, path, [""], reading)
         return Listed(name, path, reading) if is_table(path) else open_archive(name, path, reading)

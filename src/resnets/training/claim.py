@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from resnets.errors import ParameterError, ResnetsError
 from resnets.regular import LONGEST_NAME
-from resnets.text import brief, printable
+from resnets.text import PATH, brief, printable
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT, CURVES, HEAD, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
 
@@ -154,7 +154,7 @@ def check_free(folder: Path) -> None:
             raise OSError(errno.ENAMETOOLONG, "it is the name of no folder")
         taken = folder.exists() and not (folder / CLAIM).exists() and not is_free(folder)
     except OSError as problem:  # a folder that may not be entered, too
-        raise ParameterError(f"`out` cannot be {brief(name)}: {problem.strerror}.") from problem
+        raise ParameterError(f"`out` cannot be {brief(name, PATH)}: {problem.strerror}.") from problem
     if taken:
         raise _Taken(Claim(folder)._full())
 

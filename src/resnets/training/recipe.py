@@ -17,7 +17,7 @@ from typing import Any, Self
 from resnets.data.reading import DEEPEST
 from resnets.errors import RecipeError, nearest
 from resnets.regular import read_regular
-from resnets.text import brief, printable
+from resnets.text import PATH, brief, printable
 
 MOST_BYTES = 2**20  # of a recipe: a few dozen lines
 SHIPPED = Path(__file__).parent / "recipes"
@@ -197,7 +197,7 @@ def recipe_table(recipe: str | Path, overrides: Iterable[str] = ()) -> dict[str,
     path = SHIPPED / f"{recipe}.toml" if str(recipe) in shipped() else Path(recipe)
     if not os.path.exists(path) or path.is_dir():
         hint = nearest(str(recipe), shipped()) or f" Shipped: {', '.join(shipped())}; or give a path to a .toml file."
-        raise RecipeError(f"There is no recipe {brief(str(recipe))}.{hint}")
+        raise RecipeError(f"There is no recipe {brief(str(recipe), PATH)}.{hint}")
     shown = printable(str(path))
     try:
         table = tomllib.loads(read_regular(path, MOST_BYTES).decode())

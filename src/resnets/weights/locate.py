@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from resnets.architecture import names
 from resnets.errors import ModelFileError
 from resnets.regular import open_regular
-from resnets.text import brief
+from resnets.text import PATH, brief
 from resnets.weights import registry
 from resnets.weights.formats.safetensors_file import opened
 from resnets.weights.run import MODEL
@@ -26,7 +26,7 @@ def located(what: str | Path) -> tuple[Path, str | None]:
         there = "\0" not in text and path.exists()
     except (OSError, ValueError) as problem:  # a folder on the way that may not be entered, a name that is none
         why = getattr(problem, "strerror", None) or str(problem)
-        raise ModelFileError(f"{brief(text)} cannot be read: {why}.") from problem
+        raise ModelFileError(f"{brief(text, PATH)} cannot be read: {why}.") from problem
     if there:
         return path, None
     if registry.is_tag(text):
@@ -37,7 +37,7 @@ def located(what: str | Path) -> tuple[Path, str | None]:
             "the model.safetensors or the folder of that run."
         )
     if "\0" in text:
-        raise ModelFileError(f"{brief(text)} is the name of no file.")
+        raise ModelFileError(f"{brief(text, PATH)} is the name of no file.")
     return path, None
 
 
