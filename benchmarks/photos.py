@@ -22,11 +22,12 @@ class Photos:
         self.classes = sorted(self.names["train"])
 
     def cut(self, folder, classes, images, seed):
-        """Write folder/photos, with so many photos of each class, and folder/test, with all of val/. Returns both."""
+        """Write folder/photos, with so many photos of each class (one number, or one of each), and folder/test, with
+        all of val/. Returns both."""
         random = np.random.default_rng(seed)
-        for number in classes:
+        for number, count in zip(classes, np.broadcast_to(images, len(classes)), strict=True):
             label = self.classes[number]
-            drawn = sorted(random.choice(self.names["train"][label], images, replace=False))
+            drawn = sorted(random.choice(self.names["train"][label], count, replace=False))
             for part, names in (("photos", drawn), ("test", self.names["val"][label])):
                 place = Path(folder) / part / label
                 place.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ def test_figures_agree_with_scikit_learn(case):
     assert result["top1"] == pytest.approx(reference.accuracy_score(labels, predicted))
     assert result["top5"] == pytest.approx(reference.top_k_accuracy_score(labels, logits, k=5))
     assert result["macro_f1"] == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
+    assert result["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
     assert result["loss"] == pytest.approx(reference.log_loss(labels, probabilities))
     for place, row in enumerate(result["per_class"]):
         assert row["name"] == NAMES[place]
@@ -44,6 +45,7 @@ def test_a_case_by_hand():
     assert result["loss"] == pytest.approx(-np.log([0.8, 0.3, 0.7, 0.5]).mean())
     # a: 2 of 3 predicted are right, 2 of 2 found: F1 0.8. b: 1 of 1, 1 of 2: F1 2/3. c has no images.
     assert result["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert result["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
     assert result["per_class"] == [
         {"name": "a", "images": 2, "precision": pytest.approx(2 / 3), "recall": 1},
         {"name": "b", "images": 2, "precision": 1, "recall": 0.5},

@@ -115,6 +115,7 @@ def _show(result: dict[str, Any]) -> None:
         ("top-1", shown(result["top1"], result["top1_interval"])),
         ("guessing", f"{_percent(result['baseline'])}, always the commonest class"),
         ("top-5", _percent(result["top5"])),
+        ("balanced accuracy", _percent(result["balanced_accuracy"])),
         ("macro-F1", _percent(result["macro_f1"])),
         ("loss", f"{result['loss']:.4f}"),
         ("calibration error", _percent(result["ece"])),

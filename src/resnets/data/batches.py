@@ -76,6 +76,8 @@ class CachedBatches:
     batch_size  a smaller rest at the end of an epoch is left out of it (another shuffle, other images), since
                 a norm over a handful of images harms more than they help
     workers     threads that read ahead; the batches do not depend on their number
+    balanced    every class is drawn equally often: the images of small ones several times in an epoch, each time
+                augmented otherwise, and of large ones a part
 
     Raises DataError unless there are images, and as many labels and names.
     """
@@ -88,6 +90,8 @@ class CachedBatches:
         batch_size: int,
         seed: int,
         workers: int = 1,
+        *,
+        balanced: bool = False,
     ) -> None:
         if not len(images) == len(labels) == len(keys) or not len(images):
             raise DataError(
@@ -100,10 +104,12 @@ class CachedBatches:
         self.steps = len(images) // self.batch_size
         self.seed = seed
         self.workers = max(1, workers)
+        self.balanced = balanced
 
     def order(self, epoch: int) -> np.ndarray:
         """(N,) the epoch's shuffle: row s of the first steps * batch_size entries is batch s."""
-        return _stream(self.seed, epoch, _ORDER).permutation(len(self.images))
+        stream = _stream(self.seed, epoch, _ORDER)
+        return _even(self.labels.numpy(), stream) if self.balanced else stream.permutation(len(self.images))
 
     def indices(self, epoch: int, step: int) -> np.ndarray:
         """(B,) the images of one batch."""
@@ -121,7 +127,9 @@ class CachedBatches:
         def make(step: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             images = torch.from_numpy(self.images[chosen])
-            return chosen, images, self.labels[chosen], torch.from_numpy(dice[chosen])
+            # An image that comes twice is not augmented alike: its dice are then those of its place.
+            thrown = dice[step * self.batch_size : (step + 1) * self.batch_size] if self.balanced else dice[chosen]
+            return chosen, images, self.labels[chosen], torch.from_numpy(thrown)
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         try:
@@ -136,3 +144,15 @@ class CachedBatches:
                 yield Batch(step, *parts, waited=time.perf_counter() - began)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _even(labels: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+    """(N,) indices in which every class comes equally often (but for one), and its images as often as each other."""
+    present = stream.permutation(np.unique(labels))
+    drawn = []
+    for place, label in enumerate(present):
+        own = np.flatnonzero(labels == label)
+        wanted = len(labels) // len(present) + (place < len(labels) % len(present))
+        rounds = [stream.permutation(own) for _ in range(-(-wanted // len(own)))]
+        drawn.append(np.concatenate([np.empty(0, np.int64), *rounds])[:wanted])
+    return stream.permutation(np.concatenate(drawn))

@@ -40,7 +40,7 @@ class Evaluation:
     """What a model is worth on a data set. Fractions of 0..1; the loss in nats, the time in seconds.
 
     images                  that were judged
-    top1, top1_interval, top5, macro_f1, loss, ece, per_class
+    top1, top1_interval, top5, balanced_accuracy, macro_f1, loss, ece, per_class
                             see `resnets.evaluation.metrics.measure`
     baseline, better_than_guessing, unrecognised, only_answer
                             see `resnets.evaluation.guessing.against_guessing`
@@ -62,6 +62,7 @@ class Evaluation:
     top1: float
     top1_interval: tuple[float, float]
     top5: float
+    balanced_accuracy: float
     macro_f1: float
     loss: float
     ece: float

@@ -29,9 +29,9 @@ def measure(
     temperature     what the logits are divided by before the softmax, one number or (N, 1); it moves `loss` and `ece`
                     only
 
-    Returns "images", "top1", "top1_interval" (its 95 % interval), "top5", "macro_f1" (the mean over the classes that
-    have images), "loss" (mean cross entropy), "ece", and "per_class": "name", "images", "precision" (None for a class
-    never predicted) and "recall" (None for a class without images).
+    Returns "images", "top1", "top1_interval" (its 95 % interval), "top5", "balanced_accuracy" (the mean recall) and
+    "macro_f1" (both over the classes that have images), "loss" (mean cross entropy), "ece", and "per_class": "name",
+    "images", "precision" (None for a class never predicted) and "recall" (None for a class without images).
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -46,6 +46,7 @@ def measure(
         "top1": right,
         "top1_interval": [*interval(right, len(labels))],
         "top5": top_k(logits, labels, 5),
+        "balanced_accuracy": float(recall[images > 0].mean()),
         "macro_f1": float(f1[images > 0].mean()),
         "loss": float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         "ece": ece(np.exp(log_probabilities.max(axis=1)), predicted == labels),

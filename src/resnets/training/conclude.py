@@ -40,6 +40,7 @@ _METRICS = (
     "baseline",
     "better_than_guessing",
     "top5",
+    "balanced_accuracy",
     "macro_f1",
     "loss",
     "ece",

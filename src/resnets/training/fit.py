@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from resnets.errors import TrainingError
@@ -14,8 +15,10 @@ from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
 from resnets.training.prepare import Prepared
+from resnets.training.setup import label_indices
 from resnets.training.state import State
 from resnets.training.step import Step
+from resnets.training.weighing import Weighing
 from resnets.weights.run import CHECKPOINT
 
 
@@ -44,7 +47,9 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             state.save(folder)
         return state
     room.check(folder, state, keeps_best=recipe.keep == "best")
-    step = Step(state, recipe, prepared.schedule, precision=record.precision)
+    counts = np.bincount(label_indices(prepared.train, record.classes))
+    weighing = Weighing.of(recipe, counts, state.device)
+    step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing)
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
     ours = [log, *board, Progress(), Checkpoint(folder, log), Ending(prepared)]

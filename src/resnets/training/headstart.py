@@ -27,7 +27,9 @@ from resnets.text import printable
 from resnets.training import checkpoint, probe
 from resnets.training.features import seen
 from resnets.training.probe import Head
+from resnets.training.recipe import Recipe
 from resnets.training.setup import label_indices
+from resnets.training.weighing import Weighing
 from resnets.weights.run import HEAD
 
 
@@ -85,6 +87,7 @@ def head_start(
     classes: tuple[str, ...],
     device: str,
     familiar: np.ndarray,
+    recipe: Recipe,
 ) -> HeadStart:
     """Give a network its head, in place: the one that lies in the run's folder, or a new one, which is written there.
 
@@ -92,6 +95,7 @@ def head_start(
     caches      "train" and the held-out images, in this order
     device      where the body runs
     familiar    (N,) bool: training images that the body was trained on before
+    recipe      which says what classes of unequal size weigh
 
     Raises TrainingError for a file that is damaged or does not fit, WriteError.
     """
@@ -103,7 +107,11 @@ def head_start(
     if place.exists():
         head = _read(place, (len(classes), train.shape[1]), len(labels))
     else:
-        head = probe.fit(train, labels, len(classes))
+        head = probe.fit(train, labels, len(classes), even=recipe.evens_out)
+        offsets = Weighing.of(recipe, np.bincount(labels)).offsets
+        if offsets is not None:  # the rare classes ahead, as after a training with the logits' shares added
+            shift = offsets.numpy()
+            head = dataclasses.replace(head, bias=head.bias - shift, out_of_fold=head.out_of_fold - shift)
         _write(place, head)
     put_head(network, torch.from_numpy(head.weight), torch.from_numpy(head.bias))
     counts = _counting(head.out_of_fold, train, labels, familiar)

@@ -11,6 +11,7 @@ from resnets.errors import TrainingError
 from resnets.weights.run import RunRecord
 
 FREE = ("workers", "checkpoint_seconds")  # of the recipe: they change no bit
+ELSEWHERE = ("device", "precision")  # may differ where a run is finished, which makes no more steps
 LONGEST = 80  # characters of a value that a checkpoint holds in full
 SHOWN = 40  # and that an error shows
 NAMED = 4  # differences that an error names

@@ -34,7 +34,7 @@ from resnets.evaluation.calibration import halves
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
-from resnets.training import identity, moved, setup
+from resnets.training import identity, moved, setup, weighing
 from resnets.training.headstart import HeadStart, head_start
 from resnets.training.observers import Glance
 from resnets.training.recipe import Recipe, load_recipe
@@ -45,8 +45,6 @@ from resnets.weights.body import load_body
 from resnets.weights.formats.safetensors_file import hashed
 from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
-
-ELSEWHERE = ("device", "precision")  # may differ where a run is finished, which makes no more steps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,8 +82,9 @@ class Prepared:
         """The training images."""
         keys = [sample.key for sample in self.train.samples]
         labels = setup.label_indices(self.train, self.record.classes)
-        recipe = self.recipe
-        return CachedBatches(self.train.images, labels, keys, recipe.batch_size, self.record.asked.seed, recipe.workers)
+        recipe, seed = self.recipe, self.record.asked.seed
+        even = recipe.sampler == "balanced"
+        return CachedBatches(self.train.images, labels, keys, recipe.batch_size, seed, recipe.workers, balanced=even)
 
     def inputs(self, layout: torch.memory_format) -> Inputs:
         """What makes a batch fit for a step."""
@@ -140,7 +139,7 @@ class Prepared:
         state, own = State(self.network, self.recipe, self.device), identity.short(identity.identity(self.record))
         if (self.folder / CHECKPOINT).exists():
             state.load(self.folder)
-            identity.check(identity.without(own, () if trains else ELSEWHERE), state.identity or {})
+            identity.check(identity.without(own, () if trains else identity.ELSEWHERE), state.identity or {})
             if state.step > self.total:
                 shown = printable(str(self.folder / CHECKPOINT))
                 raise TrainingError(f"{shown} stands at step {state.step} of {self.total}: start a new run.")
@@ -182,7 +181,7 @@ def reopen(folder: Path, *, data: str | Path | None = None, trains: bool = True,
     recipe = load_recipe(folder / RECIPE) if kept else Recipe.from_table(before.recipe, RECORD)
     asked = before.asked if trains else dataclasses.replace(before.asked, device="auto")
     prepared = _open(asked, recipe, folder, source, before)
-    _check_same(before, prepared.record, () if trains else ELSEWHERE)
+    _check_same(before, prepared.record, () if trains else identity.ELSEWHERE)
     now = dataclasses.replace(moved.at(before, source, data), skipped_files=prepared.record.skipped_files)
     if now != before:
         now.write(folder)
@@ -200,7 +199,7 @@ def _with_head(prepared: Prepared) -> Prepared:
     caches = {"training images": prepared.train, "held-out images": prepared.held_out}
     network, device = prepared.network, prepared.device
     start = head_start(
-        prepared.folder, network, prepared.preprocessing, caches, record.classes, device, prepared.familiar
+        prepared.folder, network, prepared.preprocessing, caches, record.classes, device, prepared.familiar, recipe
     )
     labels = setup.label_indices(prepared.train, record.classes)
     record = dataclasses.replace(record, head=start.document(labels))
@@ -278,6 +277,8 @@ def _introduce(prepared: Prepared) -> None:
         f"{record.precision} on {prepared.device}, into {printable(str(prepared.folder))}"
     )
     say(prepared.findings.line() or "doctor: a quick look found nothing odd")
+    if losses := weighing.said(prepared.recipe):
+        say(losses)
 
 
 def _length(record: RunRecord) -> str:

@@ -45,17 +45,18 @@ class Head:
         return found
 
 
-def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> Head:
+def fit(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0, *, even: bool = False) -> Head:
     """The best head on features that are finite.
 
     features    (N, D) float32; labels (N,) of 0 .. classes - 1, each of which is there at least once
     seed        decides the folds
+    even        every class weighs the same, however many images it has
     """
     began = time.perf_counter()
     centre, scale = features.mean(0), max(float(features.std()), np.finfo(np.float32).tiny)
     points, axes = _turned((features - centre) / scale)
-    strength, out_of_fold = _choose(points, labels, classes, _deal(features, labels, classes, seed))
-    weight, bias = _regress(points, labels, classes, strength, _solver(EXACT))
+    strength, out_of_fold = _choose(points, labels, classes, _deal(features, labels, classes, seed), even)
+    weight, bias = _regress(points, labels, classes, strength, _solver(EXACT, even))
     weight = weight @ axes / scale if axes is not None else weight / scale
     return Head(weight, bias - weight @ centre, strength, out_of_fold, time.perf_counter() - began)
 
@@ -72,7 +73,7 @@ def _turned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _choose(
-    points: np.ndarray, labels: np.ndarray, classes: int, deal: tuple[np.ndarray, np.ndarray]
+    points: np.ndarray, labels: np.ndarray, classes: int, deal: tuple[np.ndarray, np.ndarray], even: bool
 ) -> tuple[float, np.ndarray]:
     """(the strength whose answers out of fold have the least loss, those answers). deal: as `_deal` gives it."""
     nothing = np.full((len(points), classes), np.nan, np.float32)
@@ -80,7 +81,7 @@ def _choose(
     if not len(rows):
         return STRENGTHS[len(STRENGTHS) // 2], nothing
     best, answers, least = STRENGTHS[0], nothing, np.inf
-    solvers = [_solver(ROUGH) for _ in range(FOLDS)]  # each goes on from its weaker head
+    solvers = [_solver(ROUGH, even) for _ in range(FOLDS)]  # each goes on from its weaker head
     for strength in STRENGTHS:
         found = nothing.copy()
         for part, solver in enumerate(solvers):
@@ -88,7 +89,7 @@ def _choose(
             if len(judge):
                 weight, bias = _regress(points[learn], labels[learn], classes, strength, solver)
                 found[judge] = points[judge] @ weight.T + bias
-        loss = _loss(found[rows], labels[rows])
+        loss = _loss(found[rows], labels[rows], even)
         if loss >= least:  # it falls to its least and rises from there
             break
         best, answers, least = strength, found, loss
@@ -110,10 +111,11 @@ def _deal(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> 
     return np.concatenate(rows), np.concatenate(folds)
 
 
-def _solver(tolerance: float) -> Any:
+def _solver(tolerance: float, even: bool = False) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(max_iter=STEPS, tol=tolerance, warm_start=True)
+    weights = "balanced" if even else None
+    return LogisticRegression(max_iter=STEPS, tol=tolerance, warm_start=True, class_weight=weights)
 
 
 def _regress(
@@ -134,7 +136,8 @@ def _regress(
     return weight, bias
 
 
-def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
+def _loss(logits: np.ndarray, labels: np.ndarray, even: bool) -> float:
     from scipy.special import log_softmax
 
-    return float(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+    losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    return float(np.average(losses, weights=1 / np.bincount(labels)[labels] if even else None))

@@ -29,6 +29,8 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "norms": ("batch", "frozen"),
     "keep": ("last", "best"),
+    "class_weights": ("none", "balanced"),
+    "sampler": ("shuffled", "balanced"),
 }
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0, 10**6),
@@ -50,6 +52,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "freeze": (0, 64),
     "pays": (0, 1000),
     "lower_rates": (0.0001, 1),
+    "logit_adjustment": (0, 4),
     "evaluate_every": (1, 10**6),
     "patience": (0, 10**6),
     "checkpoint_seconds": (0, 10**9),
@@ -75,6 +78,9 @@ class Recipe:
     start_size          training begins at this share of image_size and grows to it (Howard 2018); 1: never
     crop .. trivial_augment   see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
     mixup               > 0: blend images in pairs, see `resnets.data.augment.mix`; 0: never
+    class_weights       balanced: in the loss every class weighs the same, however many images it has
+    sampler             balanced: every class is drawn equally often, its images repeated as needed
+    logit_adjustment    > 0: so many times the log of each class's share is added to the logits in training (Menon 2021)
     mean                what is subtracted: ImageNet's channel means, or the training set's mean image (He 2015)
     precision           auto: bfloat16 autocast where the processor computes in it, else float32
     zero_init_last      start every unit as its shortcut, where the network has shortcuts
@@ -116,6 +122,9 @@ class Recipe:
     flip: bool = True
     trivial_augment: bool = False
     mixup: float = 0.0
+    class_weights: str = "none"
+    sampler: str = "shuffled"
+    logit_adjustment: float = 0.0
     mean: str = "imagenet"
     precision: str = "auto"
     zero_init_last: bool = False
@@ -153,10 +162,20 @@ class Recipe:
                 f"head_epochs={self.head_epochs} leaves none of the {self.epochs} epochs for the rest: "
                 "give more epochs, or `overrides=['head_epochs=0']`."
             )
+        if (self.class_weights == "balanced") + (self.sampler == "balanced") + bool(self.logit_adjustment) > 1:
+            raise RecipeError(
+                "class_weights, sampler and logit_adjustment each make up for classes of unequal size, and two of them "
+                "for more than there is: set one."
+            )
         if self.nesterov and not self.momentum:
             raise RecipeError("nesterov needs momentum: set nesterov=false, or momentum=0.9.")
         if self.mean == "pixel" and (self.crop == "resized" or self.start_size < 1):
             raise RecipeError("mean='pixel' needs images that are always of one size: crop='shift', start_size=1.")
+
+    @property
+    def evens_out(self) -> bool:
+        """Whether every class counts the same in what is minimised."""
+        return self.class_weights == "balanced" or self.sampler == "balanced"
 
     @property
     def from_a_body(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.data.augment import Augmentation, mix
@@ -14,6 +13,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
+from resnets.training.weighing import Weighing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,14 @@ class Step:
     recipe          loss, rate, average
     schedule        which the rate is a function of
     precision       "float32", or "bfloat16" for autocast
+    weighing        of classes of unequal size
     """
 
-    def __init__(self, state: State, recipe: Recipe, schedule: Schedule, *, precision: str) -> None:
+    def __init__(
+        self, state: State, recipe: Recipe, schedule: Schedule, *, precision: str, weighing: Weighing | None = None
+    ) -> None:
         self.state, self.recipe, self.schedule, self.precision = state, recipe, schedule, precision
+        self.weighing = weighing or Weighing()
 
     def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
@@ -57,7 +61,7 @@ class Step:
         state = self.state
         with torch.autocast(state.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits = state.network(x)
-        loss = self._loss(logits.float(), labels, share)
+        loss = self.weighing.loss(logits.float(), labels, share, self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         now = self.schedule.rate(self.recipe, state.step) * state.rate_share
         for group in state.optimiser.param_groups:
@@ -68,11 +72,3 @@ class Step:
             state.average.update(state.step)
         state.step += 1
         return loss.detach()
-
-    def _loss(self, logits: Tensor, labels: Tensor, share: Tensor | None) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        if share is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        own = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        other = F.cross_entropy(logits, labels.roll(1), label_smoothing=smoothing, reduction="none")
-        return torch.lerp(other, own, share).mean()

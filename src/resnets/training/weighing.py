@@ -1,0 +1,65 @@
+"""Classes of unequal size: what an image weighs in the loss, and what the prior of its class adds to the logits.
+
+The weights are those of King and Zeng 2001, "Logistic regression in rare events data"; the adjustment is that of Menon
+et al. 2021, "Long-tail learning via logit adjustment", equation 10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnets.training.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """What a recipe makes of how many training images each class has.
+
+    weights     (classes,) float32: what an image of each class weighs, 1 on average over the images; None: all alike
+    offsets     (classes,) float32: added to the logits in training and left away afterwards, so that the rare classes
+                have to be ahead by more; None: nothing
+    """
+
+    weights: Tensor | None = None
+    offsets: Tensor | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, counts: np.ndarray, device: str = "cpu") -> Weighing:
+        """counts: (classes,) training images of each class, none of them 0."""
+        counts = np.asarray(counts, np.float64)
+        weights = counts.sum() / (len(counts) * counts) if recipe.class_weights == "balanced" else None
+        offsets = recipe.logit_adjustment * np.log(counts / counts.sum()) if recipe.logit_adjustment else None
+        ready = (None if found is None else torch.tensor(found, dtype=torch.float32) for found in (weights, offsets))
+        return cls(*(None if found is None else found.to(device) for found in ready))
+
+    def loss(self, logits: Tensor, labels: Tensor, share: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """The mean cross entropy of (B, classes) logits with (B,) labels; share (B,) as in `step.Step`."""
+        if self.offsets is not None:
+            logits = logits + self.offsets
+        if share is None and self.weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        own = self._each(logits, labels, smoothing)
+        if share is None:
+            return own.mean()
+        return torch.lerp(self._each(logits, labels.roll(1), smoothing), own, share).mean()
+
+    def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        found = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return found if self.weights is None else found * self.weights[labels]
+
+
+def said(recipe: Recipe) -> str:
+    """One sentence on what the losses of a training weigh; "" where every image weighs alike."""
+    held_out = "the held-out loss and top-1 count every image once"
+    if recipe.class_weights == "balanced":
+        return f"In the training loss every class weighs the same (class_weights); {held_out}."
+    if recipe.sampler == "balanced":
+        return f"Every class is drawn equally often (sampler); {held_out}."
+    if recipe.logit_adjustment:
+        return f"In the training loss the logits carry the classes' shares (logit_adjustment); {held_out}."
+    return ""
