@@ -10,7 +10,7 @@ import torch
 
 from resnets.architecture import ResNetSpec
 from resnets.training import Observer, Recipe, Training, loop, resume, train
-from resnets.training.observers import LOSS_ROWS, loss
+from resnets.training.glance import LOSS_ROWS, loss
 from resnets.training.schedule import Schedule
 from resnets.weights.runlog import read_log
 

@@ -27,8 +27,8 @@ from resnets.cli.main import main
 from resnets.errors import ResnetsError, TrainingError
 from resnets.network import ResNet
 from resnets.training import TrainResult, optim, resume, train
+from resnets.training.glance import Glance
 from resnets.training.log import Log
-from resnets.training.observers import Glance
 from resnets.training.optim import Average
 from resnets.training.state import State
 from resnets.weights.runlog import read_log

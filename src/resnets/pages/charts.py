@@ -90,7 +90,8 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The learning curves of a run's log; None before its first epoch.
 
     Returns "loss" and "top1" (frames; the latter None where nothing was held out), "beyond" (see `loss_range`), and
-    points (epochs, value): "steps", "training", "held_out", "right".
+    points (epochs, value): "steps", "training", "held_out" of losses; "learnt", "right" of top-1 on training and
+    held-out images.
     """
     epochs = [line for line in log if line.get("kind") == "epoch"]
     if not epochs:
@@ -102,9 +103,10 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     judged = [line for line in epochs if line.get("top1") is not None]
     held_out = [(ends[line["epoch"]], _number(line.get("held_out_loss"))) for line in judged]
     right = [(ends[line["epoch"]], line["top1"]) for line in judged]
+    learnt = [(ends[line["epoch"]], line["train_top1"]) for line in judged if _is_share(line.get("train_top1"))]
     last = max(1, epochs[-1]["epoch"])
     highest, beyond = loss_range([loss for _, loss in training], [loss for _, loss in held_out])
-    shares = [share for _, share in right] or [0.0]
+    shares = [share for _, share in (*right, *learnt)] or [0.0]
     low, high = math.floor(10 * min(shares)) / 10, min(math.floor(10 * max(shares)) / 10 + 0.1, 1.0)
     return {
         "loss": Frame((0, last), (0, highest), counts=True),
@@ -113,6 +115,7 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         "steps": _thinned(steps),
         "training": training,
         "held_out": held_out,
+        "learnt": learnt,
         "right": right,
     }
 
@@ -120,6 +123,11 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 def _number(value: Any) -> float:
     """A loss of a log; one that is no number was no finite one."""
     return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
+
+
+def _is_share(value: Any) -> bool:
+    """Whether a log's value can be drawn as a share; what somebody has written there is left out."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from resnets.whole import whole
 
 
 def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
-    """Draw log.jsonl as curves.png and curves.svg: losses on the left, held-out top-1 on the right.
+    """Draw log.jsonl as curves.png and curves.svg: losses on the left, top-1 on the right.
 
     record      with the result: of a model as it stands, later steps are left out
     """
@@ -21,7 +21,7 @@ def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    nothing: dict[str, Any] = {"steps": [], "training": [], "held_out": [], "right": [], "beyond": []}
+    nothing: dict[str, Any] = {"steps": [], "training": [], "held_out": [], "learnt": [], "right": [], "beyond": []}
     found = curves(until(read_log(folder), record)) or nothing
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -39,8 +39,9 @@ def draw_curves(folder: Path, title: str, record: RunRecord) -> None:
     if found["beyond"]:
         loss.set_title(f"beyond the chart: {'; '.join(found['beyond'])}", fontsize=7, loc="left")
     loss.legend(frameon=False)
+    draw(accuracy, found["learnt"], "o-", color="#1f5a96", ms=3)
     draw(accuracy, found["right"], "o-", color="#c8553d", ms=3)
-    accuracy.set_ylabel("top-1, held out")
+    accuracy.set_ylabel("top-1")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     if found["right"]:
         shares = [share for _, share in found["right"]]

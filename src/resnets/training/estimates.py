@@ -16,23 +16,21 @@ from resnets.evaluation.estimate import out_of_fold
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.significance import interval
 from resnets.inference import Classifier
+from resnets.training.glance import LOOKED_AT, middle, taught
 from resnets.training.learning import learning_curve
 from resnets.training.prepare import Prepared
 from resnets.training.setup import label_indices
 from resnets.weights import Calibration
 
-LOOKED_AT = 200  # training images that the network is asked about again
 HEAD_ALONE = "the head alone"  # as it is called where there is a choice
 
 
 def learnt(classifier: Classifier, prepared: Prepared) -> dict[str, Any]:
     """{"top1", "interval", "images", "how"} of training images, as the network is judged; of many, some."""
-    labels = label_indices(prepared.train, prepared.record.classes)
-    rows = np.unique(np.linspace(0, len(labels) - 1, min(LOOKED_AT, len(labels))).astype(int))
-    pixels = _middle(prepared, rows)
-    share = top1(answers(classifier.logits, pixels, len(classifier.classes), what=""), labels[rows])
+    pixels, labels = taught(prepared, LOOKED_AT)
+    share = top1(answers(classifier.logits, pixels, len(classifier.classes), what=""), labels)
     how = "on images that it was trained on"
-    return {"top1": share, "interval": list(interval(share, len(rows))), "images": len(rows), "how": how}
+    return {"top1": share, "interval": list(interval(share, len(labels))), "images": len(labels), "how": how}
 
 
 def estimate(prepared: Prepared, kept: str) -> dict[str, Any] | None:
@@ -58,7 +56,7 @@ def together(prepared: Prepared, judgement: Judgement) -> Calibration:
     logits, labels = prepared.start.head.out_of_fold, label_indices(prepared.train, prepared.record.classes)
     known = np.flatnonzero(prepared.start.counts)
     return calibrate(
-        np.concatenate([judgement.pixels, _middle(prepared, known)]),
+        np.concatenate([judgement.pixels, middle(prepared, known)]),
         np.concatenate([judgement.logits, logits[known]]),
         np.concatenate([judgement.labels, labels[known]]),
     )
@@ -72,10 +70,3 @@ def gain(prepared: Prepared) -> dict[str, Any] | None:
     labels, others = (label_indices(cache, classes) for cache in (prepared.train, prepared.held_out))
     curve = learning_curve(prepared.start.train, labels, prepared.start.held_out, others, prepared.record.asked.seed)
     return None if curve is None else curve.document()
-
-
-def _middle(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
-    """(N, S, S, 3) uint8: these training images as they are judged, without the margin that crops need."""
-    images, size = prepared.train.images, prepared.preprocessing.image_size
-    edge = (images.shape[1] - size) // 2
-    return np.array(images[rows, edge : edge + size, edge : edge + size])

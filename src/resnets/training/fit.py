@@ -10,6 +10,7 @@ import torch
 from resnets.errors import TrainingError
 from resnets.training import command, loop, room
 from resnets.training.divergence import Ending, Guard
+from resnets.training.glance import Glance
 from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
@@ -53,7 +54,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     log = Log(folder, state.log)
     board = TensorBoard.beside(folder, state.step)
     ours = [log, *board, Progress(), Checkpoint(folder, log), Ending(prepared)]
-    watching = [prepared.glance(), *Keeper.of(prepared), *observers, *ours]
+    watching = [Glance.of(prepared), *Keeper.of(prepared), *observers, *ours]
     epoch, begun = divmod(state.step, batches.steps)
     try:
         earlier = log.losses(epoch + 1) if begun else ()

@@ -9,73 +9,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from resnets.data.preprocess import Preprocessing
 from resnets.errors import WriteError
-from resnets.evaluation.answers import answers, top1
 from resnets.progress import Tracker, say, track, warn
 from resnets.training.log import Log
 from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
-from resnets.training.state import State
 from resnets.weights.run import CHECKPOINT
 from resnets.whole import unwritable
 
 SAVES = 0.05  # of the time, at most, for the checkpoints after epochs where the time is what counts
-LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
-
-
-class Glance(Observer):
-    """A quick look at the held-out images between epochs, in the training's precision: "top1" and "held_out_loss".
-
-    images (N, S, S, 3) uint8, labels (N,) int64 of so many classes. first: (N,) bool, the images of the half that may
-    choose among epochs, whose loss is then told, too ("first_half_loss"); None: nobody chooses.
-    """
-
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        classes: int,
-        preprocessing: Preprocessing,
-        precision: str,
-        first: np.ndarray | None = None,
-    ) -> None:
-        self.images, self.labels, self.classes = images, labels, classes
-        self.preprocessing, self.precision, self.first = preprocessing, precision, first
-
-    def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
-        """Judge where the schedule says so."""
-        if training.schedule.glances(training.recipe, epoch.epoch):
-            epoch.figures.update(self.look(training.state))
-
-    @torch.no_grad()
-    def look(self, state: State) -> dict[str, float]:
-        """Fractions and nats, each image once."""
-        network, device = state.trained(), state.device
-
-        def run(images: np.ndarray) -> Tensor:
-            with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                pixels = torch.from_numpy(np.array(images)).to(device)
-                return network(self.preprocessing.normalise(pixels))  # type: ignore[no-any-return]
-
-        logits = answers(run, self.images, self.classes, what="")
-        found = {"top1": top1(logits, self.labels), "held_out_loss": loss(logits, self.labels)}
-        if self.first is not None and self.first.any():
-            found["first_half_loss"] = loss(logits[self.first], self.labels[self.first])
-        return found
-
-
-def loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean cross entropy of (N, classes) float32 with (N,) classes, in nats."""
-    total = 0.0
-    for first in range(0, len(logits), LOSS_ROWS):
-        rows = slice(first, first + LOSS_ROWS)
-        total += float(F.cross_entropy(torch.from_numpy(logits[rows]), torch.from_numpy(labels[rows]), reduction="sum"))
-    return total / len(logits)
 
 
 class Progress(Observer):

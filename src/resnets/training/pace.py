@@ -24,6 +24,7 @@ from resnets.evaluation.answers import BATCH
 from resnets.inference import Classifier
 from resnets.progress import duration, say, warn
 from resnets.training import checkpoint
+from resnets.training.glance import LOOKED_AT, Glance
 from resnets.training.loop import READ_BACK
 from resnets.training.observers import SAVES
 from resnets.training.prepare import Prepared
@@ -210,8 +211,9 @@ def _looks(prepared: Prepared, state: State) -> tuple[float, float]:
     """Seconds of a look at all held-out images, and of judging them at full precision and calibrating on that."""
     cache, classes = prepared.held_out, prepared.record.classes
     images = cache.images[:BATCH]
+    again = min(LOOKED_AT, len(cache.images), len(prepared.train.images))  # which a look is at, too
     share = len(cache.images) / len(images)
-    glance = prepared.glance(BATCH)
+    glance = Glance.of(prepared, BATCH)
     classifier = Classifier(Model(state.trained(), classes, prepared.preprocessing))
     pixels = cache.images[:CALIBRATED]
     noise = np.random.default_rng(0)
@@ -222,12 +224,12 @@ def _looks(prepared: Prepared, state: State) -> tuple[float, float]:
         first()  # imports and the like
         return _timed(work)
 
-    look = timed(lambda: prepared.glance(FEW).look(state), lambda: glance.look(state))
+    look = timed(lambda: Glance.of(prepared, FEW).look(state), lambda: glance.look(state))
     judge = timed(lambda: classifier.logits(images[:FEW]), lambda: classifier.logits(images))
     calibration = timed(*[lambda: calibrate(pixels, logits, labels)] * 2)
     judging = share * judge + len(cache.images) / len(pixels) * calibration
     candidates = 1 + (prepared.start is not None) + (prepared.recipe.keep == "best")
-    return share * look, judging * candidates
+    return share * look * (1 + again / len(cache.images)), judging * candidates
 
 
 def _saved(state: State, folder: Path) -> None:

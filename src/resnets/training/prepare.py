@@ -30,13 +30,11 @@ from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
 from resnets.diagnosis import Diagnosis
 from resnets.errors import TrainingError
-from resnets.evaluation.calibration import halves
 from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup, weighing
 from resnets.training.headstart import HeadStart, head_start
-from resnets.training.observers import Glance
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
@@ -95,14 +93,6 @@ class Prepared:
             device=self.device,
             layout=layout,
         )
-
-    def glance(self, images: int | None = None) -> Glance:
-        """What looks at the held-out images, or at the first of them, between epochs."""
-        labels = setup.label_indices(self.held_out, self.record.classes)[:images]
-        classes, precision = len(self.record.classes), self.record.precision
-        pixels, chooses = self.held_out.images[:images], self.recipe.patience or self.recipe.keep == "best"
-        first = halves(pixels) == 0 if chooses else None
-        return Glance(pixels, labels[:images], classes, self.preprocessing, precision, first)
 
     @cached_property
     def schedule(self) -> Schedule:
