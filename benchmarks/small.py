@@ -40,11 +40,11 @@ CAFFE = 'image_size = 224\nresize_to = 256\nchannels = "BGR"\nmean = [104, 117, 
 # how open_nsfw's own script prepares pictures, which stands in no file of it
 
 
-def sets(count, kind, first):
-    """(classes, photos of each, seed) of the subsets of a kind, of classes from `first` to `count`."""
+def sets(count, kind, first, subsets):
+    """(classes, photos of each, seed) of these subsets of a kind, of classes from `first` to `count`."""
     classes, images = KINDS[kind]
     pairs = PAIRS if first == 0 else list(combinations(range(first, count), 2))[::2]
-    for number in range(SUBSETS):
+    for number in subsets:
         near = [first + (2 * number + i) % (count - first) for i in range(classes)]
         yield tuple(pairs[number]) if classes == 2 else tuple(near), images, number
 
@@ -83,15 +83,17 @@ def main():
     parser.add_argument("body", type=Path, help="the .caffemodel of open_nsfw beside its deploy.prototxt, or any model")
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--subsets", default=",".join(map(str, range(SUBSETS))), help="which of each kind")
     parser.add_argument("--from-class", type=int, default=0)
     parser.add_argument("more", nargs="*", help="further words for `resnets train`, behind --")
     arguments = parser.parse_args()
     print(json.dumps(machine.describe()))
     photos, rows, ways = Photos(arguments.archive), [], arguments.ways.split(",")
+    subsets = [int(number) for number in arguments.subsets.split(",")]
     print("| set | classes | way | seconds | top-1 unseen | held out | below its best | fallbacks | kept |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
     for kind in arguments.kinds.split(","):
-        for chosen, images, seed in sets(len(photos.classes), kind, arguments.from_class):
+        for chosen, images, seed in sets(len(photos.classes), kind, arguments.from_class, subsets):
             with tempfile.TemporaryDirectory() as temporary:
                 parts = photos.cut(temporary, chosen, images, seed)
                 for way in ways:
