@@ -126,6 +126,21 @@ def test_odd_pictures_are_told_apart(photos):
     }
     # 60 of 300 columns are in the centre square, and of that square the middle 7/8 by 7/8 are kept.
     assert diagnosis["long"].details["kept"] == pytest.approx([0.2 * (7 / 8) ** 2], abs=1e-4)
+    assert diagnosis["long"].mend.endswith("or train with `--fit pad`, which shows them whole.")
+
+
+def test_where_the_usual_picture_is_long_the_fit_is_named(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            noise(1000 * len(label) + number + (label == "dog") * 50, (160, 40)).save(
+                tmp_path / label / f"{number}.png"
+            )
+    found = doctor(tmp_path)["long"]
+    assert found.text.startswith("24 pictures are longer than 2 : 1")
+    assert found.mend.startswith(
+        "The usual picture is 4.0 : 1, and the centre crop keeps 19% of it: train with `--fit "
+    )
 
 
 def test_what_training_refuses_is_a_finding(photos):

@@ -73,7 +73,7 @@ class Candidate:
         step = 1 if own.channels == "RGB" else -1
         known = {(mean[::step], std[::step]): name for name, mean, std in NORMALISATIONS}
         name = "a mean image" if own.mean_image is not None else known.get((own.mean, own.std), "its own mean")
-        resized = f"{own.resize} side" if own.resize == "shorter" else "both sides"
+        resized = "both sides" if own.resize == "stretch" else f"{own.resize} side"
         size = f"{resized} to {own.resize_to} {own.interpolation}, centre {own.image_size}"
         return ", ".join([name, own.channels, size, *(f"{field}={value}" for field, value in self.graph.items())])
 

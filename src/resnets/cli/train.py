@@ -39,6 +39,10 @@ Minutes = Annotated[
     float | None, typer.Option(metavar="M", help="Instead of epochs: the time that everything may take.")
 ]
 Size = Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")]
+Fit = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="How pictures become squares: crop (default), pad (with a margin) or squash."),
+]
 Out = Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")]
 Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")]
 Finish = Annotated[
@@ -65,6 +69,7 @@ def train(
     epochs: Epochs = None,
     minutes: Minutes = None,
     image_size: Size = None,
+    fit: Fit = None,
     out: Out = None,
     resume: Resume = None,
     finish: Finish = None,
@@ -94,6 +99,8 @@ def train(
     from resnets import machine
     from resnets.training.command import commanded
 
+    flags = {"freeze": freeze, "fit": fit}
+    said = [f"{key}={value}" for key, value in flags.items() if value is not None]
     asked: dict[str, Any] = {
         "data": data,
         "model": model,
@@ -105,7 +112,7 @@ def train(
         "out": out,
         "seed": seed,
         "device": device,
-        "overrides": [*(overrides or ()), *([f"freeze={freeze}"] if freeze is not None else ())] or None,
+        "overrides": [*(overrides or ()), *said] or None,
         "strict": strict or None,
     }
     given = {name: value for name, value in asked.items() if value is not None}

@@ -2,7 +2,7 @@
 
 A turbo JPEG reader decodes straight into an array, at 1/2, 1/4 or 1/8 of the size where that is still at least what
 the network wants, and torch's vectorised antialiased resampling does the rest. Every other file (another format, CMYK,
-anything that the reader complains about) goes the exact way, which also decides what is broken.
+anything that the reader complains about) goes the exact way, which also decides what is broken; so do padded pictures.
 
 How far that is from the exact pixels stands in `TOLERANCE`.
 """
@@ -52,7 +52,8 @@ def _fast(preprocessing: Preprocessing, data: bytes, turn_taken: ExitStack) -> n
         image, header = picture.image, picture.header
         width, height = image.size
         sides = image.size if preprocessing.resize == "stretch" else (min(image.size),) * 2
-        if image.mode not in ("RGB", "L") or sides == (wanted, wanted) or header is None:
+        padded = preprocessing.resize == "longer"
+        if image.mode not in ("RGB", "L") or padded or sides == (wanted, wanted) or header is None:
             return None
         turn = TURNS.get(picture.turn)
         reduced = max(k for k in (1, 2, 4, 8) if k == 1 or min(sides) >= k * wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -26,6 +26,9 @@ MAX_SIZE = 4096  # of the network's input: a picture of floats takes 200 MB then
 MAX_BETWEEN = 32_000_000  # pixels of four bytes between two passes of resampling
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SUPPORT = {"bilinear": 1, "bicubic": 2}  # pixels that a filter reaches to either side, at equal size
+FITS: dict[str, Literal["shorter", "stretch", "longer"]] = {"crop": "shorter", "squash": "stretch", "pad": "longer"}
+"""How a picture of any shape becomes a square: its middle, all of it stretched, or all of it with a margin."""
+
 Triple = tuple[float, float, float]
 
 
@@ -34,11 +37,12 @@ class Preprocessing:
     """How a picture becomes the input of a network.
 
     A square is cut from the centre of the picture as it would be with its shorter side (`resize="shorter"`) or both
-    sides (`"stretch"`) at `resize_to` pixels.
+    sides (`"stretch"`) at `resize_to` pixels; or (`"longer"`) the whole picture lies in the middle of the square, and
+    the rest of it has the colour `fill`.
 
     image_size      side of the square that the network sees, in pixels, from 1 to 4096
-    resize          which side of the picture is made `resize_to` pixels long: the shorter, or both
-    resize_to       in pixels, at least `image_size`
+    resize          which side of the picture is made `resize_to` pixels long: the shorter, both, or the longer
+    resize_to       in pixels, at least `image_size`; where the longer side is meant, as long
     interpolation   how pixels between pixels are found, antialiased where the picture shrinks
     channels        the order that the network wants
     mean, std       in units of a picture of 0..1, in that order: the input is (picture - mean) / std
@@ -50,7 +54,7 @@ class Preprocessing:
     """
 
     image_size: int
-    resize: Literal["shorter", "stretch"] = "shorter"
+    resize: Literal["shorter", "stretch", "longer"] = "shorter"
     resize_to: int
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     channels: Literal["RGB", "BGR"] = "RGB"
@@ -63,7 +67,12 @@ class Preprocessing:
         """Check every value: they come from users and from files."""
         _check_int("image_size", self.image_size, 1, MAX_SIZE)
         _check_int("resize_to", self.resize_to, self.image_size, 2 * MAX_SIZE)
-        _check_choice("resize", self.resize, ("shorter", "stretch"))
+        _check_choice("resize", self.resize, ("shorter", "stretch", "longer"))
+        if self.resize == "longer" and self.resize_to != self.image_size:
+            raise DataError(
+                f"preprocessing: where the longer side is resized, resize_to is image_size, {self.image_size}, and not "
+                f"{self.resize_to}."
+            )
         _check_choice("interpolation", self.interpolation, tuple(_FILTERS))
         _check_choice("channels", self.channels, ("RGB", "BGR"))
         object.__setattr__(self, "mean", _triple("mean", self.mean, 0.0, 1.0))
@@ -88,6 +97,17 @@ class Preprocessing:
         _check_int("image_size", image_size, 1, MAX_SIZE)
         resize_to = image_size if image_size <= 64 else round(image_size * 256 / 224)
         return cls(**{"image_size": image_size, "resize_to": resize_to, **others})
+
+    def fitted(self, fit: str) -> Self:
+        """The same with the square made in another way: "crop", "pad" or "squash", of `FITS`."""
+        usual = self.evaluation(self.image_size).resize_to
+        return replace(self, resize=FITS[fit], resize_to=usual if fit == "crop" else self.image_size)
+
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """(R, G, B) of what lies outside a picture whose longer side is resized: about 0 once it is normalised."""
+        red, green, blue = (round(255 * mean) for mean in self.mean[:: 1 if self.channels == "RGB" else -1])
+        return red, green, blue
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Preprocessing):
@@ -153,7 +173,8 @@ class Preprocessing:
         """What decides the pixels, as opposed to their normalisation: equal text, equal `pixels`."""
         white = "" if self.full_scale is None else f", white {self.full_scale!r}"
         made = f"{self.resize} {self.resize_to} {self.interpolation}, centre {self.image_size}"
-        return f"decode {decode.VERSION}, {made}{white}"
+        around = f", around it {self.fill}" if self.resize == "longer" else ""
+        return f"decode {decode.VERSION}, {made}{around}{white}"
 
     def read(self, data: bytes) -> np.ndarray:
         """A picture's file as the network sees it before normalisation, decoded as the model file says, then `pixels`.
@@ -177,26 +198,24 @@ class Preprocessing:
         if image.mode != "RGB":
             image = decode.as_rgb(image, self.full_scale)
         width, height = image.size
+        if self.resize == "longer":
+            return self._padded(image)
         sides = image.size if self.resize == "stretch" else (min(image.size),) * 2
         if sides == (self.resize_to, self.resize_to):
             left, top = (width - self.image_size) // 2, (height - self.image_size) // 2
             return np.array(image.crop((left, top, left + self.image_size, top + self.image_size)))
         across, down = (side * self.image_size / self.resize_to for side in sides)
-        x, y = (width - across) / 2, (height - down) / 2
-        size, resample = self.image_size, _FILTERS[self.interpolation]
-        # Columns are resampled first, and rounded. For tall pictures Pillow's order depends on its version and their
-        # size, which moves pixels by up to 6 of 255: there each of the two passes is a call of its own. What lies
-        # between them is bounded: a picture that is tall beyond all measure is resampled rows first.
-        reach = math.ceil(_SUPPORT[self.interpolation] * max(down / size, 1)) + 1
-        top, bottom = max(math.floor(y) - reach, 0), min(math.ceil(y + down) + reach, height)
-        if height > width and (bottom - top) * size <= MAX_BETWEEN:
-            # Rows that are as many and lie as before cost nothing, and no copy of the picture is made.
-            image = image.resize((size, bottom - top), resample, box=(x, top, x + across, bottom))
-            x, y, across = 0, y - top, size
-        elif height > width:
-            image = image.resize((width, size), resample, box=(0, y, width, y + down))
-            y, down = 0, size
-        return np.array(image.resize((size, size), resample, box=(x, y, x + across, y + down)))
+        box = ((width - across) / 2, (height - down) / 2, across, down)
+        return np.array(_resampled(image, box, (self.image_size,) * 2, self.interpolation))
+
+    def _padded(self, image: Image.Image) -> np.ndarray:
+        longer, size = max(image.size), self.image_size
+        inner = across, down = [max((2 * side * size + longer) // (2 * longer), 1) for side in image.size]
+        left, top = (size - across) // 2, (size - down) // 2
+        square = np.full((size, size, 3), self.fill, np.uint8)
+        whole = _resampled(image, (0, 0, *image.size), (inner[0], inner[1]), self.interpolation)
+        square[top : top + down, left : left + across] = np.asarray(whole)
+        return square
 
     def normalise(self, batch: torch.Tensor) -> torch.Tensor:
         """(x / 255 - mean) / std, on the device of `batch`.
@@ -217,6 +236,29 @@ class Preprocessing:
         scale = 1 / (255 * np.array(self.std).reshape(3, 1, 1))
         x.sub_(torch.as_tensor(255 * mean, dtype=torch.float32, device=x.device))
         return x.mul_(torch.as_tensor(scale, dtype=torch.float32, device=x.device))
+
+
+def _resampled(
+    image: Image.Image, box: tuple[float, float, float, float], sides: tuple[int, int], interpolation: str
+) -> Image.Image:
+    """The part (x, y, across, down) of a picture at so many pixels across and down.
+
+    Columns are resampled first, and rounded. For tall pictures Pillow's order depends on its version and their size,
+    which moves pixels by up to 6 of 255: there each of the two passes is a call of its own. What lies between them is
+    bounded: a picture that is tall beyond all measure is resampled rows first.
+    """
+    (x, y, across, down), (columns, rows), (width, height) = box, sides, image.size
+    resample = _FILTERS[interpolation]
+    reach = math.ceil(_SUPPORT[interpolation] * max(down / rows, 1)) + 1
+    top, bottom = max(math.floor(y) - reach, 0), min(math.ceil(y + down) + reach, height)
+    if height > width and (bottom - top) * columns <= MAX_BETWEEN:
+        # Rows that are as many and lie as before cost nothing, and no copy of the picture is made.
+        image = image.resize((columns, bottom - top), resample, box=(x, top, x + across, bottom))
+        x, y, across = 0, y - top, columns
+    elif height > width:
+        image = image.resize((width, rows), resample, box=(0, y, width, y + down))
+        y, down = 0, rows
+    return image.resize(sides, resample, box=(x, y, x + across, y + down))
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:

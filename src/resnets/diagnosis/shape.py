@@ -13,6 +13,7 @@ from resnets.text import printable
 
 LONG = 2.0  # of the sides: beyond it the centre square is less than half of the picture
 CENTRE = (224 / 256) ** 2  # share of that square which `Preprocessing.evaluation` keeps
+USUAL = CENTRE / LONG  # share that the centre crop keeps of most pictures, below which the crop is the wrong choice
 TINY = 64  # pixels: a shorter side below it is enlarged for the usual sizes
 RARE = 0.1  # share of the files up to which a kind of file is odd
 
@@ -78,7 +79,7 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
         "warning",
         long > LONG * short,
         f"longer than {LONG:g} : 1; of {example} the centre crop keeps {kept[worst]:.0%}",
-        "Cut them by hand so that the subject fills a square, or into several pictures.",
+        _fit(kept, float(np.median(long / short))),
         kept=kept.round(4),
         sizes=sides,
     )
@@ -111,6 +112,16 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
         if these.mean() <= RARE or (kind == "deep" and white is not None):
             report(kind, "note", these, what, mend.format(white=_white(white)))
     return found
+
+
+def _fit(kept: np.ndarray, ratio: float) -> str:
+    """What to do about long pictures. kept: (N,) shares of all pictures; ratio: of the sides of the usual one."""
+    if np.median(kept) >= USUAL:
+        return "Cut them by hand so that the subject fills a square; or train with `--fit pad`, which shows them whole."
+    return (
+        f"The usual picture is {ratio:.1f} : 1, and the centre crop keeps {np.median(kept):.0%} of it: train with "
+        "`--fit squash` (stretched, every pixel counts) or `--fit pad` (as it is, smaller), which show the whole."
+    )
 
 
 def _white(white: float | None) -> str:

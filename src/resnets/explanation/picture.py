@@ -134,8 +134,9 @@ def _read(path: str, full: float | None) -> Image.Image:
 
 
 def frame(p: Preprocessing, width: int, height: int) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) of the part of a picture that `p.pixels` keeps, in its pixels."""
-    sides = (width, height) if p.resize == "stretch" else (min(width, height),) * 2
+    """(left, top, right, bottom) of the part of a picture that `p.pixels` keeps, in its pixels; it may reach beyond."""
+    square = max(width, height) if p.resize == "longer" else min(width, height)
+    sides = (width, height) if p.resize == "stretch" else (square, square)
     across, down = (side * p.image_size / p.resize_to for side in sides)
     left, top = (width - across) / 2, (height - down) / 2
     return left, top, left + across, top + down

@@ -74,6 +74,9 @@ class Value:
     def __truediv__(self, other: Value | float) -> Value:
         return self.made("Div", other)
 
+    def __floordiv__(self, other: Value | float) -> Value:
+        return self.made("Div", other)  # which cuts whole numbers off; none of these is below 0
+
     def __mod__(self, other: Value | float) -> Value:
         return self.made("Mod", other)
 

@@ -18,7 +18,7 @@ from resnets.data.preprocess import Preprocessing
 
 
 class Ops(Protocol):
-    """What the formula needs beside the operators + - * / % @ < and `.T` of its values, in torch's meaning."""
+    """What the formula needs beside the operators + - * / // % @ < and `.T` of its values, in torch's meaning."""
 
     def size(self, x: Any, axis: int) -> Any:
         """The length of an axis, as an int64 scalar."""
@@ -70,6 +70,8 @@ def resized(ops: Ops, images: Any, preprocessing: Preprocessing) -> Any:
     upright pictures, which then differ by a few levels). Exact for H and W below 2^30 / `resize_to`, also in an engine
     that computes whole numbers in 32 bits.
     """
+    if preprocessing.resize == "longer":
+        return _padded(ops, images, preprocessing)
     target = preprocessing.resize_to
     height, width = ops.size(images, 1), ops.size(images, 2)
     shorter = ops.minimum(height, width)
@@ -112,6 +114,29 @@ def _weights(ops: Ops, index: Any, size: Any, side: Any, change: Any, preprocess
     reach = ops.maximum(side, ops.constant(np.array(target))) * 2
     weights = _filter(ops, ops.absolute(ops.real(distance) / ops.real(reach)), preprocessing.interpolation)
     return weights / ops.row_sums(weights)
+
+
+def _padded(ops: Ops, images: Any, preprocessing: Preprocessing) -> Any:
+    """The same where the whole picture lies in the middle of the square, and the rest of it has a colour."""
+    size, sides = preprocessing.image_size, (ops.size(images, 1), ops.size(images, 2))
+    longer = ops.maximum(*sides)
+    parts = []
+    for axis, side in zip((1, 2), sides, strict=True):
+        inner = ops.maximum((side * (2 * size) + longer) // (longer * 2), ops.constant(np.array(1)))
+        place = ops.constant(np.arange(size, dtype=np.int64).reshape(-1, 1)) - (inner * -1 + size) // 2
+        # The distance of two pixels' centres in 1 / (2 inner) of an old one, as in `_weights`.
+        distance = (ops.indices(images, axis) * 2 + 1) * inner - (place * 2 + 1) * side
+        reach = ops.maximum(side, inner) * 2
+        weights = _filter(ops, ops.absolute(ops.real(distance) / ops.real(reach)), preprocessing.interpolation)
+        # Outside the picture, which no weight needs to reach, a sum of 0 is not divided by.
+        parts.append((weights, ops.where(place < 0, inner, place) < inner))
+    (rows, down), (columns, across) = (
+        (weights / ops.maximum(ops.row_sums(weights), ops.constant(np.array(0.25, np.float32))), inside)
+        for weights, inside in parts
+    )
+    picture = _rounded(ops, rows @ _rounded(ops, ops.planes(images) @ columns.T))
+    around = ops.constant(np.array(preprocessing.fill, np.float32).reshape(3, 1, 1))
+    return ops.where(down, ops.where(across.T, picture, around), around)
 
 
 def _filter(ops: Ops, t: Any, interpolation: str) -> Any:

@@ -74,7 +74,9 @@ def _answer(row: SubFigure, e: Explanation) -> None:
     row.suptitle(_short(Path(e.path).name, 90), **_TITLE)
     photo, warm, bars = row.subplots(1, 3, width_ratios=(1, 1, 1))
     width = e.photo.shape[1]
-    left, top, right, bottom = (edge * width / e.size[0] for edge in e.frame)
+    left, top, right, bottom = (
+        min(max(edge, 0), side) * width / e.size[0] for edge, side in zip(e.frame, (*e.size, *e.size), strict=True)
+    )  # of a padded picture the frame lies outside
     pale = np.rint(255 - 0.45 * (255.0 - e.photo)).astype(np.uint8)
     inside = np.s_[round(top) : max(round(bottom), round(top) + 1), round(left) : max(round(right), round(left) + 1)]
     pale[inside] = e.photo[inside]

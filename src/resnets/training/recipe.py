@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from resnets.data.preprocess import FITS
 from resnets.data.reading import DEEPEST
 from resnets.errors import RecipeError, nearest
 from resnets.regular import read_regular
@@ -24,6 +25,7 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 CHOICES = {
     "schedule": ("cosine", "steps"),
+    "fit": ("auto", *FITS),
     "crop": ("resized", "shift", "none", "auto"),
     "mean": ("imagenet", "pixel"),
     "precision": ("auto", "float32", "bfloat16"),
@@ -75,6 +77,8 @@ class Recipe:
     label_smoothing     share of the target given to all classes alike
     ema                 decay of the running average of the weights that is evaluated and saved; 0: none
     image_size          pixels; 0: decided by the data (see `data_size`)
+    fit                 how a picture of any shape becomes a square: crop (its middle), pad (all of it, with a margin),
+                        squash (all of it, stretched); auto: as the weights to start from say it, else crop
     start_size          training begins at this share of image_size and grows to it (Howard 2018); 1: never
     crop .. trivial_augment   see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
     mixup               > 0: blend images in pairs, see `resnets.data.augment.mix`; 0: never
@@ -115,6 +119,7 @@ class Recipe:
     label_smoothing: float = 0.1
     ema: float = 0.0
     image_size: int = 0
+    fit: str = "auto"
     start_size: float = 1.0
     crop: str = "auto"
     min_area: float = 0.35

@@ -19,7 +19,7 @@ from resnets.data import decode
 from resnets.data.augment import Augmentation
 from resnets.data.cache import Cache, cached
 from resnets.data.labels import check_classes, class_names
-from resnets.data.preprocess import Preprocessing
+from resnets.data.preprocess import FITS, Preprocessing
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
@@ -57,13 +57,14 @@ def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
 def choose_preprocessing(
     recipe: Recipe, parent: Model | None, source: Source, splits: Splits, device: str, white: float | None
 ) -> Preprocessing:
-    """That of the weights to start from, at the recipe's size if it names one; else what suits the data.
+    """That of the weights to start from, at the recipe's size and fit if it names them; else what suits the data.
 
     white       of pictures of more than eight bits in this set, unless the weights know it; see `depth.full_scale`
     """
     if parent is None:
         size = recipe.image_size or data_size(source, splits.train, device)
-        return Preprocessing.evaluation(size, full_scale=white)
+        usual = Preprocessing.evaluation(size, full_scale=white)
+        return usual if recipe.fit == "auto" else usual.fitted(recipe.fit)
     known = parent.preprocessing
     if known.full_scale is None and white is not None:
         known = dataclasses.replace(known, full_scale=white)
@@ -73,10 +74,12 @@ def choose_preprocessing(
             f"The weights subtract a mean image of {known.image_size} pixels: leave image_size={known.image_size}, "
             "start_size=1."
         )
-    if size == known.image_size:
+    if size != known.image_size:
+        ratio = known.resize_to / known.image_size
+        known = dataclasses.replace(known, image_size=size, resize_to=round(size * ratio))
+    if recipe.fit == "auto" or FITS[recipe.fit] == known.resize:
         return known
-    ratio = known.resize_to / known.image_size
-    return dataclasses.replace(known, image_size=size, resize_to=round(size * ratio))
+    return known.fitted(recipe.fit)
 
 
 def decode_splits(

@@ -156,7 +156,7 @@ class Timm(Dialect):
             "fixed_input_size": False,
             "interpolation": wanted.interpolation,
             "crop_pct": wanted.image_size / wanted.resize_to,
-            "crop_mode": {resize: mode for mode, resize in CROPS.items()}[wanted.resize],
+            "crop_mode": {resize: mode for mode, resize in CROPS.items()}.get(wanted.resize, "center"),
             "mean": list(wanted.mean),
             "std": list(wanted.std),
             "num_classes": p.num_classes,
