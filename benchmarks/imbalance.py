@@ -13,10 +13,11 @@ means over the pairs, and the differences to the training that makes up for noth
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
-from photos import PAIRS, Photos
+from photos import PAIRS, Photos, parted
 from small import command
 
 from resnets import machine
@@ -47,11 +48,11 @@ def main():
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="how many pairs of classes")
     parser.add_argument("--from-class", type=int, default=0, help="the first class of the first pair")
-    parser.add_argument("more", nargs="*", help="further words for `resnets train`, behind --")
-    arguments = parser.parse_args()
+    own, more = parted(sys.argv[1:])  # what stands behind -- goes to `resnets train`
+    arguments = parser.parse_args(own)
     print(json.dumps(machine.describe()))
     photos, ways, found = Photos(arguments.archive), arguments.ways.split(","), {}
-    words = ["--weights", arguments.weights, *arguments.more]
+    words = ["--weights", arguments.weights, *more]
     print("| pair | way | recall, common | recall, rare | balanced |\n| --- | --- | ---: | ---: | ---: |")
     pairs = [pair for pair in PAIRS if pair[0] >= arguments.from_class][: arguments.pairs]
     for seed, pair in enumerate(pairs):

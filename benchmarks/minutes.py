@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from photos import parted
 from safetensors import safe_open
 
 from resnets import machine
@@ -116,9 +117,7 @@ def main():
     parser.add_argument("--out", type=Path, help="where the runs are kept; default: nowhere")
     parser.add_argument("--warm", action="store_true", help="use the cache that there is")
     parser.add_argument("--json", action="store_true")
-    words = sys.argv[1:]
-    end = words.index("--") if "--" in words else len(words)
-    own, options = words[:end], words[end + 1 :]
+    own, options = parted(sys.argv[1:])
     arguments = parser.parse_args(own)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.out or Path(temporary) / "runs"

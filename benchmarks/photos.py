@@ -9,6 +9,12 @@ PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))  # of the archive's classes, in
 PHOTOS = 125  # of each class of a pair
 
 
+def parted(words):
+    """Words of a command line: (those before --, those behind it, which are for another command)."""
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
 class Photos:
     """A .zip with train/ and val/: what is drawn comes from train/, what judges is all of val/."""
 

@@ -26,7 +26,7 @@ import time
 from itertools import combinations
 from pathlib import Path
 
-from photos import PAIRS, PHOTOS, Photos
+from photos import PAIRS, PHOTOS, Photos, parted
 
 from resnets import machine
 from resnets.weights.runlog import read_log
@@ -85,8 +85,8 @@ def main():
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--subsets", default=",".join(map(str, range(SUBSETS))), help="which of each kind")
     parser.add_argument("--from-class", type=int, default=0)
-    parser.add_argument("more", nargs="*", help="further words for `resnets train`, behind --")
-    arguments = parser.parse_args()
+    own, more = parted(sys.argv[1:])  # what stands behind -- goes to `resnets train`
+    arguments = parser.parse_args(own)
     print(json.dumps(machine.describe()))
     photos, rows, ways = Photos(arguments.archive), [], arguments.ways.split(",")
     subsets = [int(number) for number in arguments.subsets.split(",")]
@@ -97,7 +97,7 @@ def main():
             with tempfile.TemporaryDirectory() as temporary:
                 parts = photos.cut(temporary, chosen, images, seed)
                 for way in ways:
-                    found = row(Path(temporary), way, *parts, arguments.body, arguments.more)
+                    found = row(Path(temporary), way, *parts, arguments.body, more)
                     rows.append({"kind": kind, "seed": seed, "way": way, **found})
                     print(
                         f"| {kind} | {chosen} | {way} | {found['seconds']:.0f} | {found['top1']:.2%} | "
