@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import struct
 import subprocess
 import sys
 import threading
@@ -16,7 +18,8 @@ import pytest
 from odd_files import photo, saved
 from PIL import Image, ImageFile
 
-from resnets.data.decode import MAX_PIXELS, as_rgb, decode
+from resnets.data.decode import MAX_PIXELS, as_rgb, decode, size
+from resnets.data.preprocess import Preprocessing
 from resnets.errors import ImageError
 
 # EXIF 2.32, tag 274: the sides of the upright picture that row 0 and column 0 of the stored one are.
@@ -399,3 +402,61 @@ def test_warnings_of_a_thread_that_does_not_decode_still_show(monkeypatch):
         done.set()
         thread.join()
     assert [str(warning.message) for warning in seen] == ["mine"]
+
+
+# JPEG files of more pixels than are decoded ---------------------------------------------------------------
+
+
+def large_jpeg(width: int, height: int, turn: int = 1) -> bytes:
+    """Grey, the left half dark and the right half light."""
+    image = Image.new("L", (width, height), 40)
+    image.paste(210, (width // 2, 0, width, height))
+    exif = Image.Exif()
+    exif[274] = turn
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "turn", "wanted"),
+    [(8000, 8000, 1, (8000, 8000)), (8008, 8000, 1, (4004, 4000)), (20000, 13000, 6, (3250, 5000))],
+)
+def test_a_jpeg_of_more_pixels_is_decoded_smaller(width, height, turn, wanted):
+    data = large_jpeg(width, height, turn)
+    found = decode(data)
+    assert found.size == wanted
+    assert size(data) == (width, height)
+    corners = {1: ((2, 2), (-3, 2)), 6: ((2, 2), (2, -3))}[turn]  # dark, light
+    places = [(x % found.width, y % found.height) for x, y in corners]
+    assert [abs(found.getpixel(place)[0] - grey) < 3 for place, grey in zip(places, (40, 210), strict=True)] == [
+        True
+    ] * 2
+
+
+def test_a_large_jpeg_is_trained_on_as_its_smaller_copy_is():
+    p = Preprocessing.evaluation(128)
+    large = p.read(large_jpeg(10000, 7000))
+    small = p.read(large_jpeg(5000, 3500))
+    assert np.abs(large.astype(int) - small).mean() < 0.5
+
+
+def test_a_jpeg_has_a_bound_of_its_own():
+    data = bytearray(large_jpeg(64, 64))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 40000, 40000)
+    with pytest.raises(ImageError, match="40,000 x 40,000 pixels; more than 1,000 million are refused"):
+        decode(bytes(data))
+
+
+def test_a_large_jpeg_takes_no_more_memory_than_others(tmp_path: Path):
+    path = tmp_path / "large.jpg"
+    path.write_bytes(large_jpeg(20000, 15000))
+    program = """
+import resource, sys
+from resnets.data.decode import decode
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode(open(sys.argv[1], "rb").read())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    assert int(run(program, str(path))) < 400_000

@@ -10,7 +10,11 @@ import threading
 from resnets.errors import ImageError
 
 MAX_PIXELS = 64_000_000
-"""Larger pictures are refused by their header: decoded, one would take more than 256 MB."""
+"""Larger pictures are refused by their header, but for JPEG: decoded, one would take more than 256 MB."""
+
+MAX_REDUCED = 1_000_000_000
+"""Pixels of a JPEG, which may have more: it is decoded at 1/2, 1/4 or 1/8 of its sides then. All of its code has to be
+read all the same, at 1.5 ns for a pixel and more."""
 
 MAX_SIDE = 2**20
 """Pixels. A resampling filter keeps as many weights as the longer side has pixels, times some ten bytes."""
@@ -51,12 +55,12 @@ SPARE_DISK = 2**28
 """Bytes left free on the disk, for the checkpoints of a run."""
 
 
-def check_pixels(width: int, height: int) -> None:
-    """Raise ImageError unless a picture of this size may be decoded."""
+def check_pixels(width: int, height: int, most: int = MAX_PIXELS) -> None:
+    """Raise ImageError unless a picture of this size, of `most` pixels, may be decoded."""
     if width <= 0 or height <= 0:
         raise ImageError(f"no pixels ({width} x {height})")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width:,} x {height:,} pixels; more than {MAX_PIXELS // 1_000_000} million are refused")
+    if width * height > most:
+        raise ImageError(f"{width:,} x {height:,} pixels; more than {most // 1_000_000:,} million are refused")
     if max(width, height) > MAX_SIDE:
         raise ImageError(f"{width:,} x {height:,} pixels; sides of more than {MAX_SIDE:,} are refused")
 

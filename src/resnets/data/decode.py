@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
 # TIFF and WebP are imported because `Image.open` loads only the commonest readers by itself.
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
+from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401
 
 from resnets.data import headers
 from resnets.data.bounds import MAX_PIXELS
@@ -73,7 +74,16 @@ def opened(data: bytes) -> Iterator[Picture]:
 
 
 def _reader(kind: str, data: bytes) -> Image.Image:
-    """Pillow's picture, not decoded yet. The reader of HEIC is called by its name: others do not find it in Pillow."""
+    """Pillow's picture, not decoded yet. Readers that are called by their names:
+
+    that of HEIC, which others do not find in Pillow then; and that of JPEG, since `Image.open` refuses, or warns of,
+    pictures that are decoded much smaller here.
+    """
+    if kind == "JPEG":
+        try:
+            return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:  # what `Image.open` takes for another kind
+            raise UnidentifiedImageError from error
     if kind == "HEIF":
         image: Image.Image = needs("pillow_heif.as_plugin", extra="heic").HeifImageFile(io.BytesIO(data))
         return image

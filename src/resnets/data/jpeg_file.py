@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from resnets.data import exif
-from resnets.data.bounds import PIECES, SCANNED, SCANS, check_count, check_pixels
+from resnets.data.bounds import MAX_REDUCED, PIECES, SCANNED, SCANS, check_count, check_pixels
 from resnets.errors import ImageError
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
@@ -89,13 +89,13 @@ def _frame(frame: tuple[int, bytes], data: bytes, at: int) -> tuple[tuple[int, i
         return None, 0
     if not width or not height:
         return None, 0
-    check_pixels(width, height)
+    check_pixels(width, height, MAX_REDUCED)
     scans = data.count(b"\xff\xda", at)  # and perhaps those of previews behind the picture
     if scans > 1 and (scans > SCANS or scans * width * height > SCANNED):
         scans = _scans(data, at)
     slowness = ARITHMETIC if marker >= 0xC9 else 1
     check_count(scans, SCANS, "JPEG scans")
-    if scans > 1 and scans * width * height * slowness > SCANNED:
+    if scans * width * height * slowness > SCANNED:
         raise ImageError(f"{scans:,} JPEG scans of {width:,} x {height:,} pixels; it would take too long")
     if marker not in _PROGRESSIVE and data[at + 4 : at + 5] == bytes([count]):  # all of it in the first scan
         return (width, height), 0

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from resnets.data import exif
-from resnets.data.bounds import HEAVY, MAX_BYTES, STRIP, check_pixels, heavy
+from resnets.data.bounds import HEAVY, MAX_BYTES, MAX_PIXELS, STRIP, check_pixels, heavy
 from resnets.data.headers import Header
 from resnets.errors import ImageError
 
@@ -71,9 +71,9 @@ class Picture:
 
     def load(self) -> None:
         """Decode it. Raises ImageError before too much memory is taken."""
-        check_pixels(*self.image.size)
         if self.header is not None or getattr(self.image, "tile", None):
             self._fit()
+        check_pixels(*self.image.size)
         if self.bytes() > HEAVY:
             self._turn.enter_context(heavy)
         self.image.load()
@@ -103,11 +103,15 @@ class Picture:
         return made
 
     def _fit(self) -> None:
-        """Raise ImageError if decoding takes more than MAX_BYTES. A JPEG is decoded smaller instead."""
+        """Raise ImageError for too many pixels or more than MAX_BYTES. A JPEG is decoded smaller instead."""
         image, (width, height) = self.image, self.image.size
-        for reduced in (1, 2, 4, 8) if image.format == "JPEG" else (1,):
+        jpeg = image.format == "JPEG"
+        if not jpeg:
+            check_pixels(width, height)
+        for reduced in (1, 2, 4, 8) if jpeg else (1,):
+            needed, pixels = self.bytes(reduced), width * height // reduced**2
             # It is told once: what a JPEG is decoded at cannot be changed any more.
-            if (needed := self.bytes(reduced)) <= MAX_BYTES and (
+            if max(needed / MAX_BYTES, pixels / MAX_PIXELS) <= 1 and (
                 reduced == 1 or image.draft(None, (width // reduced, height // reduced))
             ):
                 return
