@@ -95,11 +95,11 @@ def decode(data: bytes, full: float | None = None) -> Image.Image:
 
     full    the value of white in pictures of more than eight bits, where the set tells it
 
-    The first frame of an animation or of several pages; see `as_rgb` for the colours. A JPEG that would take more than
-    `MAX_BYTES` at its full size is decoded at 1/2, 1/4 or 1/8 of it.
+    The first frame of an animation or of several pages; see `as_rgb` for the colours. A JPEG of more than `MAX_PIXELS`,
+    or that would take more than `MAX_BYTES`, is decoded at 1/2, 1/4 or 1/8 of its sides.
 
     Raises ImageError: empty, not an image, of a format that is not read, damaged, truncated, of more than `MAX_PIXELS`
-    pixels, or one that would take more memory or time than a picture may (see `bounds`). The message is the reason
+    pixels (a JPEG: `MAX_REDUCED`), or one that would take more memory or time than a picture may (see `bounds`). The message is the reason
     alone.
     """
     with opened(data) as picture:

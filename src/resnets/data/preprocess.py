@@ -99,7 +99,10 @@ class Preprocessing:
         return cls(**{"image_size": image_size, "resize_to": resize_to, **others})
 
     def fitted(self, fit: str) -> Self:
-        """The same with the square made in another way: "crop", "pad" or "squash", of `FITS`."""
+        """The same with the square made in another way.
+
+        fit     of `FITS`: crop (the middle of the picture), pad (all of it, with a margin) or squash (all, stretched)
+        """
         usual = self.evaluation(self.image_size).resize_to
         return replace(self, resize=FITS[fit], resize_to=usual if fit == "crop" else self.image_size)
 
