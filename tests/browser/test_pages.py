@@ -1,5 +1,6 @@
 """The pages in a real browser: `pytest -m browser`, with playwright and a Chromium at hand."""
 
+import json
 import shutil
 
 import numpy as np
@@ -67,6 +68,15 @@ def chromium():
         browser.close()
 
 
+def logged(run):
+    """A folder with the log of a training, as far as a page reads it."""
+    run.mkdir()
+    figures = ("loss", "held_out_loss", "top1", "train_top1")
+    lines = [{"kind": "epoch", "step": 4 * n, "epoch": n, **dict.fromkeys(figures, 1 / n)} for n in range(1, 9)]
+    (run / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return run
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Reports of several kinds, and a comparison: name to file."""
@@ -76,7 +86,7 @@ def pages(tmp_path_factory):
         model = classifier(classes, provenance=Provenance(network="resnet18", recipe={"learning_rate": 0.1}))
         report.write(folder / f"{name}.html", model, evaluation(one), data="photos", findings=FINDINGS)
     result = compare_judgements(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
-    comparison.write(folder / "comparison.html", result, "photos")
+    comparison.write(folder / "comparison.html", result, "photos", [str(logged(folder / name)) for name in "ab"])
     return folder
 
 

@@ -95,7 +95,7 @@ def _compare(models: tuple[str, str], data: str, split: str | None, report: Path
     if report is not None:
         from resnets.pages.comparison import write
 
-        write(report, result, data)
+        write(report, result, data, models)
         note(f"report: {report}")
     if json:
         emit(result.document())

@@ -99,8 +99,8 @@ def decode(data: bytes, full: float | None = None) -> Image.Image:
     or that would take more than `MAX_BYTES`, is decoded at 1/2, 1/4 or 1/8 of its sides.
 
     Raises ImageError: empty, not an image, of a format that is not read, damaged, truncated, of more than `MAX_PIXELS`
-    pixels (a JPEG: `MAX_REDUCED`), or one that would take more memory or time than a picture may (see `bounds`). The message is the reason
-    alone.
+    pixels (a JPEG: `MAX_REDUCED`), or one that would take more memory or time than a picture may (see `bounds`). The
+    message is the reason alone.
     """
     with opened(data) as picture:
         return picture.rgb(full)

@@ -125,6 +125,26 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) and not math.isnan(value) else math.inf
 
 
+def together(logs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any] | None:
+    """The learning curves of several runs in one plot each; None where none has an epoch.
+
+    Returns "loss" and "top1" (frames that hold all of them; the latter None where nothing was held out), "beyond", and
+    "runs": of each run with an epoch its place among the logs ("run") and its points, as in `curves`.
+    """
+    drawn = [{"run": place, **found} for place, log in enumerate(logs) if (found := curves(log)) is not None]
+    if not drawn:
+        return None
+
+    def around(frames: list[Frame]) -> Frame | None:
+        if not frames:
+            return None
+        low, high = min(one.y_range[0] for one in frames), max(one.y_range[1] for one in frames)
+        return Frame((0, max(one.x_range[1] for one in frames)), (low, high), counts=True)
+
+    loss, top1 = (around([one[name] for one in drawn if one[name] is not None]) for name in ("loss", "top1"))
+    return {"loss": loss, "top1": top1, "beyond": [what for one in drawn for what in one["beyond"]], "runs": drawn}
+
+
 def _is_share(value: Any) -> bool:
     """Whether a log's value can be drawn as a share; what somebody has written there is left out."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
