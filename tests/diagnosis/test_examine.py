@@ -126,7 +126,7 @@ def test_odd_pictures_are_told_apart(photos):
     }
     # 60 of 300 columns are in the centre square, and of that square the middle 7/8 by 7/8 are kept.
     assert diagnosis["long"].details["kept"] == pytest.approx([0.2 * (7 / 8) ** 2], abs=1e-4)
-    assert diagnosis["long"].mend.endswith("or train with `--fit pad`, which shows them whole.")
+    assert diagnosis["long"].mend.endswith("or `resnets train DATA --fit pad` shows them whole, and smaller.")
 
 
 def test_where_the_usual_picture_is_long_the_fit_is_named(tmp_path):
@@ -139,7 +139,7 @@ def test_where_the_usual_picture_is_long_the_fit_is_named(tmp_path):
     found = doctor(tmp_path)["long"]
     assert found.text.startswith("24 pictures are longer than 2 : 1")
     assert found.mend.startswith(
-        "The usual picture is 4.0 : 1, and the centre crop keeps 19% of it: train with `--fit "
+        "The usual picture is 4.0 : 1, and the centre crop keeps 19% of it: `resnets train DATA"
     )
 
 

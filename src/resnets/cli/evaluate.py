@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,9 +84,9 @@ def _judge(model: str, data: str, split: str | None, report: Path | None, json: 
         write(report, classifier, result, data=data, run=run, model=model)
         note(f"report: {report}")
     if json:
-        emit(result.document())
+        emit({**result.document(), **({"titles": dict(classifier.titles)} if classifier.titles else {})})
     else:
-        _show(result.document())
+        _show(result.document(), classifier.titles)
 
 
 def _compare(models: tuple[str, str], data: str, split: str | None, report: Path | None, json: bool) -> None:
@@ -103,9 +104,10 @@ def _compare(models: tuple[str, str], data: str, split: str | None, report: Path
         _show_comparison(result.document())
 
 
-def _show(result: dict[str, Any]) -> None:
+def _show(result: dict[str, Any], titles: Mapping[str, str]) -> None:
     from rich.table import Table
 
+    from resnets.data.titles import shown as titled
     from resnets.evaluation.significance import interval, shown
     from resnets.progress import duration
 
@@ -129,7 +131,7 @@ def _show(result: dict[str, Any]) -> None:
     for row in result["per_class"]:
         recall = "-" if row["recall"] is None else shown(row["recall"], interval(row["recall"], row["images"]))
         shares = (_percent(row["precision"]), recall)
-        classes.add_row(row["name"], f"{row['images']:,}", *shares)
+        classes.add_row(titled(row["name"], titles), f"{row['images']:,}", *shares)
     console().print(figures)
     line("")
     for sentence in (*told_next(result["next"]), *result["remarks"]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,7 +97,7 @@ def predict(
         what = {"precision": precision, "top": top, "fast-decode": fast_decode, "list of files": paths}
         _fill(out, classifier, {"engine": taken, **what}, pictures, failed, outcomes, json)
     else:
-        _print(outcomes(pictures), failed, json)
+        _print(outcomes(pictures), failed, classifier.titles, json)
 
 
 Outcomes = Callable[[list[str | bytes]], "Iterator[Outcome]"]  # pictures -> what became of each, as it comes in
@@ -156,10 +156,10 @@ def _fill(
         listed = list(journal.rows()) if json else []  # one document needs all of them
         said = journal.finish()
     note(" ".join([f"wrote {out}", *([f"({' '.join(said)})"] if said else [])]))
-    _finish(listed, journal.failed, journal.failures, json)
+    _finish(listed, journal.failed, journal.failures, classifier.titles, json)
 
 
-def _print(outcomes: Iterator[Outcome], failed: list[Outcome], json: bool) -> None:
+def _print(outcomes: Iterator[Outcome], failed: list[Outcome], titles: Mapping[str, str], json: bool) -> None:
     listed = []
     for outcome in outcomes:
         if outcome.why:
@@ -167,16 +167,16 @@ def _print(outcomes: Iterator[Outcome], failed: list[Outcome], json: bool) -> No
         elif json:
             listed.append(outcome)
         else:
-            _show(outcome)
-    _finish([*listed, *failed], failed, len(failed), json)
+            _show(outcome, titles)
+    _finish([*listed, *failed], failed, len(failed), titles, json)
 
 
-def _finish(listed: list[Outcome], failed: list[Outcome], failures: int, json: bool) -> None:
+def _finish(listed: list[Outcome], failed: list[Outcome], failures: int, titles: Mapping[str, str], json: bool) -> None:
     """The document, and on standard error what could not be used, of which `failed` are the first."""
     from resnets.inference.prediction import document
 
     if json:
-        emit(document(listed))
+        emit({**document(listed), **({"titles": dict(titles)} if titles else {})})
     if failures:
         more = f"; and {failures - NAMED} more" if failures > NAMED else ""
         note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}")
@@ -242,9 +242,12 @@ def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | byt
             yield from files_of(filter(None, lines), failed)
 
 
-def _show(outcome: Outcome) -> None:
-    shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in outcome.top)
-    doubts = [] if outcome.among is None or not outcome.unsure else [f"unsure: {_either(outcome.among)}"]
+def _show(outcome: Outcome, titles: Mapping[str, str]) -> None:
+    from resnets.data.titles import shown as titled
+
+    shown = ", ".join(f"{titled(name, titles)} {100 * p:.1f} %" for name, p in outcome.top)
+    among = tuple(titled(name, titles) for name in outcome.among or ())
+    doubts = [f"unsure: {_either(among)}"] if outcome.unsure else []
     doubts += ["unlike all that the model knows"] if outcome.unlike else []
     line(f"{outcome.path}: {'; '.join([shown, *doubts])}")
 

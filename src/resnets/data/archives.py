@@ -25,6 +25,7 @@ from resnets.data.arrangement import layout_of
 from resnets.data.labels import LayoutError
 from resnets.data.reading import USUAL, Reading
 from resnets.data.source import Source, check_size, opened
+from resnets.data.titles import is_list
 from resnets.data.unpack import reader, unpacked
 from resnets.data.walk import RECORD, RECORD_BYTES, hidden, is_record
 from resnets.data.zipnames import zip_names
@@ -110,8 +111,9 @@ class _Archive(Source):
         empty = [folder for folder in folders if folder not in around and not folder.startswith(tuple(runs))]
         layout = layout_of(name, sizes, lambda key: io.BytesIO(self.read(key)), empty=empty, reading=self._reading)
         super().__init__(name, layout, stamp, self._path, remarks=remarks)
-        entries = self._entries
-        self._entries = {sample.key: entries[sample.key] for sample in self.samples if sample.key in entries}
+        entries, kept = self._entries, (sample.key for sample in self.samples)
+        lists = (key for key in self.beside if is_list(key))
+        self._entries = {key: entries[key] for key in (*kept, *lists) if key in entries}
 
     def _entry(self, key: str) -> Any:
         if (entry := self._entries.get(key)) is None:  # a table in the archive names it

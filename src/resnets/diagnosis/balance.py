@@ -78,7 +78,7 @@ def _balance(counts: Mapping[str, Counter[str]]) -> list[Finding]:
             severity="warning",
             text=f'class "{printable(most)}" has {count(many, "image")}, {many / few:.0f} times as many as '
             f'"{printable(least)}" with {few:,}.',
-            mend="Train with `--set sampler=balanced`, which draws every class equally often, or add images to the "
+            mend="`resnets train DATA --set sampler=balanced` draws every class equally often; or add images to the "
             "small classes; and judge by balanced accuracy and class by class: top-1 mostly says how well the large "
             "ones are known.",
             details={"counts": dict(ranked), "ratio": many / few},

@@ -116,11 +116,12 @@ def findings(samples: Sequence[Sample], looks: Sequence[Look], white: float | No
 
 def _fit(kept: np.ndarray, ratio: float) -> str:
     """What to do about long pictures. kept: (N,) shares of all pictures; ratio: of the sides of the usual one."""
+    pad = "`resnets train DATA --fit pad` shows them whole, and smaller"
     if np.median(kept) >= USUAL:
-        return "Cut them by hand so that the subject fills a square; or train with `--fit pad`, which shows them whole."
+        return f"Cut them by hand so that the subject fills a square; or {pad}."
     return (
-        f"The usual picture is {ratio:.1f} : 1, and the centre crop keeps {np.median(kept):.0%} of it: train with "
-        "`--fit squash` (stretched, every pixel counts) or `--fit pad` (as it is, smaller), which show the whole."
+        f"The usual picture is {ratio:.1f} : 1, and the centre crop keeps {np.median(kept):.0%} of it: {pad}; "
+        "with `resnets train DATA --fit squash` they are stretched."
     )
 
 

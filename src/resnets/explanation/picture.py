@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Explanation:
     heat        (S, S) from 0 to 1, as `method` gives it for that class
     maps        "stem", "stage1", ... -> (C, H, W) float32; empty unless asked for
     alike       the nearest training images; empty unless asked for
+    titles      class -> what it is called in words
     """
 
     path: str
@@ -57,6 +59,7 @@ class Explanation:
     heat: np.ndarray
     maps: dict[str, np.ndarray]
     alike: tuple[Neighbour, ...]
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
@@ -121,6 +124,7 @@ def explain(
         heat=heat(classifier, pixels[None], [place], method)[0],
         maps=stage_maps(classifier, pixels) if stages else {},
         alike=neighbours(classifier, data, pixels) if data is not None else (),
+        titles=classifier.titles,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -69,6 +69,11 @@ class Classifier:
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the logits."""
         return self._model.classes
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Class -> what it is called in words, of those that have a title."""
+        return self._model.titles
 
     @property
     def preprocessing(self) -> Preprocessing:

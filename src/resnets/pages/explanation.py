@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resnets.data.titles import shown as titled
 from resnets.errors import DataError
 from resnets.explanation.heat import overlay
 from resnets.text import printable
@@ -87,7 +88,7 @@ def _answer(row: SubFigure, e: Explanation) -> None:
     side = len(e.pixels)
     what = f"{METHOD_NAMES[e.method]}: bright where the picture speaks for"
     none = "" if e.heat.any() else "\n(nothing does)"
-    _below(warm, f"{what}\n“{_short(e.name, 32)}”, at {side} × {side} pixels{none}")
+    _below(warm, f"{what}\n“{_short(titled(e.name, e.titles), 32)}”, at {side} × {side} pixels{none}")
     _bars(bars, e)
 
 
@@ -98,7 +99,9 @@ def _bars(axis: Any, e: Explanation) -> None:
     for at, (name, probability) in enumerate(top):
         axis.barh(at + 0.2, 1, height=0.2, color="#eeeeee")
         axis.barh(at + 0.2, probability, height=0.2, color=STRONG if name == e.name else PALE)
-        axis.text(0, at, _short(name, 30), ha="left", va="bottom", fontsize=9, color=INK, parse_math=False)
+        axis.text(
+            0, at, _short(titled(name, e.titles), 30), ha="left", va="bottom", fontsize=9, color=INK, parse_math=False
+        )
         axis.text(1, at, f"{100 * probability:.1f} %", ha="right", va="bottom", fontsize=9, color=INK)
     axis.set(xlim=(0, 1), ylim=(max(len(top), 5) - 0.4, -0.55))
     axis.set_axis_off()
@@ -109,7 +112,7 @@ def _bars(axis: Any, e: Explanation) -> None:
 def _doubts(e: Explanation) -> str:
     lines = []
     if e.prediction.unsure:
-        among = [_short(name, 24) for name in e.prediction.among or ()]
+        among = [_short(titled(name, e.titles), 24) for name in e.prediction.among or ()]
         more = f" and {len(among) - 3} more" if len(among) > 3 else ""
         lines.append(f"Unsure: one of {', '.join(among[:3])}{more}." if among else "Unsure: none of the classes.")
     if e.prediction.unlike:

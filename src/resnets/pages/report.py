@@ -5,6 +5,7 @@ The words stand in `templates/report.html`, the drawings in `templates/charts.ht
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from resnets import __version__
+from resnets.data.titles import shown as titled
 from resnets.evaluation import Evaluation, Judgement
 from resnets.evaluation.metrics import ece, honest_ece
 from resnets.evaluation.significance import interval, shown
@@ -55,7 +57,8 @@ def write(
 
     Raises ModelFileError when the page cannot be written.
     """
-    judgement = evaluation.judgement
+    names = tuple(titled(name, classifier.titles) for name in classifier.classes)
+    judgement = dataclasses.replace(evaluation.judgement, classes=names)
     found, log = provenance.read_run(run) if run is not None else (None, [])
     record = record or found
     confidence = judgement.probabilities.max(axis=1)

@@ -154,7 +154,8 @@ def _judged(
         candidates[TRAINED] = state.trained()
     candidates |= kept(state)
     models = {
-        name: Model(network, prepared.record.classes, prepared.preprocessing) for name, network in candidates.items()
+        name: Model(network, prepared.record.classes, prepared.preprocessing, titles=prepared.titles)
+        for name, network in candidates.items()
     }
     choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()}, BEST)
     model, judgement, calibration = models[choice.kept], choice.judgement, choice.calibration

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,7 @@ class Prepared:
     held_out_name   "val" or "test"
     familiar        (N,) bool: training images that the weights to start from had been trained on
     findings        of a quick look for what is wrong with the data
+    titles          class -> what it is called in words
     start           the head that the run starts from; None: it starts from the network alone
     seconds         that all this took
     """
@@ -73,6 +74,7 @@ class Prepared:
     held_out_name: str
     familiar: np.ndarray
     findings: Diagnosis
+    titles: Mapping[str, str]
     seconds: float
     start: HeadStart | None = None
 
@@ -254,6 +256,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         held_out_name=splits.held_out_name,
         familiar=moved.familiar(source, caches[0].samples, seen),
         findings=diagnosis.quick(splits, skipped, source, [(cache.samples, cache.images) for cache in caches]),
+        titles=setup.titles(source, classes, parent),
         seconds=time.perf_counter() - start,
     )
 

@@ -24,6 +24,7 @@ from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.split import Splits
 from resnets.data.threads import attempt
+from resnets.data.titles import titles_of
 from resnets.errors import DataError, ImageError, RecipeError, SpecError
 from resnets.network import ResNet, create, with_new_head
 from resnets.progress import say
@@ -152,6 +153,15 @@ def make_network(
     if recipe.zero_init_last and spec.starts_as_shortcuts:
         spec = dataclasses.replace(spec, zero_init_last=True)
     return create(spec, len(classes), seed=asked.seed), name_of(spec) or "custom"
+
+
+def titles(source: Source, classes: tuple[str, ...], parent: Model | None) -> dict[str, str]:
+    """Class -> what it is called in words: by the data, else by the weights to start from."""
+    found, remark = titles_of(source, classes)
+    if remark:
+        say(remark)
+    known = parent.titles if parent else {}
+    return {name: known[name] for name in classes if name in known} | found
 
 
 def augmentation(recipe: Recipe, image_size: int) -> Augmentation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -39,6 +40,7 @@ class Model:
     preprocessing   from the bytes of an image to the network's input
     calibration     how to read its logits as probabilities, and when to doubt
     provenance      where the model comes from
+    titles          class -> what it is called in words, of those that have a title; see `resnets.data.titles`
     """
 
     network: ResNet
@@ -46,6 +48,7 @@ class Model:
     preprocessing: Preprocessing
     calibration: Calibration = field(default_factory=Calibration)
     provenance: Provenance = field(default_factory=Provenance)
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what would take too much memory."""

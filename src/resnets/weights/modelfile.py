@@ -20,6 +20,7 @@ from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError, ResnetsError
 from resnets.network import ResNet
+from resnets.text import brief
 from resnets.weights import calibration, container
 from resnets.weights.calibration import Calibration
 from resnets.weights.model import Model
@@ -138,6 +139,7 @@ def _document(model: Model, state: Mapping[str, Tensor]) -> dict[str, Any]:
         "calibration": model.calibration.to_dict(),
         "provenance": model.provenance.to_dict(),
         "probe": {"input": self_test_input.__doc__, "logits": logits.tolist()},
+        **({"titles": dict(model.titles)} if model.titles else {}),  # a file without any is as it always was
     }
     _check(document)
     return document
@@ -178,6 +180,7 @@ def _model(document: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
         preprocessing,
         Calibration.from_dict(document["calibration"]),
         Provenance.from_dict(document["provenance"]),
+        document.get("titles", {}),
     )
 
 
@@ -190,6 +193,11 @@ def _check(document: dict[str, Any]) -> None:
         raise ValueError("the classes are not a list of names")
     if len(set(classes)) != len(classes) or len(classes) != document["num_classes"]:
         raise ValueError(f"there are {len(set(classes))} class names for {document['num_classes']} outputs")
+    titles = document.get("titles", {})
+    if not isinstance(titles, dict) or not all(isinstance(one, str) for one in titles.values()):
+        raise ValueError("the titles are not a table of names")
+    if unknown := titles.keys() - set(classes):
+        raise ValueError(f"there is a title for {brief(min(unknown))}, which is no class")
     calibration.check(document["calibration"])
     if not isinstance(document["provenance"], dict):
         raise ValueError("the provenance is not a dictionary")
