@@ -80,3 +80,12 @@ def _main(
     if before is not None:
         before()
     sys.exit(main(list(arguments)))
+
+
+PEAK = '''
+def peak():
+    """Bytes that this program has held at the most. Not `ru_maxrss`, which begins with those of who has started it."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+'''
+"""For programs in a process of their own; on Linux."""

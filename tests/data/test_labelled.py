@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors import safe_open
 
+from processes import PEAK
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.data.open import open_source
@@ -332,19 +333,19 @@ def test_broken_rows_of_a_parquet_of_pictures_are_named(photo_folder, tmp_path, 
     assert [file["path"] for file in result.skipped_files] == ["set.parquet/03"]
 
 
-MILLION = """
-import resource, sys
+MILLION = f"""{PEAK}
+import sys
 from resnets.data.open import open_source
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 source = open_source(sys.argv[1])
-print(len(source.samples), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+print(len(source.samples), (peak() - before) >> 20)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_million_rows_are_listed_in_bounded_memory(photos, ending):
-    """Most of the files are not there, which costs as much to ask. The time is that of `benchmarks/listing.py`."""
+    """Most of the files are not there, which costs as much to ask. The time is measured by `benchmarks/listing.py`."""
     path = photos / f"labels.{ending}"
     keys = ["cat/0.jpg", *(f"elsewhere/{number:07}.jpg" for number in range(1_000_000 - 1))]
     labels = ["cat" if number % 2 else "dog" for number in range(len(keys))]
@@ -355,4 +356,4 @@ def test_a_million_rows_are_listed_in_bounded_memory(photos, ending):
     done = subprocess.run([sys.executable, "-c", MILLION, str(path)], capture_output=True, text=True, check=True)
     rows, megabytes = map(int, done.stdout.split())
     assert rows == 1_000_000
-    assert megabytes < 1000
+    assert 100 < megabytes < 1000
