@@ -19,6 +19,7 @@ from resnets.data import blocks
 from resnets.data import cache as cache_module
 from resnets.data.cache import Cache, cached
 from resnets.data.identity import digest_of
+from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError
@@ -449,3 +450,21 @@ def test_tiny_files_have_one_worker(monkeypatch):
     monkeypatch.setattr(cache_module.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     assert cache_module._workers([Sample("a/1.png", "a", "", 900)] * 3) == 1
     assert cache_module._workers([Sample("a/1.png", "a", "", 90_000)] * 3) == 6
+
+
+def test_what_was_refused_is_tried_again_when_less_is_refused(tmp_path, monkeypatch):
+    """A file of pixels that an older version has left behind does not decide what can be read."""
+    monkeypatch.setenv("RESNETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cache_module, "IN_MEMORY", 0)
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(tmp_path / "photos" / label / f"{number}.png")
+    (tmp_path / "photos" / "a" / "9.png").write_bytes(b"no picture")
+    source = open_source(tmp_path / "photos")
+    square = Preprocessing.evaluation(8)
+    assert not cached(source, source.samples, square).reused
+    assert cached(source, source.samples, square).reused
+    monkeypatch.setattr(cache_module, "REFUSES", cache_module.REFUSES + 1)
+    assert not cached(source, source.samples, square).reused
+    assert cached(source, source.samples, square).reused

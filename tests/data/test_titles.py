@@ -15,10 +15,11 @@ import resnets
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.data.open import open_source
-from resnets.data.titles import shown, titles_of, wordnet
+from resnets.data.titles import LONGEST, shown, titles_of, wordnet
 from resnets.errors import ModelFileError
 from resnets.training import train
 
+TWO_WAYS = "it can be read in more than one way; write `folder title` on each line"
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 
 
@@ -77,6 +78,19 @@ def test_folders_of_imagenet_have_their_words(tmp_path):
         ("classes.txt", "a\nb", ("a", "b"), {}),  # a list of the folders themselves
         ("classes.txt", "1 a\n2 b", ("a", "b"), {}),
         ("classes.txt", "a a\nb dog", ("a", "b"), {"b": "dog"}),
+        (
+            "classes.txt",
+            "2 Stop\n1 Speed 20\n0 Speed 30",
+            ("00", "01", "02"),
+            {"00": "Speed 30", "01": "Speed 20", "02": "Stop"},
+        ),
+        ("classes.json", '{"0": "cat", "1": "dog"}', ("00", "01"), {"00": "cat", "01": "dog"}),
+        ("classes.txt", "#red\n#blue", ("0", "1"), {"0": "#red", "1": "#blue"}),
+        ("classes.txt", "red panda\nred\nblue", ("red", "red panda", "blue"), {}),
+        ("classes.txt", "Apple\nPear\nPear 2\nPear Abate", ("Apple", "Pear", "Pear 2", "Pear Abate"), {}),
+        ("classes.txt", "cat 0\ndog 1", ("cat", "dog"), {}),
+        ("classes.json", '{"cat": "0", "dog": "1"}', ("cat", "dog"), {}),
+        ("classes.txt", "1 001.Albatross\n2 002.Auklet", ("001.Albatross", "002.Auklet"), {}),
     ],
 )
 def test_a_list_beside_the_data_names_the_folders(tmp_path, name, text, folders, titles):
@@ -94,7 +108,9 @@ def test_a_list_beside_the_data_names_the_folders(tmp_path, name, text, folders,
         ("classes.json", b"[" * 100_000, "it is no list of names"),
         ("classes.json", b"3", "it is no list of names"),
         ("classes.json", b'{"0": 1, "1": null}', "it names none of the folders"),
-        ("classes.txt", b"0 " + b"x" * 2**23, "it is no list of names"),
+        ("classes.txt", b"0 " + b"x" * 2**23, "it is larger than 4 MiB"),
+        ("classes.txt", b"1 cent\n0 euro\n1 euro", TWO_WAYS),
+        ("classes.txt", b"0 zero\n0 null", TWO_WAYS),
     ],
 )
 def test_a_list_of_no_use_is_named_and_nothing_else_happens(tmp_path, name, content, why):
@@ -105,13 +121,26 @@ def test_a_list_of_no_use_is_named_and_nothing_else_happens(tmp_path, name, cont
     assert remark == f"{name} gives the classes no titles: {why}."
 
 
+def test_a_line_of_folders_is_no_title_of_the_first(tmp_path):
+    root = photos(tmp_path / "photos", ("cat", "dog", "bird"))
+    (root / "classes.txt").write_text("cat, dog, bird\n")
+    assert found(root, ("bird", "cat", "dog")) == ({}, f"classes.txt gives the classes no titles: {TWO_WAYS}.")
+
+
+def test_a_list_of_no_use_does_not_hide_another(tmp_path):
+    root = photos(tmp_path / "photos", ("a", "b"))
+    (root / "classes.json").write_text("{")
+    (root / "classes.txt").write_text("a cat\nb dog\n")
+    assert found(root, ("a", "b")) == ({"a": "cat", "b": "dog"}, "")
+
+
 def test_a_title_is_one_line_of_bounded_length(tmp_path):
     root = photos(tmp_path / "photos", ("a", "b"))
     (root / "classes.json").write_text(json.dumps({"a": "x\n\x1b[31m" + "y" * 1000, "b": " \n "}))
     titles, _ = found(root, ("a", "b"))
     assert list(titles) == ["a"]
     assert titles["a"].startswith("x \\x1b[31my")
-    assert len(titles["a"]) == 200
+    assert len(titles["a"]) == LONGEST
 
 
 def test_a_list_in_an_archive_counts_too(tmp_path):
@@ -171,10 +200,15 @@ def test_a_model_that_starts_from_it_keeps_its_titles(trained, tmp_path):
     short = ["epochs=1", "batch_size=8", "min_steps=0", "precision=float32", "probe=false", "head_epochs=0"]
     options = {"recipe": "quick", "overrides": short, "out": tmp_path / "run"}
     train(data, weights=tmp_path / "m.safetensors", **options)
-    assert resnets.load(tmp_path / "run").titles == {"n01440764": "tench"}  # WordNet's, since the data has a say
+    assert resnets.load(tmp_path / "run").titles == {"n01440764": "Schleie"}
+    (data / "classes.txt").write_text("n01440764 tinca\ndog Hund\n")
+    train(data, weights=tmp_path / "m.safetensors", **options | {"out": tmp_path / "other"})
+    assert resnets.load(tmp_path / "other").titles == {"n01440764": "tinca", "dog": "Hund"}
 
 
-@pytest.mark.parametrize("titles", [["a"], {"n01440764": 3}, {"cat": "no such class"}])
+@pytest.mark.parametrize(
+    "titles", [["a"], {"n01440764": 3}, {"cat": "no such class"}, {"n01440764": ""}, {"n01440764": "x" * 10**6}]
+)
 def test_titles_of_a_file_that_cannot_be_are_refused(trained, tmp_path, titles):
     model = resnets.load(trained[1]).model
     with pytest.raises(ModelFileError, match="title"):

@@ -135,3 +135,21 @@ def test_a_training_has_what_its_evaluation_has(trained):
         assert result[key] == document[key]
     assert result["better_than_guessing"] is True
     assert resnets.load(trained).provenance.metrics["better_than_guessing"] is True
+
+
+def test_a_model_that_knows_the_rare_class_is_no_guess_though_the_common_one_is_commoner():
+    answers = counts([950, 50], [855, 45], ("often", "rare"))
+    assert answers["better_than_guessing"] is False
+    assert answers["tells_apart"] is True
+    assert worth(answers) == (
+        "It tells the classes apart: balanced accuracy is 90.0 %, where guessing gives 50.0 %. "
+        'By top-1 it is no better than guessing: always answering "often" would be right on 95.0 %.'
+    )
+
+
+def test_answers_that_were_dealt_at_random_tell_nothing_apart():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [950, 50])
+    told = [found(labels, (random.random(1000) < 0.1).astype(int), ("a", "b"))["tells_apart"] for _ in range(200)]
+    assert sum(told) <= 20  # 5 in 100
+    assert found(labels, np.zeros(1000, int), ("a", "b"))["tells_apart"] is False

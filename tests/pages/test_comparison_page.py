@@ -51,6 +51,14 @@ def test_a_run_that_held_nothing_out_has_its_training_alone():
     assert found["top1"] is None
 
 
+def test_a_log_in_which_somebody_has_written_is_no_traceback():
+    odd = lines(3, 0.5)
+    odd[-1]["top1"] = "x"
+    found = together([odd, lines(3, 0.5)])
+    assert found is not None
+    assert [len(run["right"]) for run in found["runs"]] == [2, 3]
+
+
 def page(tmp_path: Path, models: list[str]) -> str:
     result = compare_judgements(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES)
     comparison.write(tmp_path / "page.html", result, "photos", models)

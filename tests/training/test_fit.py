@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import resnets
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.data.preprocess import Preprocessing
-from resnets.errors import DataError, RecipeError
+from resnets.errors import DataError, ModelFileError, RecipeError
 from resnets.explanation.picture import frame
 from resnets.inference.readback import runtimes
 from resnets.training import train
+from resnets.weights import Model
+from resnets.weights.convert import write
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 SHORT = ["epochs=6", "batch_size=8", "min_steps=0", "flip=false", "crop=none", "precision=float32", "learning_rate=0.1"]
@@ -159,3 +163,32 @@ def test_an_exported_file_agrees_on_a_hundred_odd_shapes(runs, tmp_path, fit, ki
         for one in opened:
             given = one(np.array(image)[None]).numpy()
             assert np.abs(given - wanted).max() < 0.02 * max(np.ptp(wanted), 1), (one.runtime, image.size)
+
+
+# What else has to do with it ------------------------------------------------------------------------------
+
+
+def test_what_stretches_and_crops_becomes_what_stretches_alone(photos, runs, tmp_path):
+    model = resnets.load(runs["squash"].run).model
+    slim = dataclasses.replace(model.preprocessing, resize_to=37)
+    resnets.save(dataclasses.replace(model, preprocessing=slim), tmp_path / "slim.safetensors")
+    short = ["epochs=1", "min_steps=0", "batch_size=8", "fit=squash"]
+    train(photos, weights=tmp_path / "slim.safetensors", recipe="quick", overrides=short, out=tmp_path / "run")
+    assert resnets.load(tmp_path / "run").preprocessing.resize_to == 32
+
+
+def test_the_colour_of_the_margin_stands_in_the_file():
+    p = Preprocessing.evaluation(64).fitted("pad")
+    assert p.to_dict()["fill"] == [124, 116, 104]
+    assert "fill" not in Preprocessing.evaluation(64).to_dict()
+    with pytest.raises(ModelFileError, match="pads pictures with another colour"):
+        Preprocessing.from_dict({**p.to_dict(), "fill": [0, 0, 0]})
+
+
+def test_timm_calls_it_border(tmp_path):
+    network = resnets.create("resnet18", num_classes=2, seed=0)
+    model = Model(network, ("a", "b"), Preprocessing.evaluation(64).fitted("pad"))
+    write(model, tmp_path / "timm", "timm")
+    config = json.loads((tmp_path / "timm" / "config.json").read_text())["pretrained_cfg"]
+    assert (config["crop_mode"], config["crop_pct"]) == ("border", 1.0)
+    assert resnets.load(tmp_path / "timm").preprocessing == model.preprocessing

@@ -234,3 +234,18 @@ def test_what_the_weights_to_start_from_were_trained_on_is_not_forgotten(undistu
 def held_out(run: Path) -> list[Path]:
     record = json.loads((run / "run.json").read_text())
     return [Path(key) for key in record["dataset"]["split"]["held_out_keys"]]
+
+
+def test_what_a_run_left_out_stays_out_where_it_could_be_read_by_now(place, tmp_path, monkeypatch):
+    """A version that reads more than the one that the run began with: here, one that decodes large JPEG files."""
+    photos = shutil.copytree(place / "photos", tmp_path / "photos")
+    Image.new("L", (400, 300), 90).save(photos / "cat" / "large.jpg")
+    monkeypatch.setattr("resnets.data.jpeg_file.MAX_REDUCED", 100_000)
+    with pytest.raises(KeyboardInterrupt):
+        go(photos, tmp_path / "run", Stop(3), recipe=place / "recipe.toml")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert sorted(file["path"] for file in record["skipped_files"]) == ["cat/broken.png", "cat/large.jpg"]
+    monkeypatch.undo()
+    result = resume(tmp_path / "run")
+    assert sorted(file["path"] for file in result.skipped_files) == ["cat/broken.png", "cat/large.jpg"]
+    assert result.images == record["decoding"][0]["images"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def test_an_image_weighs_by_its_class_and_one_on_average():
 def test_the_weighted_loss_is_that_of_torch(answers):
     logits, labels = answers
     weighing = Weighing.of(Recipe(class_weights="balanced"), np.array([30, 6, 4]))
-    theirs = F.cross_entropy(logits, labels, weight=weighing.weights, reduction="none").mean()
+    theirs = F.cross_entropy(logits, labels, weight=weighing.weights)
     assert weighing.loss(logits, labels) == pytest.approx(float(theirs), rel=1e-6)
 
 
@@ -52,8 +53,35 @@ def test_the_adjusted_loss_is_that_of_logits_with_the_prior_added(answers):
     counts = np.array([30, 6, 4])
     weighing = Weighing.of(Recipe(logit_adjustment=0.5), counts)
     prior = torch.tensor(counts / 40, dtype=torch.float32)
-    theirs = F.cross_entropy(logits + 0.5 * prior.log(), labels, label_smoothing=0.1)
-    assert weighing.loss(logits, labels, smoothing=0.1) == pytest.approx(float(theirs), rel=1e-6)
+    theirs = F.cross_entropy(logits + 0.5 * prior.log(), labels)
+    assert weighing.loss(logits, labels) == pytest.approx(float(theirs), rel=1e-6)
+
+
+@pytest.mark.parametrize(("counts", "strength"), [((600, 20), 1.0), ((3000, 300, 300, 20), 1.0), ((600, 60), 2.0)])
+def test_smoothed_and_adjusted_the_best_logits_still_name_the_right_class(counts, strength):
+    """Smoothed towards all classes alike, a rare class would win on images of the common one, beyond 19 : 1."""
+    labels = torch.arange(len(counts))
+    logits = torch.zeros(len(counts), len(counts), requires_grad=True)
+    weighing = Weighing.of(Recipe(logit_adjustment=strength), np.array(counts))
+    optimiser = torch.optim.LBFGS([logits], max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = weighing.loss(logits, labels, smoothing=0.1)
+        loss.backward()
+        return loss
+
+    for _ in range(10):
+        optimiser.step(closure)
+    assert logits.detach().argmax(1).tolist() == labels.tolist()
+
+
+def test_one_rare_image_does_not_blow_a_batch_up():
+    """2,400 : 1, a batch of eight: without its weights in the mean, its loss would be a hundred times the usual."""
+    weighing = Weighing.of(Recipe(class_weights="balanced"), np.array([2400, 1]))
+    labels = torch.tensor([0] * 7 + [1])
+    logits = torch.tensor([[4.0, -4.0]]).repeat(8, 1)
+    assert float(weighing.loss(logits, labels)) <= 8.01
 
 
 def test_blended_images_weigh_by_both_of_their_classes(answers):
@@ -62,7 +90,8 @@ def test_blended_images_weigh_by_both_of_their_classes(answers):
     share, weights = torch.full((12,), 0.25), weighing.weights
     assert weights is not None
     each = [weights[y] * F.cross_entropy(logits, y, reduction="none") for y in (labels, labels.roll(1))]
-    theirs = (0.25 * each[0] + 0.75 * each[1]).mean()
+    total = 0.25 * weights[labels] + 0.75 * weights[labels.roll(1)]
+    theirs = (0.25 * each[0] + 0.75 * each[1]).sum() / total.sum()
     assert weighing.loss(logits, labels, share) == pytest.approx(float(theirs), rel=1e-6)
 
 
@@ -189,6 +218,17 @@ def test_a_run_does_not_go_on_with_another_sampler(photos, tmp_path):
     recipe.write_text(recipe.read_text().replace('sampler = "balanced"', 'sampler = "shuffled"'))
     with pytest.raises(TrainingError, match=r"^sampler would be 'shuffled' where the run began with 'balanced'"):
         resume(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("key", WAYS)
+def test_a_run_of_an_older_version_does_not_take_one_up(tmp_path, key):
+    """Its record knows no such key, which had what is the default now."""
+    run = shutil.copytree(Path(__file__).parents[1] / "data_before" / "stopped", tmp_path / "run")
+    value = f'"{WAYS[key]}"' if isinstance(WAYS[key], str) else WAYS[key]
+    with (run / "recipe.toml").open("a") as file:
+        file.write(f"{key} = {value}\n")
+    with pytest.raises(TrainingError, match=f"^{key} would be .* where the run began with"):
+        resume(run)
 
 
 def test_two_of_them_at_once_are_refused():

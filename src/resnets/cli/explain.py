@@ -38,6 +38,7 @@ def explain(
       resnets explain runs/photos new.jpg --out why.png --method integrated-gradients
       resnets explain runs/photos new.jpg --out why.png --stages --neighbours photos/
     """
+    from resnets.data.titles import shown
     from resnets.errors import DataError
     from resnets.explanation import explain as explained
     from resnets.machine import keep_memory
@@ -55,5 +56,5 @@ def explain(
         emit({"image": str(image), "out": str(out), **result.document()})
         return
     for label, probability in result.prediction.top:
-        line(f"{label} {100 * probability:.1f} %")
+        line(f"{shown(label, result.titles)} {100 * probability:.1f} %")
     note(f"wrote {out}")

@@ -41,7 +41,10 @@ Minutes = Annotated[
 Size = Annotated[int | None, typer.Option(metavar="N", help="Side of the images in pixels.")]
 Fit = Annotated[
     str | None,
-    typer.Option(metavar="HOW", help="How pictures become squares: crop (default), pad (with a margin) or squash."),
+    typer.Option(
+        metavar="HOW",
+        help="How pictures become squares: crop, pad or squash. Default: as the weights say it, else crop.",
+    ),
 ]
 Out = Annotated[str | None, typer.Option(metavar="DIR", help="The run's folder. Default: a new one under runs/.")]
 Resume = Annotated[str | None, typer.Option(metavar="DIR", help="Go on with the stopped run in this folder.")]

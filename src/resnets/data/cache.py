@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from resnets.data.source import Source
 
 FORMAT = 2  # of the file; counts up when its layout changes
+REFUSES = 2  # what is refused; counts up when less is. Files that were left out are then tried again
 MAPPED = 0.5  # share of the free memory from which on a file is mapped instead of read
 IN_MEMORY = 64 * 2**20  # bytes of pixels; smaller sets are not worth a file
 SPARE_MEMORY = 0.3  # share of the free memory that the pixels may not take
@@ -197,6 +198,8 @@ def _open(path: Path, job: _Job) -> Result | None:
             text = file.read(length)
             record = json.loads(text)
             skipped = tuple((job.samples[int(row)].key, str(why)) for row, why in record["skipped"])
+            if skipped and record.get("refuses", 1) < REFUSES:
+                return None
             count, size = len(job.samples) - len(skipped), job.preprocessing.image_size
             good = zlib.crc32(text) == checksum and record["fingerprint"] == path.stem and rows == count * job.row
             if not good:
@@ -247,6 +250,7 @@ def _write(path: Path, job: _Job) -> None:
             "source": job.source.name,
             "geometry": job.preprocessing.geometry(),
             "skipped": [(rows[key], why) for key, why in skipped],
+            "refuses": REFUSES,
             "checksums": checksums.all(),
         }
         text = json.dumps(record).encode()

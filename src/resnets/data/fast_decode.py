@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from resnets.data import decode
-from resnets.data.bounds import HEAVY, MAX_BYTES, heavy
+from resnets.data.bounds import HEAVY, MAX_BYTES, MAX_PIXELS, heavy
 from resnets.data.picture import TURNS
 from resnets.data.preprocess import Preprocessing
 from resnets.machine import needs
@@ -58,7 +58,7 @@ def _fast(preprocessing: Preprocessing, data: bytes, turn_taken: ExitStack) -> n
         turn = TURNS.get(picture.turn)
         reduced = max(k for k in (1, 2, 4, 8) if k == 1 or min(sides) >= k * wanted)
         needed = _BYTES * width * height // reduced**2 + header.extra
-        if needed > MAX_BYTES:
+        if needed > MAX_BYTES or width * height // reduced**2 > MAX_PIXELS:
             return None
         if needed > HEAVY:
             turn_taken.enter_context(heavy)

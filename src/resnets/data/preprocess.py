@@ -108,7 +108,7 @@ class Preprocessing:
 
     @property
     def fill(self) -> tuple[int, int, int]:
-        """(R, G, B) of what lies outside a picture whose longer side is resized: about 0 once it is normalised."""
+        """(R, G, B) of what lies outside a picture whose longer side is resized: `mean`, whatever a mean image says."""
         red, green, blue = (round(255 * mean) for mean in self.mean[:: 1 if self.channels == "RGB" else -1])
         return red, green, blue
 
@@ -127,9 +127,12 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels of `mean_image` (its presence is told), ready for JSON.
 
-        "full_scale" is there where it is not None: a file without it is read by older versions, too.
+        "full_scale" is there where it is not None, and "fill" where it is seen: a file without them is read by older
+        versions, too.
         """
-        scale = {} if self.full_scale is None else {"full_scale": self.full_scale}
+        more: dict[str, Any] = {} if self.full_scale is None else {"full_scale": self.full_scale}
+        if self.resize == "longer":
+            more["fill"] = list(self.fill)
         return {
             "decode": decode.VERSION,
             "image_size": self.image_size,
@@ -140,7 +143,7 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "mean_image": self.mean_image is not None,
-            **scale,
+            **more,
         }
 
     @classmethod
@@ -155,6 +158,7 @@ class Preprocessing:
         if not isinstance(document, Mapping):
             raise ModelFileError("The file's preprocessing is not a table of values; get the file again.")
         values = {"full_scale": None, **document}
+        fill = values.pop("fill", None)
         wanted = {field.name for field in fields(cls)} | {"decode"}
         if odd := sorted(map(str, wanted ^ values.keys())):
             raise ModelFileError(f"The file's preprocessing has missing or unknown keys: {', '.join(odd)}.")
@@ -168,9 +172,12 @@ class Preprocessing:
             raise ModelFileError("The file's preprocessing and its mean image do not belong together.")
         values["mean_image"] = mean_image
         try:
-            return cls(**values)
+            made = cls(**values)
         except DataError as error:
             raise ModelFileError(f"The file cannot be used: {error}") from error
+        if made.to_dict().get("fill") != fill:
+            raise ModelFileError("The file pads pictures with another colour than its mean: update resnets.")
+        return made
 
     def geometry(self) -> str:
         """What decides the pixels, as opposed to their normalisation: equal text, equal `pixels`."""

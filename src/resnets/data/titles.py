@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from resnets.data.labels import class_name
@@ -19,10 +20,12 @@ from resnets.text import printable
 
 LISTS = ("classes.json", "classes.txt")
 MOST_BYTES = 2**22  # of a list: a thousand names have 20 kB
-LONGEST = 200  # characters of a title
+LONGEST = 60  # characters of a title
 
 _WNID = re.compile(r"n\d{8}")
+_NUMBER = re.compile(r"\d+")
 _BETWEEN = re.compile(r"\s*[\t,;:=]\s*|\s+")
+_WAYS = "write `folder title` on each line"
 
 
 def shown(name: str, titles: Mapping[str, str]) -> str:
@@ -30,18 +33,29 @@ def shown(name: str, titles: Mapping[str, str]) -> str:
     return f"{titles[name]} ({name})" if name in titles else name
 
 
+def clean(title: str) -> str:
+    """A title as it is kept: one line that can be printed, of at most `LONGEST` characters."""
+    line = printable(" ".join(title.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+
+
 def is_list(key: str) -> bool:
     """Whether a file is named like a list of titles."""
     return key.rpartition("/")[2].lower() in LISTS
 
 
-def titles_of(source: Source, classes: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Class -> title of those that have one, and a remark ("": none) where a list beside the data is of no use."""
+def titles_of(
+    source: Source, classes: Sequence[str], known: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, str], str]:
+    """Class -> title of those that have one, and a remark ("": none) where a list beside the data is of no use.
+
+    known   the titles of the weights to start from, which count before WordNet's
+    """
     found, remark = _listed(source, classes)
     if not found:
         words = wordnet() if any(_WNID.fullmatch(name) for name in classes) else {}
-        found = {name: words[name] for name in classes if name in words}
-    return {name: title for name, title in found.items() if title != name}, remark
+        found = {name: known.get(name, words.get(name, "")) for name in classes}
+    return {name: title for name, title in found.items() if title and title != name}, remark
 
 
 @cache
@@ -53,23 +67,23 @@ def wordnet() -> Mapping[str, str]:
 
 
 def _listed(source: Source, classes: Sequence[str]) -> tuple[dict[str, str], str]:
-    """By the list that lies furthest outside."""
+    """By the first list that is of use, those that lie further outside before others."""
     keys = [key for key in source.beside if is_list(key)]
+    remark = ""
     for key in sorted(keys, key=lambda key: (key.count("/"), key)):
         try:
             data = source.read(key)
             if len(data) > MOST_BYTES:
-                raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
+                raise ImageError(f"it is larger than {MOST_BYTES >> 20} MiB")
             text = data.decode("utf-8-sig")
-            read = _of_json(json.loads(text)) if key.lower().endswith(".json") else _of_lines(text)
-        except (ImageError, ValueError, RecursionError) as problem:
-            reason = str(problem) if isinstance(problem, ImageError) else "it is no list of names"
-            return {}, f"{printable(key)} gives the classes no titles: {reason}."
-        found = _matched(*read, classes)
-        return found or {}, (
-            "" if found is not None else f"{printable(key)} gives the classes no titles: it names none of the folders."
-        )
-    return {}, ""
+            pairs, alone = _of_json(json.loads(text)) if key.lower().endswith(".json") else _of_lines(text)
+            if found := _matched(pairs, alone, classes):
+                return found, ""
+        except ImageError as problem:
+            remark = remark or f"{printable(key)} gives the classes no titles: {problem}."
+        except (ValueError, RecursionError):
+            remark = remark or f"{printable(key)} gives the classes no titles: it is no list of names."
+    return {}, remark
 
 
 def _of_json(document: Any) -> tuple[list[tuple[str, str]], list[str]]:
@@ -84,27 +98,40 @@ def _of_json(document: Any) -> tuple[list[tuple[str, str]], list[str]]:
 
 def _of_lines(text: str) -> tuple[list[tuple[str, str]], list[str]]:
     """Lines of "folder title", with white space or a mark between, or of titles alone: both readings."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("# ")]
     parts = [_BETWEEN.split(line, maxsplit=1) for line in lines]
     return [(one[0], one[1]) for one in parts if len(one) == 2 and one[1]], lines
 
 
-def _matched(pairs: Sequence[tuple[str, str]], titles: Sequence[str], classes: Sequence[str]) -> dict[str, str] | None:
-    """Class -> title; None where nothing of it is about these folders.
+def _matched(pairs: Sequence[tuple[str, str]], alone: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Class -> title, where there is one reading; {} of a list that says no more than the folders do.
 
-    Titles alone count where the folders are as many numbers, from 0 or from 1 on.
+    Pairs count where they name most of the folders, each once. Titles alone count where the folders are as many
+    numbers, from 0 or from 1 on, and no line begins with one of them.
+
+    Raises ImageError, which says why, for a list that is about other folders, or can be read in two ways.
     """
-    known = {class_name(name): name for name in classes}
-    found = {known[class_name(key)]: _clean(title) for key, title in pairs if class_name(key) in known}
-    if found:
-        return {name: title for name, title in found.items() if title}
+    known = {_name(name): name for name in classes}
+    named = [(known[_name(key)], clean(title)) for key, title in pairs if _name(key) in known]
+    whole = {_name(title) for title in alone}
+    others = {_name(title) for _, title in pairs}
+    if known.keys() <= whole or (named and all(_NUMBER.fullmatch(title) for _, title in named)):
+        return {}  # the folders themselves, or their numbers
+    if named:
+        once, most = len({name for name, _ in named}) == len(named), 2 * len(named) >= len(known)
+        if not once or not most or any(known.get(_name(title), name) != name for name, title in named):
+            raise ImageError(f"it can be read in more than one way; {_WAYS}")
+        return dict(named)
     for first in (0, 1):
-        numbers = {str(first + place): title for place, title in enumerate(titles)}
-        if len(titles) == len(known) and numbers.keys() == {name.lstrip("0") or "0" for name in known}:
-            return {name: _clean(numbers[name.lstrip("0") or "0"]) for name in known}
-    listed = {class_name(title) for title in (*titles, *(title for _, title in pairs))}
-    return {} if listed & known.keys() else None  # a list of the folders themselves says nothing more
+        numbers = {str(first + place): title for place, title in enumerate(alone)}
+        if len(alone) == len(known) and numbers.keys() == known.keys():
+            return {known[number]: clean(title) for number, title in numbers.items()}
+    if (whole | others) & known.keys():
+        return {}
+    raise ImageError("it names none of the folders")
 
 
-def _clean(title: str) -> str:
-    return printable(" ".join(title.split()))[:LONGEST]
+def _name(name: str) -> str:
+    """A folder's name as it is compared: numbers without zeros before them."""
+    name = class_name(name)
+    return name.lstrip("0") or "0" if _NUMBER.fullmatch(name) else name

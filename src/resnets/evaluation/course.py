@@ -69,8 +69,11 @@ class Course:
     def excess(self) -> float:
         """The last epoch's loss above what the recipe's smoothing costs, as a share of what guessing costs above that.
 
-        0 knows all training images, 1 guesses; not a number without epochs, or for a single class.
+        0 knows all training images, 1 guesses; not a number without epochs, for a single class, or where the logits
+        carried the classes' shares in training: guessing costs less then, by how unequal they are.
         """
+        if self.record.recipe.get("logit_adjustment"):
+            return math.nan
         classes, smoothing = len(self.record.classes), float(self.record.recipe.get("label_smoothing") or 0.0)
         if not self.losses or classes < 2:
             return math.nan

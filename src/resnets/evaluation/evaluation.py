@@ -42,7 +42,7 @@ class Evaluation:
     images                  that were judged
     top1, top1_interval, top5, balanced_accuracy, macro_f1, loss, ece, per_class
                             see `resnets.evaluation.metrics.measure`
-    baseline, better_than_guessing, unrecognised, only_answer
+    baseline, better_than_guessing, tells_apart, unrecognised, only_answer
                             see `resnets.evaluation.guessing.against_guessing`
     coverage, stated_coverage, set_size, unsure, unlike
                             of a calibrated model how far its doubts can be trusted, see `Judgement.figures`; else None
@@ -69,6 +69,7 @@ class Evaluation:
     per_class: tuple[ClassFigures, ...] = field(repr=False)
     baseline: float
     better_than_guessing: bool | None
+    tells_apart: bool
     unrecognised: tuple[str, ...]
     only_answer: str | None
     coverage: float | None

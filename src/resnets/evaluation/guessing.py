@@ -20,6 +20,9 @@ def against_guessing(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     "better_than_guessing"  whether as many right answers come by chance in fewer than 5 of 100 cases where each is
                             right with the probability of the baseline (exact binomial test, one-sided). None: it
                             cannot be told, since even N right answers would not show it
+    "tells_apart"           whether at least one class is recognised significantly more often than if the same answers
+                            had been dealt out at random (5 % for all classes): where classes are of unequal size, a
+                            model may be right less often than the commonest class is, and know more than that
     "unrecognised"          names of the classes of whose images none was recognised, or significantly fewer than if
                             the same answers had been dealt out at random (the same test, at 5 % for all classes)
     "only_answer"           the class that every answer names, where there are two or more; else None
@@ -31,6 +34,11 @@ def against_guessing(labels: np.ndarray, predicted: np.ndarray, classes: Sequenc
     return {
         "baseline": best / count,
         "better_than_guessing": better(int(right.sum()), count, best / count),
+        "tells_apart": any(
+            _more(int(hits), count, int(own), int(named)) < LEVEL / np.count_nonzero(images)
+            for own, hits, named in zip(images, right, said, strict=True)
+            if own
+        ),
         "unrecognised": [
             name
             for name, own, hits, named in zip(classes, images, right, said, strict=True)
@@ -54,6 +62,12 @@ def worth(found: Mapping[str, Any]) -> str:
     baseline = f"{100 * found['baseline']:.1f} %"
     commonest = max(found["per_class"], key=lambda row: row["images"])
     always = f'always answering "{printable(commonest["name"])}" would be right on {baseline}'
+    balanced, equal = found["balanced_accuracy"], 1 / sum(row["images"] > 0 for row in found["per_class"])
+    if found["better_than_guessing"] is False and found["tells_apart"] and balanced > equal:
+        return (
+            f"It tells the classes apart: balanced accuracy is {100 * balanced:.1f} %, where guessing gives "
+            f"{100 * equal:.1f} %. By top-1 it is no better than guessing: {always}."
+        )
     if found["better_than_guessing"] is False:
         return f"It is no better than guessing: {always}."
     if found["better_than_guessing"] is None:
@@ -73,6 +87,12 @@ def remarks(found: Mapping[str, Any]) -> list[str]:
         more = f" and {len(missed) - NAMED} more" if missed[NAMED:] else ""
         said.append(f"Not recognised, or less often than by chance: {', '.join(named)}{more}.")
     return said
+
+
+def _more(hits: int, images: int, own: int, said: int) -> float:
+    from scipy.stats import hypergeom
+
+    return float(hypergeom.sf(hits - 1, images, own, said))
 
 
 def _fewer(hits: int, own: int, share: float) -> float:

@@ -95,7 +95,7 @@ def _guessing(case: Case) -> Next | None:
     figures, course = case.figures, case.course
     if figures["better_than_guessing"] is None:
         return Next("Add photos of every class, then train again.", "few_photos", case.again())
-    if figures["better_than_guessing"] and figures["only_answer"] is None:
+    if (figures["better_than_guessing"] or figures["tells_apart"]) and figures["only_answer"] is None:
         return None
     if course is not None and (norms := _norms(case)):
         return norms

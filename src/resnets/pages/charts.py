@@ -100,7 +100,7 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     steps = [((line["step"] + 1) / per_epoch, _number(line["loss"])) for line in log if line.get("kind") == "step"]
     ends = {line["epoch"]: min(line["epoch"], line["step"] / per_epoch) for line in epochs}  # the last may be a part
     training = [(ends[line["epoch"]], _number(line["loss"])) for line in epochs]
-    judged = [line for line in epochs if line.get("top1") is not None]
+    judged = [line for line in epochs if _is_share(line.get("top1"))]
     held_out = [(ends[line["epoch"]], _number(line.get("held_out_loss"))) for line in judged]
     right = [(ends[line["epoch"]], line["top1"]) for line in judged]
     learnt = [(ends[line["epoch"]], line["train_top1"]) for line in judged if _is_share(line.get("train_top1"))]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Container, Mapping
 from typing import Any
 
 from resnets.errors import TrainingError
+from resnets.training.recipe import Recipe
 from resnets.weights.run import RunRecord
 
+DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Recipe())))
 FREE = ("workers", "checkpoint_seconds")  # of the recipe: they change no bit
 ELSEWHERE = ("device", "precision")  # may differ where a run is finished, which makes no more steps
 LONGEST = 80  # characters of a value that a checkpoint holds in full
@@ -20,7 +23,8 @@ NAMED = 4  # differences that an error names
 def identity(record: RunRecord) -> dict[str, Any]:
     """Name -> value, fit for JSON; the data is looked at by itself."""
     return {
-        **{key: value for key, value in record.recipe.items() if key not in FREE},
+        # A key that an older version did not know had what is its default now.
+        **{key: value for key, value in (DEFAULTS | dict(record.recipe)).items() if key not in FREE},
         **{f"preprocessing.{key}": value for key, value in record.preprocessing.items()},
         "network": record.network,
         "asked.network": record.asked.network,

@@ -217,7 +217,8 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
     setup.check_size(asked, parent, preprocessing.image_size)
     opened = time.perf_counter() - start
-    caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict)
+    gone = {file["path"]: file["why"] for file in before.skipped_files} if before else {}
+    caches = setup.decode_splits(source, splits, preprocessing, recipe, asked.strict, gone)
     classes = class_names(caches[0].samples)
     if recipe.mean == "pixel":
         mean = setup.mean_image(caches[0].images)

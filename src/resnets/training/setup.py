@@ -7,7 +7,7 @@ come out the same.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -78,21 +78,30 @@ def choose_preprocessing(
     if size != known.image_size:
         ratio = known.resize_to / known.image_size
         known = dataclasses.replace(known, image_size=size, resize_to=round(size * ratio))
-    if recipe.fit == "auto" or FITS[recipe.fit] == known.resize:
-        return known
-    return known.fitted(recipe.fit)
+    same = recipe.fit == "auto" or FITS[recipe.fit] == known.resize
+    whole = recipe.fit != "squash" or known.resize_to == size  # what stretches may crop all the same
+    return known if same and whole else known.fitted(recipe.fit)
 
 
 def decode_splits(
-    source: Source, splits: Splits, preprocessing: Preprocessing, recipe: Recipe, strict: bool
+    source: Source,
+    splits: Splits,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    strict: bool,
+    gone: Mapping[str, str],
 ) -> tuple[Cache, Cache]:
-    """Training and held-out images. The former keep the margin that the centre crop would cut off."""
+    """Training and held-out images. The former keep the margin that the centre crop would cut off.
+
+    gone    path -> why, of the files that a run which goes on has left out: they stay so, also where they could be read
+            by now
+    """
     roomy = preprocessing
     if augmentation(recipe, preprocessing.image_size).crop == "resized":
         roomy = dataclasses.replace(preprocessing, image_size=preprocessing.resize_to, mean_image=None)
     caches = (
-        cached(source, splits.train, roomy, what="decoding train"),
-        cached(source, splits.held_out, preprocessing, what=f"decoding {splits.held_out_name}"),
+        _decoded(source, splits.train, roomy, "decoding train", gone),
+        _decoded(source, splits.held_out, preprocessing, f"decoding {splits.held_out_name}", gone),
     )
     skipped = [pair for cache in caches for pair in cache.skipped]
     if skipped and strict:
@@ -110,6 +119,17 @@ def decode_splits(
         if label not in class_names(caches[0].samples):
             raise DataError(f'Class "{printable(label)}" has no usable image: add photos to it, or remove its folder.')
     return caches
+
+
+def _decoded(
+    source: Source, samples: Sequence[Sample], preprocessing: Preprocessing, what: str, gone: Mapping[str, str]
+) -> Cache:
+    cache = cached(source, samples, preprocessing, what=what)
+    if not (back := [(sample.key, gone[sample.key]) for sample in cache.samples if sample.key in gone]):
+        return cache
+    left = [sample for sample in samples if sample.key not in dict(back)]
+    cache = cached(source, left, preprocessing, what=what)
+    return dataclasses.replace(cache, skipped=(*back, *cache.skipped))
 
 
 def check_size(asked: Asked, parent: Model | None, image_size: int) -> None:
@@ -156,12 +176,11 @@ def make_network(
 
 
 def titles(source: Source, classes: tuple[str, ...], parent: Model | None) -> dict[str, str]:
-    """Class -> what it is called in words: by the data, else by the weights to start from."""
-    found, remark = titles_of(source, classes)
+    """Class -> what it is called in words: by a list beside the data, else by the weights to start from, or WordNet."""
+    found, remark = titles_of(source, classes, parent.titles if parent else {})
     if remark:
         say(remark)
-    known = parent.titles if parent else {}
-    return {name: known[name] for name in classes if name in known} | found
+    return found
 
 
 def augmentation(recipe: Recipe, image_size: int) -> Augmentation:

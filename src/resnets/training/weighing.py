@@ -38,19 +38,31 @@ class Weighing:
         return cls(*(None if found is None else found.to(device) for found in ready))
 
     def loss(self, logits: Tensor, labels: Tensor, share: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """The mean cross entropy of (B, classes) logits with (B,) labels; share (B,) as in `step.Step`."""
+        """The cross entropy of (B, classes) logits with (B,) labels, its mean by weight; share (B,) as in `step.Step`.
+
+        The mean is divided by the weights of the batch, as torch's own is: one rare image does not blow it up.
+        """
+        if self.offsets is None and self.weights is None and share is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if self.offsets is not None:
             logits = logits + self.offsets
-        if share is None and self.weights is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        own = self._each(logits, labels, smoothing)
-        if share is None:
-            return own.mean()
-        return torch.lerp(self._each(logits, labels.roll(1), smoothing), own, share).mean()
+        own, weight = self._each(logits, labels, smoothing)
+        if share is not None:
+            other, theirs = self._each(logits, labels.roll(1), smoothing)
+            own, weight = torch.lerp(other * theirs, own * weight, share), torch.lerp(theirs, weight, share)
+            return own.sum() / weight.sum()
+        return (own * weight).sum() / weight.sum()
 
-    def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        found = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return found if self.weights is None else found * self.weights[labels]
+    def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+        """(cross entropy, weight) of each image."""
+        weight = torch.ones_like(logits[:, 0]) if self.weights is None else self.weights[labels]
+        if self.offsets is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none"), weight
+        # Smoothed towards what the offsets say before anything is seen: towards all classes alike, what a rare class
+        # is ahead by would be bounded, and where the others are more than 19 times as many it would win everywhere.
+        sharp = F.cross_entropy(logits, labels, reduction="none")
+        smooth = F.cross_entropy(logits, torch.softmax(self.offsets, 0).expand_as(logits), reduction="none")
+        return torch.lerp(sharp, smooth, smoothing), weight
 
 
 def said(recipe: Recipe) -> str:

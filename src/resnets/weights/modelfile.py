@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.data.preprocess import Preprocessing
+from resnets.data.titles import LONGEST, clean
 from resnets.errors import ModelFileError, ResnetsError
 from resnets.network import ResNet
 from resnets.text import brief
@@ -196,6 +197,8 @@ def _check(document: dict[str, Any]) -> None:
     titles = document.get("titles", {})
     if not isinstance(titles, dict) or not all(isinstance(one, str) for one in titles.values()):
         raise ValueError("the titles are not a table of names")
+    if any(one != clean(one) or not one for one in titles.values()):
+        raise ValueError(f"a title is empty, longer than {LONGEST} characters, or no plain line")
     if unknown := titles.keys() - set(classes):
         raise ValueError(f"there is a title for {brief(min(unknown))}, which is no class")
     calibration.check(document["calibration"])

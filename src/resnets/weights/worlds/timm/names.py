@@ -54,7 +54,7 @@ SHOWN = {
 }
 SHOWN_V1 = {"stem_type", "avg_down"}  # in resnetv2 neither the stem's padding nor the shortcut's pool has a name
 USUAL = {"global_pool": "avg", "output_stride": 32, "act_layer": "relu"}  # others, as they are where nothing is said
-CROPS = {"center": "shorter", "squash": "stretch"}
+CROPS = {"center": "shorter", "squash": "stretch", "border": "longer"}  # the last with a crop_pct of 1 alone
 
 
 class Timm(Dialect):
@@ -156,7 +156,7 @@ class Timm(Dialect):
             "fixed_input_size": False,
             "interpolation": wanted.interpolation,
             "crop_pct": wanted.image_size / wanted.resize_to,
-            "crop_mode": {resize: mode for mode, resize in CROPS.items()}.get(wanted.resize, "center"),
+            "crop_mode": {resize: mode for mode, resize in CROPS.items()}[wanted.resize],
             "mean": list(wanted.mean),
             "std": list(wanted.std),
             "num_classes": p.num_classes,
