@@ -204,6 +204,22 @@ def test_a_pace_that_is_another_than_foreseen_changes_the_number_of_steps(place,
     assert clock[0] + slower * 80 == pytest.approx(600, rel=0.06)
 
 
+@pytest.mark.parametrize("busy", [(60, 480), (300, 520), (0, 540), (500, 590)])
+def test_a_neighbour_that_comes_and_goes_does_not_end_it_early(place, tmp_path, monkeypatch, busy):
+    """While he is busy a step takes eight times as long; he may go when few steps are left."""
+    prepared, clock = of_hundred(place, tmp_path), [0.0]
+    monkeypatch.setattr(pacer, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    watch = pacer.Pacer(prepared, foreseen(5.5), 0.0)
+    schedule, state = prepared.schedule, SimpleNamespace(step=0, gave_up=False)
+    training: Any = SimpleNamespace(recipe=prepared.recipe, schedule=schedule, image_size=16, state=state)
+    while state.step < schedule.steps:
+        takes = 8.0 if busy[0] <= clock[0] < busy[1] else 1.0
+        clock[0] += takes
+        state.step += 1
+        watch.stepped(training, _took(state.step - 1, takes))
+    assert clock[0] == pytest.approx(600, rel=0.1)
+
+
 def _took(step: int, seconds: float) -> StepRecord:
     return StepRecord(step=step, epoch=1, loss=1.0, rate=0.1, seconds=seconds, waited=0.0)
 

@@ -13,6 +13,7 @@ from resnets.training.pace import AIM, MOST_STEPS, Pace, cost, fixed, mean_step
 from resnets.training.prepare import Prepared
 
 OFF = 0.04  # of the time: a training that will end so much too late gets fewer steps, and one too early more
+QUARTER = 4  # of the steps that are left after a refit: then it is looked again at the latest
 SHARE, SECONDS, SHORT = 0.05, 30.0, 0.2  # of the time, the least of it, but no more than this share of a short one
 
 
@@ -41,7 +42,7 @@ class Pacer(Observer):
         self._open = [0.0, 0.0]  # seconds found and foreseen of the steps that nobody has waited for yet
         self._recent: deque[tuple[float, float]] = deque()  # of those before, as long as they are recent
         self._found = 0.0
-        self._due = 0.0  # when a look at the pace may refit again
+        self._due, self._step = 0.0, MOST_STEPS  # a look at the pace may refit again from this time, or step, on
 
     def stepped(self, training: Training, step: StepRecord) -> None:
         """Look at the pace, where all steps that were made are told."""
@@ -55,7 +56,8 @@ class Pacer(Observer):
         self._open = [0.0, 0.0]
         while self._found - self._recent[0][0] >= self.window:
             self._found -= self._recent.popleft()[0]
-        if self._found >= self.window and time.perf_counter() >= self._due:
+        due = time.perf_counter() >= self._due or training.state.step >= self._step
+        if self._found >= self.window and due:
             self._refit(training, training.state.step, f"at {self._slower:.3g} times the seconds foreseen for a step")
 
     def fell_back(self, training: Training, fallback: Fallback) -> None:
@@ -88,4 +90,6 @@ class Pacer(Observer):
             warn(f"the training goes on as it was, although {why}, as that cannot be recorded: {problem}")
         else:
             say(f"{why}: {schedule.steps:,} steps instead of {before:,}, so that it ends in time")
+        # Where few are left, they may be over before that time: a neighbour was busy, and has gone.
         self._due = time.perf_counter() + self.window
+        self._step = training.state.step + max(1, (schedule.steps - training.state.step) // QUARTER)
