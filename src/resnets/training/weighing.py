@@ -49,20 +49,19 @@ class Weighing:
         own, weight = self._each(logits, labels, smoothing)
         if share is not None:
             other, theirs = self._each(logits, labels.roll(1), smoothing)
-            own, weight = torch.lerp(other * theirs, own * weight, share), torch.lerp(theirs, weight, share)
-            return own.sum() / weight.sum()
-        return (own * weight).sum() / weight.sum()
+            own, weight = torch.lerp(other, own, share), torch.lerp(theirs, weight, share)
+        return own.mean() if self.weights is None else own.sum() / weight.sum()
 
     def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        """(cross entropy, weight) of each image."""
+        """(cross entropy times weight, weight) of each image."""
         weight = torch.ones_like(logits[:, 0]) if self.weights is None else self.weights[labels]
         if self.offsets is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none"), weight
+            return weight * F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none"), weight
         # Smoothed towards what the offsets say before anything is seen: towards all classes alike, what a rare class
         # is ahead by would be bounded, and where the others are more than 19 times as many it would win everywhere.
         sharp = F.cross_entropy(logits, labels, reduction="none")
         smooth = F.cross_entropy(logits, torch.softmax(self.offsets, 0).expand_as(logits), reduction="none")
-        return torch.lerp(sharp, smooth, smoothing), weight
+        return weight * torch.lerp(sharp, smooth, smoothing), weight
 
 
 def said(recipe: Recipe) -> str:
