@@ -103,7 +103,8 @@ def photos(tmp_path_factory) -> Path:
         for split, count in (("train", 24), ("val", 10)):
             (root / split / label).mkdir(parents=True)
             for number in range(count):
-                strip(colour, seed=1000 * place + number).save(root / split / label / f"{number}.png")
+                seed = 1000 * place + number + (500 if split == "val" else 0)
+                strip(colour, seed=seed).save(root / split / label / f"{number}.png")
     return root
 
 

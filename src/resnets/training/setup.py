@@ -125,11 +125,11 @@ def _decoded(
     source: Source, samples: Sequence[Sample], preprocessing: Preprocessing, what: str, gone: Mapping[str, str]
 ) -> Cache:
     cache = cached(source, samples, preprocessing, what=what)
-    if not (back := [(sample.key, gone[sample.key]) for sample in cache.samples if sample.key in gone]):
+    if not (back := {sample.key: gone[sample.key] for sample in cache.samples if sample.key in gone}):
         return cache
-    left = [sample for sample in samples if sample.key not in dict(back)]
+    left = [sample for sample in samples if sample.key not in back]
     cache = cached(source, left, preprocessing, what=what)
-    return dataclasses.replace(cache, skipped=(*back, *cache.skipped))
+    return dataclasses.replace(cache, skipped=(*back.items(), *cache.skipped))
 
 
 def check_size(asked: Asked, parent: Model | None, image_size: int) -> None:
