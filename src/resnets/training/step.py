@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from resnets.data.augment import Augmentation, mix
 from resnets.data.batches import Batch
 from resnets.data.preprocess import Preprocessing
+from resnets.machine import processor_flags
+from resnets.training.gradients import ByProduct
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
@@ -51,6 +54,8 @@ class Step:
     ) -> None:
         self.state, self.recipe, self.schedule, self.precision = state, recipe, schedule, precision
         self.weighing = weighing or Weighing()
+        short_rows = precision == "bfloat16" and state.device == "cpu" and "amx_bf16" in processor_flags()
+        self.gradients = ByProduct() if short_rows else nullcontext()
 
     def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
@@ -59,7 +64,8 @@ class Step:
         of the image before it in the batch.
         """
         state = self.state
-        with torch.autocast(state.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        half = self.precision == "bfloat16"
+        with torch.autocast(state.device, torch.bfloat16, enabled=half), self.gradients:
             logits = state.network(x)
         loss = self.weighing.loss(logits.float(), labels, share, self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
