@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resnets.machine import fastest_precision
 from resnets.network import ResNet
+from resnets.training.muon import Muon
 from resnets.training.recipe import Recipe
 
 GROWN = 0.7  # share of the training after which a growing image has reached its full size
 
 
 def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with a group for each (rate, decay); a group's `scale` times the schedule is its rate.
+    """SGD or Muon with a group for each (rate, decay); a group's `scale` times the schedule is its rate.
 
     Norms and biases decay only with `decay_everything`. With `lower_rates` a stage learns at that share of
     the stage above it, the head at the full rate.
@@ -22,25 +25,27 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
     levels = ["head", *reversed(network.stage_names), "stem"]
     # The head never shares a group with the body: while it trains alone, the body has no momentum yet, and torch's
     # fused step wants it of all of a group or of none.
-    groups: dict[tuple[bool, int, bool], list[Tensor]] = {}
+    groups: dict[tuple[bool, int, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         level = levels.index(name.partition(".")[0])
-        decays = recipe.decay_everything or parameter.ndim > 1
-        groups.setdefault((level == 0, level if recipe.lower_rates < 1 else 0, decays), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {
-                "params": parameters,
-                "scale": recipe.lower_rates**level,
-                "weight_decay": recipe.weight_decay if decays else 0.0,
-            }
-            for (_, level, decays), parameters in groups.items()
-        ],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        fused=True,
-    )
+        turns = recipe.optimiser == "muon" and parameter.ndim == 4
+        decays = (recipe.decay_everything or parameter.ndim > 1) and not turns
+        groups.setdefault((level == 0, level if recipe.lower_rates < 1 else 0, decays, turns), []).append(parameter)
+    table = [
+        {
+            "params": parameters,
+            "scale": recipe.lower_rates**level,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "orthogonal": turns,
+        }
+        for (_, level, decays, turns), parameters in groups.items()
+    ]
+    values: dict[str, Any] = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": recipe.nesterov}
+    values["fused"] = True
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(table, **values)
+    device = next(network.parameters()).device.type
+    return Muon(table, precision="float32" if recipe.precision == "float32" else fastest_precision(device), **values)
 
 
 def rate(recipe: Recipe, step: float, total: int, steps_per_epoch: int, most_warmup: float = 0.5) -> float:

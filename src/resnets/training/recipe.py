@@ -24,6 +24,7 @@ MOST_BYTES = 2**20  # of a recipe: a few dozen lines
 SHIPPED = Path(__file__).parent / "recipes"
 
 CHOICES = {
+    "optimiser": ("sgd", "muon"),
     "schedule": ("cosine", "steps"),
     "fit": ("auto", *FITS),
     "crop": ("resized", "shift", "none", "auto"),
@@ -70,6 +71,8 @@ class Recipe:
     epochs, min_steps   times that every image is seen; small sets are gone over until min_steps are made. With probe
                         epochs may be 0: the head alone
     batch_size          images in a step
+    optimiser           sgd; muon: convolutions move by a share of their own norm in a direction made orthogonal, the
+                        rest as with sgd (see `resnets.training.muon`)
     learning_rate       the highest rate; momentum, nesterov, weight_decay: of SGD
     decay_everything    True: weight decay also on norms and biases (the papers); False: on weights alone
     schedule            cosine: falls to zero; steps: times decay_factor at each of milestones (shares of the training)
@@ -107,6 +110,7 @@ class Recipe:
     epochs: int = 12
     min_steps: int = 0
     batch_size: int = 64
+    optimiser: str = "sgd"
     learning_rate: float = 0.05
     momentum: float = 0.9
     nesterov: bool = True
