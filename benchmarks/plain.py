@@ -66,11 +66,12 @@ def main():
     parser.add_argument("--image-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train-only", action="store_true", help="no evaluation: the time of the epoch alone")
     arguments = parser.parse_args()
 
     began = time.perf_counter()
-    torch.manual_seed(0)
+    torch.manual_seed(arguments.seed)
     for_training, for_testing = pipelines(arguments.image_size)
     train_set = datasets.ImageFolder(f"{arguments.folder}/train", for_training)
     test_set = datasets.ImageFolder(f"{arguments.folder}/{arguments.held_out}", for_testing)
