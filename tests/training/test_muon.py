@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from resnets.architecture import ResNetSpec
 from resnets.network import create
-from resnets.training.muon import Muon, orthogonal
+from resnets.training.muon import REST, Muon, orthogonal
 from resnets.training.optim import optimiser
 from resnets.training.recipe import Recipe
 
@@ -77,6 +77,7 @@ def test_norms_biases_and_the_head_move_as_in_sgd():
     one, other = optimiser(mine, recipe), optimiser(theirs, Recipe(learning_rate=0.1, weight_decay=0.01))
     assert isinstance(one, Muon)
     assert not isinstance(other, Muon)
+    assert {(group["orthogonal"], group["scale"]) for group in one.param_groups} == {(True, 1.0), (False, REST)}
     for seed in range(3):
         with_gradients(mine, seed), with_gradients(theirs, seed)
         one.step(), other.step()

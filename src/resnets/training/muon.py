@@ -16,6 +16,7 @@ from torch import Tensor
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's: steep at zero, and singular values end between 0.7 and 1.2
 ITERATIONS = 3  # of his 5: no worse in five epochs of Imagenette, 81.4 against 81.6 %, and the step a tenth faster
+REST = 4.0  # times the rate: how norms, biases and the head move, by SGD; 86.5 against 85.6 % with 1 (as above)
 LEAST = 0.1  # times the root of the filters: the norm below which a weight, one that starts at zero say, moves as if
 
 

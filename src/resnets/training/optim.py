@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from resnets.machine import fastest_precision
 from resnets.network import ResNet
-from resnets.training.muon import Muon
+from resnets.training.muon import REST, Muon
 from resnets.training.recipe import Recipe
 
 GROWN = 0.7  # share of the training after which a growing image has reached its full size
@@ -18,6 +18,8 @@ GROWN = 0.7  # share of the training after which a growing image has reached its
 
 def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
     """SGD or Muon with a group for each (rate, decay); a group's `scale` times the schedule is its rate.
+
+    With Muon all but the convolutions move `REST` times as fast, by SGD.
 
     Norms and biases decay only with `decay_everything`. With `lower_rates` a stage learns at that share of
     the stage above it, the head at the full rate.
@@ -31,10 +33,11 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
         turns = recipe.optimiser == "muon" and parameter.ndim == 4
         decays = (recipe.decay_everything or parameter.ndim > 1) and not turns
         groups.setdefault((level == 0, level if recipe.lower_rates < 1 else 0, decays, turns), []).append(parameter)
+    rest = REST if recipe.optimiser == "muon" else 1.0
     table = [
         {
             "params": parameters,
-            "scale": recipe.lower_rates**level,
+            "scale": recipe.lower_rates**level * (1.0 if turns else rest),
             "weight_decay": recipe.weight_decay if decays else 0.0,
             "orthogonal": turns,
         }
