@@ -152,7 +152,9 @@ def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: 
     )
     prepared = dataclasses.replace(found, folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
-    write_text(prepared.folder / RECIPE, f"# The recipe of this run, every value.\n{recipe.toml()}")
+    write_text(
+        prepared.folder / RECIPE, f"# The recipe of this run: every value, and what it means.\n\n{recipe.toml()}"
+    )
     _introduce(prepared)
     return _with_head(prepared)
 

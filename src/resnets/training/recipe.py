@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from resnets.data.reading import DEEPEST
 from resnets.errors import RecipeError, nearest
 from resnets.regular import read_regular
 from resnets.text import PATH, brief, printable
+from resnets.training.keys import KEYS
 
 MOST_BYTES = 2**20  # of a recipe: a few dozen lines
 SHIPPED = Path(__file__).parent / "recipes"
@@ -66,45 +68,8 @@ RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides how a network is trained; `docs/guides/recipes.md` explains the choices.
-
-    epochs, min_steps   times that every image is seen; small sets are gone over until min_steps are made. With probe
-                        epochs may be 0: the head alone
-    batch_size          images in a step
-    optimiser           sgd; muon: convolutions move by a share of their own norm in a direction made orthogonal, the
-                        rest as with sgd (see `resnets.training.muon`)
-    learning_rate       the highest rate; momentum, nesterov, weight_decay: of SGD
-    decay_everything    True: weight decay also on norms and biases (the papers); False: on weights alone
-    schedule            cosine: falls to zero; steps: times decay_factor at each of milestones (shares of the training)
-    warmup_epochs       epochs over which the rate rises from zero at the start
-    label_smoothing     share of the target given to all classes alike
-    ema                 decay of the running average of the weights that is evaluated and saved; 0: none
-    image_size          pixels; 0: decided by the data (see `data_size`)
-    fit                 how a picture of any shape becomes a square: crop (its middle), pad (all of it, with a margin),
-                        squash (all of it, stretched); auto: as the weights to start from say it, else crop
-    start_size          training begins at this share of image_size and grows to it (Howard 2018); 1: never
-    crop .. trivial_augment   see `resnets.data.augment.Augmentation`; crop = auto: shift up to 64 pixels, else resized
-    mixup               > 0: blend images in pairs, see `resnets.data.augment.mix`; 0: never
-    class_weights       balanced: in the loss every class weighs the same, however many images it has
-    sampler             balanced: every class is drawn equally often, its images repeated as needed
-    logit_adjustment    > 0: so many times the log of each class's share is added to the logits in training (Menon 2021)
-    mean                what is subtracted: ImageNet's channel means, or the training set's mean image (He 2015)
-    precision           auto: bfloat16 autocast where the processor computes in it, else float32
-    zero_init_last      start every unit as its shortcut, where the network has shortcuts
-    probe               fine-tuning: a new head is fitted on what the body sees of every image, before anything trains
-    pays                with probe: more than the head trains only where it would answer so many of the held-out images
-                        wrongly (a gain on fewer cannot be told from chance); 0: always
-    head_epochs         fine-tuning: epochs that train the new head alone, before everything trains
-    freeze              fine-tuning: so many stages, and the stem, stay as they are
-    norms               batch: a norm takes the statistics of its batch; frozen: those that the body came with
-    lower_rates         fine-tuning: each stage further from the head learns at this share of the one above it
-    evaluate_every      epochs between evaluations on the held-out split
-    patience            the training ends when so many of these found no smaller held-out loss; 0: it does not
-    keep                last: the weights at the end; best: those of the least held-out loss are kept aside, too, and
-                        taken where they are better beyond chance
-    checkpoint_seconds  a checkpoint at least this often, and after every epoch; 0: after every step
-    workers             threads that read batches ahead; the result does not depend on it
-    depth, ignore, columns      how the data is read, see `resnets.data.reading.Reading`
+    """Everything that decides how a network is trained. What each key means stands in `resnets.training.keys.KEYS`, and
+    beside its value in a run's recipe.toml; `docs/guides/recipes.md` explains the choices.
     """
 
     epochs: int = 12
@@ -203,8 +168,11 @@ class Recipe:
         return cls(**values)
 
     def toml(self) -> str:
-        """This recipe as TOML, every key."""
-        return "".join(f"{key} = {_toml(value)}\n" for key, value in dataclasses.asdict(self).items())
+        """This recipe as TOML: every key, below what it means."""
+        return "\n".join(
+            f"{textwrap.fill(KEYS[key], 118, initial_indent='# ', subsequent_indent='# ')}\n{key} = {written(value)}\n"
+            for key, value in dataclasses.asdict(self).items()
+        )
 
 
 def shipped() -> list[str]:
@@ -268,7 +236,8 @@ def _float(key: str, value: float, where: str) -> float:
         raise RecipeError(f"{where}: {key} is a number of {len(str(value))} digits.") from problem
 
 
-def _toml(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value of a recipe, as TOML has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
