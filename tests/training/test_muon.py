@@ -47,7 +47,7 @@ def test_a_convolution_moves_by_a_share_of_its_norm_whatever_the_gradients_size(
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
         for parameter in network.parameters():
             parameter.grad *= scale
-        optimiser(network, Recipe(optimiser="muon", learning_rate=0.02, precision="float32")).step()
+        optimiser(network, Recipe(optimiser="muon", learning_rate=0.02)).step()
         after = dict(network.named_parameters())
         for name, old in before.items():
             if old.ndim == 4:
@@ -62,7 +62,7 @@ def test_the_memory_layout_changes_nothing():
     found = []
     for layout in (torch.contiguous_format, torch.channels_last):
         network = with_gradients(create(TINY, 3, seed=0)).to(memory_format=layout)
-        moves = optimiser(network, Recipe(optimiser="muon", precision="float32"))
+        moves = optimiser(network, Recipe(optimiser="muon"))
         for seed in range(3):
             with_gradients(network, seed)
             moves.step()
@@ -72,7 +72,7 @@ def test_the_memory_layout_changes_nothing():
 
 
 def test_norms_biases_and_the_head_move_as_in_sgd():
-    recipe = Recipe(optimiser="muon", learning_rate=0.1, weight_decay=0.01, precision="float32")
+    recipe = Recipe(optimiser="muon", learning_rate=0.1, weight_decay=0.01)
     mine, theirs = (create(TINY, 3, seed=0) for _ in range(2))
     one, other = optimiser(mine, recipe), optimiser(theirs, Recipe(learning_rate=0.1, weight_decay=0.01))
     assert isinstance(one, Muon)
@@ -92,7 +92,7 @@ def test_a_weight_of_zeros_and_a_weight_without_a_gradient():
         convolutions[0].zero_()
     convolutions[1].grad = None
     kept = convolutions[1].detach().clone()
-    optimiser(network, Recipe(optimiser="muon", precision="float32")).step()
+    optimiser(network, Recipe(optimiser="muon")).step()
     assert convolutions[0].abs().sum() > 0
     assert torch.isfinite(convolutions[0]).all()
     assert torch.equal(convolutions[1], kept)

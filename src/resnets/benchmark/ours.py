@@ -68,7 +68,7 @@ def _train(job: Job) -> Maker:
     from resnets.training.step import Step
 
     recipe = load_recipe("standard")
-    state = State(open_model(job.model).network, recipe)
+    state = State(open_model(job.model).network, recipe, precision=job.precision)
     state.train(head_alone=False)
     step = Step(state, recipe, Schedule(MOST_STEPS, MOST_STEPS), precision=job.precision)
 

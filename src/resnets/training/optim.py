@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnets.machine import fastest_precision
 from resnets.network import ResNet
 from resnets.training.muon import REST, Muon
 from resnets.training.recipe import Recipe
@@ -16,10 +15,10 @@ from resnets.training.recipe import Recipe
 GROWN = 0.7  # share of the training after which a growing image has reached its full size
 
 
-def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
+def optimiser(network: ResNet, recipe: Recipe, precision: str = "float32") -> torch.optim.SGD:
     """SGD or Muon with a group for each (rate, decay); a group's `scale` times the schedule is its rate.
 
-    With Muon all but the convolutions move `REST` times as fast, by SGD.
+    With Muon, whose products are of that precision, all but the convolutions move `REST` times as fast, by SGD.
 
     Norms and biases decay only with `decay_everything`. With `lower_rates` a stage learns at that share of
     the stage above it, the head at the full rate.
@@ -45,10 +44,7 @@ def optimiser(network: ResNet, recipe: Recipe) -> torch.optim.SGD:
     ]
     values: dict[str, Any] = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": recipe.nesterov}
     values["fused"] = True
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(table, **values)
-    device = next(network.parameters()).device.type
-    return Muon(table, precision="float32" if recipe.precision == "float32" else fastest_precision(device), **values)
+    return torch.optim.SGD(table, **values) if recipe.optimiser == "sgd" else Muon(table, precision=precision, **values)
 
 
 def rate(recipe: Recipe, step: float, total: int, steps_per_epoch: int, most_warmup: float = 0.5) -> float:

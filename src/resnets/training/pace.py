@@ -152,7 +152,7 @@ def _kind(prepared: Prepared, schedule: Schedule, step: int) -> tuple[int, bool]
 def measured(prepared: Prepared, began: float) -> Pace:
     """Measure the pace on a copy of the network, and leave everything as it was."""
     minutes = prepared.record.asked.minutes or 1.0
-    state = State(copy.deepcopy(prepared.network), prepared.recipe, prepared.device)
+    state = State(copy.deepcopy(prepared.network), prepared.recipe, prepared.device, prepared.record.precision)
     way = Schedule(PLACES, max(1, PLACES // prepared.recipe.epochs), minutes=minutes)
     kinds = {_kind(prepared, way, step) for step in range(PLACES)}
     steps = _steps(prepared, state, kinds, min(MOST, max(LEAST, SHARE * 60 * minutes)))

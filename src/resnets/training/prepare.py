@@ -128,7 +128,8 @@ class Prepared:
 
         Raises TrainingError for a checkpoint that is damaged, or that another run has written.
         """
-        state, own = State(self.network, self.recipe, self.device), identity.short(identity.identity(self.record))
+        state = State(self.network, self.recipe, self.device, self.record.precision)
+        own = identity.short(identity.identity(self.record))
         if (self.folder / CHECKPOINT).exists():
             state.load(self.folder)
             identity.check(identity.without(own, () if trains else identity.ELSEWHERE), state.identity or {})

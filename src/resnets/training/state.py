@@ -71,13 +71,13 @@ class State:
     layout      the memory layout that training uses
     """
 
-    def __init__(self, network: ResNet, recipe: Recipe, device: str = "cpu") -> None:
+    def __init__(self, network: ResNet, recipe: Recipe, device: str = "cpu", precision: str = "float32") -> None:
         self.layout = memory_format(network.plan)
         self.device = device
         self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.frozen = {f"{part}." for part in ["stem", *network.stage_names[: recipe.freeze]] if recipe.freeze}
         self.norms_frozen = recipe.norms == "frozen"
-        self.optimiser = optimiser(network, recipe)
+        self.optimiser = optimiser(network, recipe, precision)
         self.average = Average(network, recipe.ema) if recipe.ema else None
         self.step, self.seconds, self.log, self.rate_share = 0, 0.0, 0, 1.0
         self.identity: dict[str, Any] | None = None
