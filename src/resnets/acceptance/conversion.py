@@ -70,6 +70,7 @@ def convert(
     target_dialect: str | None = None,
     network: str | None = None,
     num_classes: int | None = None,
+    prefix: str | None = None,
     certificate: str | Path | None = None,
     probe: str | Path | None = None,
     images: int | None = None,
@@ -82,6 +83,7 @@ def convert(
     target_dialect  what the target shall be. Default: "resnets", our own model file
     network         which network of the catalog the source holds. Default: detected
     num_classes     replace the head by a fresh one for so many classes
+    prefix          what the names of the tensors begin with that are meant, where the source holds several networks
     certificate     a JSON file: run source and target on the same inputs, compare them unit by unit, write the proof
     probe           labelled images: the target gets the preprocessing and the strides that do best on them, if they
                     do better than those of the dialect beyond chance
@@ -92,7 +94,7 @@ def convert(
     `Conversion.holds`.
     """
     _check(target, certificate, probe, images, num_classes)
-    job = transfer.open_source(str(source), source_dialect, network, num_classes)
+    job = transfer.open_source(str(source), source_dialect, network, num_classes, prefix)
     proof = None if certificate is None else Path(certificate)
     job.check(None if target is None else Path(target), target_dialect, proof)
     ranking, sentence = [], ""

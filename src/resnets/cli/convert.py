@@ -31,6 +31,10 @@ Network = Annotated[
 NumClasses = Annotated[
     int | None, typer.Option("--classes", metavar="N", help="Replace the head by a fresh one for N classes.")
 ]
+Prefix = Annotated[
+    str | None,
+    typer.Option(metavar="P", help="What the tensors' names begin with that are meant, of several networks in SRC."),
+]
 Certificate = Annotated[
     str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
 ]
@@ -48,6 +52,7 @@ def convert(
     target_dialect: TargetDialect = None,
     network: Network = None,
     num_classes: NumClasses = None,
+    prefix: Prefix = None,
     certificate: Certificate = None,
     probe: Probe = None,
     images: Images = None,
@@ -78,6 +83,7 @@ def convert(
         target_dialect=target_dialect,
         network=network,
         num_classes=num_classes,
+        prefix=prefix,
         certificate=certificate,
         probe=probe,
         images=images,

@@ -37,15 +37,18 @@ def read(
     dialect: str | None = None,
     network: str | ResNetSpec | None = None,
     num_classes: int | None = None,
+    prefix: str | None = None,
 ) -> Model:
     """A foreign file as our model: the network in evaluation mode, float32, on the CPU.
 
     dialect, network    what the file is, if the user knows better than the detection
     num_classes         replace the head by a fresh one for so many classes, unless it has them already
+    prefix              what the tensors' names of the one network that is meant begin with
 
     Raises ModelFileError when the file cannot be opened, recognised or read; nothing is half-loaded.
     """
-    return model_of(recognise(open_file(path), dialect and dialect_of(dialect).name, network), num_classes)
+    found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
+    return model_of(found, num_classes)
 
 
 def model_of(found: Recognised, num_classes: int | None = None) -> Model:

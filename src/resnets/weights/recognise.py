@@ -7,7 +7,7 @@ plan of that spec must then account for every tensor of the file, and the file f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,6 +20,7 @@ from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.worlds import DIALECTS, Dialect
 from resnets.weights.worlds.base import Naming, Part
 from resnets.weights.worlds.infer import MissingError, ShapeOf, infer
+from resnets.weights.worlds.torch.within import CONTAINERS, features, linears, within
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
 HEAD = "head.linear."  # what the names of a head's tensors begin with
@@ -55,16 +56,22 @@ class _Misfit:
 
 
 def recognise(
-    file: Foreign, dialect: str | None = None, network: str | ResNetSpec | None = None, body: bool = False
+    file: Foreign,
+    dialect: str | None = None,
+    network: str | ResNetSpec | None = None,
+    body: bool = False,
+    prefix: str | None = None,
 ) -> Recognised:
     """Understand an opened file.
 
     dialect, network    what the user knows better (`--from`, `--model`); otherwise they are detected
     body                whether a body without a head will do, too
+    prefix              what the tensors' names of the one network that is meant begin with (`--prefix`)
 
     Raises ModelFileError with a table of the tensors that are missing, misshapen or extra in the reading that
     explains most of the file, or the reason why none of the dialects reads it; SpecError for an unknown network.
     """
+    file = within(file, prefix)
     try:
         return _recognised(file, dialect, network, False)
     except ModelFileError:
@@ -93,7 +100,8 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
             reasons.append(f"{candidate.name}: its files are {' or '.join(candidate.containers)}")
             continue
         prepared = candidate.prepare(file)
-        for naming in candidate.namings(prepared):
+        for usual in candidate.namings(prepared):
+            naming = _with_head(usual, prepared)
             try:
                 p = _plan(prepared, candidate, naming, network, headless)
             except MissingError as problem:
@@ -103,6 +111,8 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
                 reasons.append(f"{candidate.name}: {problem}")
                 continue
             names = {ours: naming(ours) for ours in state_shapes(p) if not (headless and ours.startswith(HEAD))}
+            if headless:
+                prepared = _without_heads(prepared, names)
             rows, matched = _differences(prepared, candidate, p, names)
             if not rows:
                 found = {ours: theirs for ours, theirs in names.items() if theirs in prepared.tensors}
@@ -110,6 +120,31 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
                 return Recognised(candidate, prepared, p, found)
             misfits.append(_Misfit(candidate.name, p, matched, rows))
     raise _not_recognised(file, misfits, reasons)
+
+
+def _with_head(naming: Naming, file: Foreign) -> Naming:
+    """The naming with the one linear layer of a file as its head, where that has another name than is usual."""
+    flat = [name for name, stored in file.tensors.items() if len(stored.shape) == 2]
+    if file.container not in CONTAINERS or naming(f"{HEAD}weight") in file.tensors or len(flat) != 1:
+        return naming
+    (head,) = linears({flat[0]: file.tensors[flat[0]]}, features(file.tensors)) or [""]
+    return (
+        (lambda ours: head + ours.removeprefix(HEAD[:-1]) if ours.startswith(HEAD) else naming(ours))
+        if head
+        else naming
+    )
+
+
+def _without_heads(file: Foreign, names: Mapping[str, str]) -> Foreign:
+    """Without the two and more linear layers that a contrastive loss is given, where a head would be."""
+    tops = {theirs.partition(".")[0] for theirs in names.values()}
+    others = {name: t for name, t in file.tensors.items() if name.partition(".")[0] not in tops}
+    if (
+        max((len(t.shape) for t in others.values()), default=0) != 2
+        or sum(len(t.shape) == 2 for t in others.values()) < 2
+    ):
+        return file  # of one, it is half a head; of more dimensions, another network's
+    return replace(file, tensors={name: t for name, t in file.tensors.items() if name not in others})
 
 
 def state_shapes(p: Plan) -> dict[str, tuple[int, ...]]:

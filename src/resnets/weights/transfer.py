@@ -112,23 +112,27 @@ class Transfer:
 
 
 def open_source(
-    source: str, dialect: str | None = None, network: str | None = None, num_classes: int | None = None
+    source: str,
+    dialect: str | None = None,
+    network: str | None = None,
+    num_classes: int | None = None,
+    prefix: str | None = None,
 ) -> Transfer:
     """Open what is to be converted: our model file, a run's folder, a foreign file or folder, or a tag.
 
-    dialect, network, num_classes: as in `convert.read`. Raises ModelFileError, FetchError, SpecError.
+    dialect, network, num_classes, prefix: as in `convert.read`. Raises ModelFileError, FetchError, SpecError.
     """
     path, tag = located(source)
     own = own_file(path)
     if own and dialect in (None, OWN):
-        if network is not None or num_classes is not None:
+        if (network, num_classes, prefix) != (None, None, None):
             raise ModelFileError(
-                f"{source} is our own file, which says what it is: leave `network` and `num_classes` out."
+                f"{source} is our own file, which says what it is: leave `network`, `num_classes` and `prefix` out."
             )
         return Transfer(source, (own,), modelfile.load(own), None)
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
-    found = recognise(open_file(path), dialect and dialect_of(dialect).name, network)
+    found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
     model = convert.model_of(found, num_classes)
     if tag:
         model = registry.describe(model, tag)

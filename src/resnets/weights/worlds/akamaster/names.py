@@ -9,7 +9,7 @@ from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds.base import Dialect, Naming
-from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torchvision.names import PARTS, UNIT
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,10 +20,6 @@ class Akamaster(Dialect):
 
     name: ClassVar = "akamaster"
     containers: ClassVar = ("torch",)
-
-    def prepare(self, file: Foreign) -> Foreign:
-        """Without the wrappings of DataParallel and of the training script."""
-        return unwrapped(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """torchvision's names, but for the head."""

@@ -16,7 +16,7 @@ from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming, norm_first
 from resnets.weights.worlds.torch.folder import write_folder
-from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torchvision import names as torchvision
 
 DEEP = {
@@ -68,10 +68,6 @@ class Timm(Dialect):
     def claims(self, file: Foreign) -> bool:
         """A configuration of timm's hub names its architecture."""
         return "architecture" in file.documents.get("config", {})
-
-    def prepare(self, file: Foreign) -> Foreign:
-        """Without the wrappings of training scripts; the averaged weights where there are two sets."""
-        return unwrapped(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """resnetv2's names, or those of resnet with what its deep stem and averaged shortcuts change."""

@@ -13,7 +13,7 @@ from resnets.progress import say
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming
-from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "layer{stage}.{u}."
@@ -40,8 +40,8 @@ class Torchvision(Dialect):
     framework: ClassVar = "torchvision"
 
     def prepare(self, file: Foreign) -> Foreign:
-        """Without the wrappings of training scripts."""
-        return _named(unwrapped(file))
+        """Its children's names, where they are those of a torch.nn.Sequential."""
+        return _named(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way. timm's names are the same for most networks; its files say whose they are."""

@@ -10,7 +10,7 @@ from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds.base import Dialect, Naming
-from resnets.weights.worlds.torch.names import torch_naming, unwrapped
+from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "bigblock{stage}.{u}."
@@ -30,10 +30,6 @@ class Tutorial(Dialect):
 
     name: ClassVar = "tutorial"
     containers: ClassVar = ("torch",)
-
-    def prepare(self, file: Foreign) -> Foreign:
-        """Without the wrappings of training scripts."""
-        return unwrapped(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way."""
