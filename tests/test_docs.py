@@ -158,9 +158,9 @@ def test_the_licence_is_the_one_that_the_project_declares():
 
 
 def test_every_key_of_a_recipe_is_explained_with_its_default():
-    from resnets.training import keys
+    from resnets.cli.reference import recipe_keys
 
-    assert keys.table() in read("docs/guides/recipes.md")
+    assert recipe_keys() in read("docs/guides/recipes.md")
 
 
 def test_every_shipped_recipe_opens_with_its_command_its_time_and_its_result():

@@ -105,7 +105,7 @@ def test_a_probe_alone_writes_nothing_and_with_a_target_gives_it_what_did_best(f
         (["{foreign}", "out.safetensors", "--certificate", "no/p.json"], "There is no folder no"),
         (["{foreign}", "no/out.safetensors"], "There is no folder no"),
         (["{foreign}", "out.safetensors", "--from", "resnets"], "was not written by resnets"),
-        (["{own}", "out.safetensors", "--model", "resnet18"], "leave --model and --classes out"),
+        (["{own}", "out.safetensors", "--model", "resnet18"], "leave --model, --classes and --prefix out"),
         (["{run}", "{run}", "--to", "huggingface"], "is a source, or a model of resnets itself"),
         (["{foreign}", "--probe", "{foreign}", "--certificate", "p.json"], "name the file to write"),
         (["nothing.pth", "out.safetensors"], "There is no model file nothing.pth."),

@@ -21,7 +21,17 @@ from resnets.weights.again import train_again
 from resnets.weights.run import RunRecord
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
-PLAIN = ["crop=none", "flip=false", "label_smoothing=0", "ema=0", "start_size=1", "warmup_epochs=0", "min_steps=0"]
+PLAIN = [
+    "optimiser=sgd",
+    "zero_init_last=false",
+    "crop=none",
+    "flip=false",
+    "label_smoothing=0",
+    "ema=0",
+    "start_size=1",
+    "warmup_epochs=0",
+    "min_steps=0",
+]
 
 
 @pytest.fixture

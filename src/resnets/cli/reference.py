@@ -2,12 +2,14 @@
 
     python -m resnets.cli.reference > docs/reference/cli.md
     python -m resnets.cli.reference python > docs/reference/python.md     (see `python_reference`)
+    python -m resnets.cli.reference recipes      prints the table of keys in docs/guides/recipes.md
 
 It reads the declared options instead of copying help texts: those look different with every version of typer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from typing import Any
@@ -32,6 +34,15 @@ classes and tensors are shown with escapes (`\\x1b`) for everything that is no p
 def reference() -> str:
     """Return the whole page as Markdown."""
     return "\n".join([HEAD, *(_section(name, command) for name, command in commands().items())])
+
+
+def recipe_keys() -> str:
+    """The keys of a recipe with their defaults and meanings, as Markdown."""
+    from resnets.training.keys import KEYS
+    from resnets.training.recipe import Recipe, written
+
+    rows = [f"| `{each.name}` | {written(each.default)} | {KEYS[each.name]} |" for each in dataclasses.fields(Recipe)]
+    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows, ""])
 
 
 def _section(name: str, command: Any) -> str:
@@ -73,4 +84,5 @@ def _meaning(param: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(python_reference.reference() if sys.argv[1:] == ["python"] else reference(), end="")
+    pages = {"python": python_reference.reference, "recipes": recipe_keys}
+    print(pages.get(" ".join(sys.argv[1:]), reference)(), end="")

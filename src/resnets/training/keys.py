@@ -1,11 +1,6 @@
-"""What each key of a recipe means: shown beside its value in every run's recipe.toml, and in docs/guides/recipes.md.
-
-python -m resnets.training.keys      prints the table of that guide
-"""
+"""What each key of a recipe means: shown beside its value in every run's recipe.toml, and in docs/guides/recipes.md."""
 
 from __future__ import annotations
-
-import dataclasses
 
 KEYS = {
     "epochs": "how often every image is seen; with probe 0: the head alone",
@@ -62,15 +57,3 @@ KEYS = {
     "ignore": "patterns of paths that are left out, with commas between: *.gif, thumbs",
     "columns": "of a table with labels: image=photo label=species split=part",
 }
-
-
-def table() -> str:
-    """The keys with their defaults and meanings, as Markdown."""
-    from resnets.training.recipe import Recipe, written
-
-    rows = [f"| `{f.name}` | {written(f.default)} | {KEYS[f.name]} |" for f in dataclasses.fields(Recipe)]
-    return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows])
-
-
-if __name__ == "__main__":
-    print(table())
