@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from test_convert import model_of, same, state, tiny
 
 from resnets.errors import ModelFileError
 from resnets.weights.body import load_body
-from resnets.weights.convert import read
+from resnets.weights.convert import read, write
 from resnets.weights.transfer import open_source
 
 NETWORKS = {name: tiny(name) for name in ("resnet18", "resnet50")}
@@ -111,6 +113,28 @@ def test_a_prefix_that_there_is_not_is_refused_with_those_that_there_are(tmp_pat
     torch.save(prefixed(state(NETWORKS["resnet18"], tmp_path), "net."), tmp_path / "checkpoint.pth")
     with pytest.raises(ModelFileError, match=r"begins with 'nett\.'\. Did you mean \"net\.\"\?"):
         read(tmp_path / "checkpoint.pth", prefix="nett.")
+
+
+def test_a_head_of_one_output_is_refused_and_its_body_is_a_body(tmp_path):
+    """A softmax of one output is 1, whatever the picture: it was read as "0 100.0 %" of everything."""
+    tensors = state(NETWORKS["resnet18"], tmp_path)
+    tensors["fc.weight"], tensors["fc.bias"] = tensors["fc.weight"][:1], tensors["fc.bias"][:1]
+    torch.save(tensors, tmp_path / "binary.pth")
+    with pytest.raises(ModelFileError, match="one output, a yes or no by a sigmoid"):
+        read(tmp_path / "binary.pth")
+    assert read(tmp_path / "binary.pth", num_classes=2).classes == ("0", "1")
+    body = load_body(tmp_path / "binary.pth").model.network.state_dict()
+    wanted = model_of(NETWORKS["resnet18"]).network.state_dict()
+    assert all(torch.equal(body[name], tensor) for name, tensor in wanted.items() if not name.startswith("head."))
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_answers_that_are_no_one_class_of_several_are_refused(tmp_path, problem):
+    write(model_of(NETWORKS["resnet50"]), tmp_path / "folder", "huggingface")
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(config | {"problem_type": problem}))
+    with pytest.raises(ModelFileError, match=f"says problem_type '{problem}'"):
+        read(tmp_path / "folder")
 
 
 def test_a_network_with_a_projection_instead_of_a_head_is_a_body(tmp_path):

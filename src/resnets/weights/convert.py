@@ -48,6 +48,17 @@ def read(
     Raises ModelFileError when the file cannot be opened, recognised or read; nothing is half-loaded.
     """
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
+    return classifier_of(found, num_classes)
+
+
+def classifier_of(found: Recognised, num_classes: int | None = None) -> Model:
+    """The same of a recognised file. Raises ModelFileError for one whose head has one output."""
+    if not found.headless and found.plan.num_classes == 1 and num_classes is None:
+        raise unusable(
+            found.file.path,
+            "its head has one output, a yes or no by a sigmoid, of which a softmax makes 100 % for everything; give it "
+            "a fresh head (`resnets convert SRC DST --classes N`), or train on it as the weights to start from",
+        )
     return model_of(found, num_classes)
 
 

@@ -133,7 +133,7 @@ def open_source(
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
-    model = convert.model_of(found, num_classes)
+    model = convert.classifier_of(found, num_classes)
     if tag:
         model = registry.describe(model, tag)
     return Transfer(source, found.file.files, model, found)

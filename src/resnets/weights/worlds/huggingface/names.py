@@ -29,6 +29,7 @@ PARTS = {
 BASE = "resnet."  # what ResNetModel's names lack
 FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers, which the configuration uses
 ALWAYS = {"groups": 1, "width_per_group": 64, "stem": "imagenet", "bias": "never"}  # in transformers' classes
+SINGLE = "single_label_classification"
 WARPED_FROM = 384  # from this size on ConvNext's processor stretches instead of cropping
 
 
@@ -56,7 +57,16 @@ class HuggingFace(Dialect):
         return {"stride_conv": "first"} if first else {}
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
-        """transformers' classes have neither groups nor other widths, stems or biases than the original's."""
+        """transformers' classes have neither groups nor other widths, stems or biases than the original's.
+
+        One that answers yes or no to each of several things, or with numbers, is no classifier of one class of several.
+        """
+        problem = file.documents.get("config", {}).get("problem_type")
+        if problem not in (None, SINGLE):
+            raise unusable(
+                file.path,
+                f"its config.json says problem_type {str(problem)[:50]!r}, and a softmax is for {SINGLE!r} alone",
+            )
         if lacking := _lacking(plan.spec):
             raise unusable(file.path, f"transformers' ResNet classes cannot load it: they have no {lacking}")
 
