@@ -57,6 +57,7 @@ def measure(name, flags):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--one", nargs=2, metavar=("NETWORK", "FLAGS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -66,7 +67,7 @@ def main():
 
     print(json.dumps(machine.describe()))
     print(f"| {'network':8} | {'variant':48} | images/s | ratio |\n| --- | --- | ---: | ---: |")
-    for name in NETWORKS:
+    for name in arguments.networks.split(","):
         rates = {variant: [] for variant in VARIANTS}
         for _ in range(arguments.rounds):
             for variant, flags in VARIANTS.items():

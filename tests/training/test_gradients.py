@@ -85,6 +85,11 @@ def test_a_step_of_a_network_has_the_gradients_of_one_without():
         assert (mine[name] - theirs).norm() <= 0.02 * theirs.norm(), name
 
 
+def test_narrow_networks_do_without():
+    assert gradients.gains(create("resnet18", 10, seed=0))
+    assert not gradients.gains(create("resnet20", 10, seed=0))
+
+
 def test_frozen_weights_and_what_is_not_asked_for_cost_nothing():
     conv = nn.Conv2d(256, 256, 3, padding=1, bias=False)
     conv.weight.requires_grad_(False)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 SHORT = 8  # pixels of an output row up to which the product wins: 1.0 to 7.8 times (torch 2.13.0, batches of 16 to 128)
@@ -33,12 +33,21 @@ class ByProduct(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def gains(network: nn.Module) -> bool:
+    """Whether any convolution of a network is wide enough for it; each call in the mode costs some microseconds."""
+    return any(parameter.ndim == 4 and _wide(parameter) for parameter in network.parameters())
+
+
+def _wide(weight: Tensor) -> bool:
+    return weight.shape[0] * weight.shape[1] >= WIDE
+
+
 def _pays(x: Tensor, weight: Tensor, bias: object, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
     square = all(isinstance(each, tuple) and each[0] == each[1] for each in (stride, padding, dilation))
     if not square or dilation[0] != 1 or groups != 1 or not weight.requires_grad:
         return False
     outputs = (x.shape[3] + 2 * padding[0] - weight.shape[3]) // stride[0] + 1
-    return outputs <= SHORT and weight.shape[0] * weight.shape[1] >= WIDE
+    return outputs <= SHORT and _wide(weight)
 
 
 class _Convolution(torch.autograd.Function):

@@ -12,7 +12,7 @@ from resnets.data.augment import Augmentation, mix
 from resnets.data.batches import Batch
 from resnets.data.preprocess import Preprocessing
 from resnets.machine import processor_flags
-from resnets.training.gradients import ByProduct
+from resnets.training.gradients import ByProduct, gains
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
@@ -54,8 +54,8 @@ class Step:
     ) -> None:
         self.state, self.recipe, self.schedule, self.precision = state, recipe, schedule, precision
         self.weighing = weighing or Weighing()
-        short_rows = precision == "bfloat16" and state.device == "cpu" and "amx_bf16" in processor_flags()
-        self.gradients = ByProduct() if short_rows else nullcontext()
+        tiles = precision == "bfloat16" and state.device == "cpu" and "amx_bf16" in processor_flags()
+        self.gradients = ByProduct() if tiles and gains(state.network) else nullcontext()
 
     def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
         """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
