@@ -1,8 +1,8 @@
 """The gradient of a convolution's weights as one matrix product, where that is faster than the library's own.
 
-On a processor with AMX, oneDNN's own reduces along a row of the output and fills its tiles badly where rows are short:
-60 to 200 GFLOP/s at up to 8 pixels, where a matrix product makes 500 to 1,300. `benchmarks/step.py` measures what a
-step gains by it. Nothing changes but the order of the sums.
+On a processor with AMX, oneDNN's own reduces along a row of the output and fills its tiles badly where rows are short.
+`benchmarks/convolutions.py` measures both, `benchmarks/step.py` what a step gains. Nothing changes but the order of the
+sums.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-SHORT = 8  # pixels of an output row up to which the product wins: 1.0 to 7.8 times (torch 2.13.0, batches of 16 to 128)
+SHORT = 8  # pixels of an output row up to which the product wins, 1.0 to 8 times (torch 2.13.0, batches of 16 to 128)
 WIDE = 128 * 256  # input times output channels from which it does
 
 
