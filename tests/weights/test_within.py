@@ -10,7 +10,10 @@ from test_convert import model_of, same, state, tiny
 
 from resnets.errors import ModelFileError
 from resnets.weights.body import load_body
-from resnets.weights.convert import read, write
+from resnets.weights.certificate import certificate
+from resnets.weights.convert import classifier_of, read, write
+from resnets.weights.open import open_file
+from resnets.weights.recognise import recognise
 from resnets.weights.transfer import open_source
 
 NETWORKS = {name: tiny(name) for name in ("resnet18", "resnet50")}
@@ -72,6 +75,13 @@ def test_a_network_is_found_wherever_it_stands(tmp_path, network, layout):
     tensors = state(NETWORKS[network], tmp_path)
     torch.save(LAYOUTS[layout](tensors), tmp_path / "checkpoint.pth")
     assert same(read(tmp_path / "checkpoint.pth"), model_of(NETWORKS[network]))
+
+
+@pytest.mark.parametrize("layout", ["head last_linear", "head beside the body", "prefix model.resnet."])
+def test_its_certificate_holds(tmp_path, layout):
+    torch.save(LAYOUTS[layout](state(NETWORKS["resnet50"], tmp_path)), tmp_path / "checkpoint.pth")
+    found = recognise(open_file(tmp_path / "checkpoint.pth"))
+    assert certificate(found.file, found.dialect.name, classifier_of(found).network, use_framework=False)["holds"]
 
 
 @pytest.mark.parametrize("layout", ["ema_state_dict", "model_ema", "Lightning's average"])

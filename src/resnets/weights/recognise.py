@@ -99,9 +99,9 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
         if file.container not in candidate.containers:
             reasons.append(f"{candidate.name}: its files are {' or '.join(candidate.containers)}")
             continue
-        prepared = candidate.prepare(file)
-        for usual in candidate.namings(prepared):
-            naming = _with_head(usual, prepared)
+        understood = candidate.prepare(file)
+        for naming in candidate.namings(understood):
+            prepared = _with_head(naming, understood)
             try:
                 p = _plan(prepared, candidate, naming, network, headless)
             except MissingError as problem:
@@ -122,17 +122,15 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
     raise _not_recognised(file, misfits, reasons)
 
 
-def _with_head(naming: Naming, file: Foreign) -> Naming:
-    """The naming with the one linear layer of a file as its head, where that has another name than is usual."""
+def _with_head(naming: Naming, file: Foreign) -> Foreign:
+    """The file with its one linear layer under the name that this naming has for a head, where it has another."""
+    wanted = naming(f"{HEAD}weight").removesuffix("weight")
     flat = [name for name, stored in file.tensors.items() if len(stored.shape) == 2]
-    if file.container not in CONTAINERS or naming(f"{HEAD}weight") in file.tensors or len(flat) != 1:
-        return naming
+    if file.container not in CONTAINERS or not wanted or f"{wanted}weight" in file.tensors or len(flat) != 1:
+        return file
     (head,) = linears({flat[0]: file.tensors[flat[0]]}, features(file.tensors)) or [""]
-    return (
-        (lambda ours: head + ours.removeprefix(HEAD[:-1]) if ours.startswith(HEAD) else naming(ours))
-        if head
-        else naming
-    )
+    theirs = {f"{head}.{leaf}": f"{wanted}{leaf}" for leaf in ("weight", "bias")} if head else {}
+    return replace(file, tensors={theirs.get(name, name): stored for name, stored in file.tensors.items()})
 
 
 def _without_heads(file: Foreign, names: Mapping[str, str]) -> Foreign:
