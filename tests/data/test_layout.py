@@ -259,6 +259,14 @@ def test_thousands_of_class_folders_and_deep_ones_take_no_time() -> None:
     assert found(read(f"{deep}cat/1.jpg", f"{deep}dog/1.jpg")) == {"": ANIMALS}
 
 
+@pytest.mark.parametrize("names", ["abcd", "wxyz", "kqsu", "cfim", "dgjp"])
+def test_of_folders_that_share_as_many_names_the_first_is_named(names: str) -> None:
+    """Not the one that the hash of a name brings first: the same folders, the same sentence, in every process."""
+    one, other = f"{{{names[0]},{names[3]}}}", f"{{{names[1]},{names[2]}}}"
+    with pytest.raises(LayoutError, match=f"holds set1/ and set3/, and both hold the folders {names[0]}, {names[3]}:"):
+        read(f"set1/{one}", f"set2/{other}", f"set3/{one}", f"set3/{other}")
+
+
 def told(keys: list[str], odd: set[str], empty: list[str]) -> Layout | str:
     """The layout of files in this order, or what is wrong with them."""
     try:

@@ -170,7 +170,8 @@ def _shared(every: Sequence[Top]) -> tuple[str, str, list[str]] | None:
         names = {name for name in top.names if spread[name] > 1}
         if len(names) < SAME:  # it cannot share as many
             continue
-        for other, count in Counter(owner for name in names for owner in owners[name]).most_common(1):
+        found = Counter(owner for name in sorted(names) for owner in owners[name])  # in an order: the first of equals
+        for other, count in found.most_common(1):
             if count >= SAME:
                 return other, top.name, sorted(name for name in names if other in owners[name])
         for name in names:
