@@ -37,7 +37,9 @@ def test_a_foreign_file_becomes_a_model_file_with_a_certificate(foreign, tmp_pat
     document = json.loads(capsys.readouterr().out)
     assert {"source", "target", "dialect", "network", "classes", "certificate"} <= document.keys()
     assert (document["dialect"], document["network"], document["classes"]) == ("torchvision", "custom", 3)
-    assert {"holds", "max_abs", "relative", "argmax_agreement", "reference"} == document["certificate"].keys()
+    assert {"holds", "max_abs", "relative", "argmax_agreement", "reference", "assumed"} == document[
+        "certificate"
+    ].keys()
     assert document["certificate"]["holds"] is True
     written = json.loads(proof.read_text())
     assert [unit["role"] for unit in written["units"]] == ["stem", "stage1.unit1", "stage2.unit1"]

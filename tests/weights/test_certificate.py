@@ -30,7 +30,7 @@ from resnets.weights.worlds.reference import Reference, UnfitError
 SMALL = {"depths": (2, 2), "widths": (8, 16), "stem_width": 8}
 KEYS = {
     *("holds", "max_abs", "relative", "argmax_agreement", "reference", "tolerance", "first_difference", "verdict"),
-    *("remarks", "source", "target", "units", "inputs", "versions"),
+    *("remarks", "assumed", "seen", "source", "target", "units", "inputs", "versions"),
 }
 
 

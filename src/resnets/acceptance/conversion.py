@@ -48,7 +48,7 @@ class Conversion:
 
     def document(self) -> dict[str, Any]:
         """What `resnets convert --json` prints."""
-        keys = ("holds", "max_abs", "relative", "argmax_agreement", "reference")
+        keys = ("holds", "max_abs", "relative", "argmax_agreement", "reference", "assumed")
         own: dict[str, Any] = {
             "source": self.source,
             "target": self.target,

@@ -26,7 +26,8 @@ TargetDialect = Annotated[
     typer.Option("--to", metavar="DIALECT", help="What DST shall be. Default: resnets, our own model file."),
 ]
 Network = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="Which network SRC holds. Default: detected.")
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Which network SRC holds, strides and all. Default: detected."),
 ]
 NumClasses = Annotated[
     int | None, typer.Option("--classes", metavar="N", help="Replace the head by a fresh one for N classes.")
@@ -64,7 +65,8 @@ def convert(
     Dialect, network and number of classes are detected from the tensors; no pickle is ever executed.
 
     The certificate runs source and target on the same inputs and compares them unit by unit. The exit status is
-    1 when they differ. With --probe, DST gets the preprocessing and the strides that do best, if they do better
+    1 when they differ. What no tensor shows (strides, pool, epsilon, ...) is said to be assumed, unless SRC says it
+    itself or --model does. With --probe, DST gets the preprocessing and the strides that do best, if they do better
     than those of the dialect beyond chance.
 
     \b
@@ -116,3 +118,5 @@ def _show(result: Conversion) -> None:
         out.print(result.proof["verdict"])
         for remark in result.proof["remarks"]:
             note(remark)
+        if assumed := result.proof["assumed"]:
+            note(f"Assumed, as nothing says it: {'; '.join(f'{fact}: {words}' for fact, words in assumed.items())}.")

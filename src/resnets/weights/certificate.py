@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from resnets import __version__
 from resnets.network import ResNet
+from resnets.weights.assumed import assumptions
 from resnets.weights.convert import digests
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.modelfile import self_test_input
@@ -68,6 +69,7 @@ class Certificate:
     argmax_agreement    share of the images whose largest logit is the same
     inputs              their shapes; `modelfile.self_test_input` makes them
     versions            of whatever computed
+    assumed, seen       what no tensor shows of the graph and the preprocessing: fact to words (`assumptions`)
     remarks             sentences, for example why a framework that exists was not the reference
     source, target      {"files": name, bytes and sha256 of each}
     """
@@ -80,6 +82,8 @@ class Certificate:
     inputs: tuple[tuple[int, ...], ...]
     versions: Mapping[str, str]
     remarks: tuple[str, ...] = ()
+    assumed: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, str] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None
     target: Mapping[str, Any] | None = None
 
@@ -102,9 +106,10 @@ class Certificate:
     def verdict(self) -> str:
         """One sentence for a person."""
         if self.first is None:
+            graph = " for the graph assumed" if self.assumed.keys() - {"preprocessing"} else ""
             return (
-                f"The certificate holds: the logits lie within {self.logits.relative:.1g} of their spread of those of "
-                f"{self.reference}."
+                f"The certificate holds{graph}: the logits lie within {self.logits.relative:.1g} of their spread of "
+                f"those of {self.reference}."
             )
         if self.first.why:
             return f"The certificate does not hold: at {self.first.role} {self.first.why}."
@@ -126,6 +131,8 @@ class Certificate:
             "first_difference": self.first.role if self.first else None,
             "verdict": self.verdict,
             "remarks": list(self.remarks),
+            "assumed": dict(self.assumed),
+            "seen": dict(self.seen),
             "source": self.source,
             "target": self.target,
             "units": [unit.to_dict() for unit in self.units],
@@ -153,8 +160,11 @@ def certificate(
     Raises ModelFileError when a file cannot be read.
     """
     found, remark = _compared(file, dialect, network, use_framework)
+    assumed, seen = assumptions(file, dialect, network.plan)
     return replace(
         found,
+        assumed=assumed,
+        seen=seen,
         remarks=(remark,) if remark else (),
         source={"files": digests(tuple(file.files if source_files is None else source_files))},
         target={"files": digests(tuple(target_files))},

@@ -20,6 +20,7 @@ from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.worlds import DIALECTS, Dialect
 from resnets.weights.worlds.base import Naming, Part
 from resnets.weights.worlds.infer import MissingError, ShapeOf, infer
+from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.within import CONTAINERS, features, linears, within
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
@@ -115,6 +116,8 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
                 prepared = _without_heads(prepared, names)
             rows, matched = _differences(prepared, candidate, p, names)
             if not rows:
+                if network is not None and candidate.borrowed and "config" not in prepared.documents:
+                    prepared = stated.named(prepared, p.spec)
                 found = {ours: theirs for ours, theirs in names.items() if theirs in prepared.tensors}
                 candidate.check(prepared, p, found)
                 return Recognised(candidate, prepared, p, found)

@@ -47,7 +47,8 @@ class Foreign:
     tensors     by the file's own names; nested dictionaries of a checkpoint are joined with "/"
     documents   what stands beside the tensors: "config" and "preprocessor" (the JSON documents of a model
                 folder); Caffe's "graph" (its layers), "input" (the shape), "mean_image" and "notes" (comments);
-                "keras" (a Keras configuration); "metadata" (of safetensors)
+                "keras" (a Keras configuration); "metadata" (of safetensors); "checkpoint" (what a checkpoint of
+                torch's says beside its tensors); "stated" (fields of the spec that somebody has named, see `stated`)
     files       every file that belongs to it, for hashing
     """
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from resnets.weights.formats import pickle_data
 from resnets.weights.formats.pickle_data import Made, Value
 from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, mapped, unusable
+from resnets.weights.formats.torch_facts import facts_of
 from resnets.weights.formats.torch_views import Storage, View, extent, storage_of, tensors_of
 from resnets.weights.formats.zip import START, Member, members
 from resnets.whole import whole
@@ -29,9 +30,9 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 def open_torch(path: Path) -> Foreign:
     """Open a checkpoint: zip format (torch 1.6 and later) or the one before, of any pickle protocol from 1 to 5.
 
-    Names of nested dictionaries and lists are joined with "/". What is no tensor is left out. A tensor's numbers
-    come with the strides undone. Raises ModelFileError for a file that is damaged, big-endian, a TorchScript
-    program, or holds no tensors outside of a whole pickled module.
+    Names of nested dictionaries and lists are joined with "/". What is no tensor stands in documents["checkpoint"], as
+    far as it is plain (`facts_of`). A tensor's numbers come with the strides undone. Raises ModelFileError for a file
+    that is damaged, big-endian, a TorchScript program, or holds no tensors outside of a whole pickled module.
     """
     try:
         data = mapped(path)
@@ -43,7 +44,8 @@ def open_torch(path: Path) -> Foreign:
         raise unusable(path, f"it cannot be read ({problem.strerror}); check its permissions") from problem
     except ValueError as problem:
         raise unusable(path, str(problem)) from problem
-    return Foreign(path, "torch", tensors, {}, (path,))
+    facts = facts_of(root)
+    return Foreign(path, "torch", tensors, {"checkpoint": facts} if facts else {}, (path,))
 
 
 def write_torch(path: Path, tensors: Mapping[str, Tensor]) -> None:

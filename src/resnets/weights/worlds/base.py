@@ -62,6 +62,7 @@ class Dialect:
 
     name: ClassVar[str]
     containers: ClassVar[tuple[str, ...]]  # that its files come in (`Foreign.container`)
+    borrowed: ClassVar[bool] = False  # other code has taken these names over: a network that the user names decides
     framework: ClassVar[str] = ""  # that executes its files, as people call it; "" where none can be installed
     transposed: ClassVar[bool] = False  # kernels are (H, W, I, O) and the head is (I, O)
     orders: ClassVar[tuple[str, ...]] = ("post",)  # of norm and relu that its networks have
@@ -92,6 +93,10 @@ class Dialect:
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """Compare what else the file says of its graph with the plan. Raises ModelFileError where they differ."""
+
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """What in the file says of its "graph" and its "preprocessing" what no tensor shows: "its config.json"."""
+        return {}
 
     def naming(self, plan: Plan) -> Naming:
         """The names that a network gets when it is written. Raises ModelFileError where that world has none."""

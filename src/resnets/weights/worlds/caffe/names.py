@@ -148,6 +148,10 @@ class Caffe(Dialect):
         """As He would name this network; the head is fc and the number of classes."""
         return he.naming(he.letters(plan.spec.depths), f"fc{plan.num_classes}")
 
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """Its layers are the graph; how pictures are prepared stands in our own comments alone."""
+        return {"graph": "its layers", **({"preprocessing": "its comments"} if _record(file) else {})}
+
     def documents(self, model: Model) -> dict[str, Any]:
         """The graph, and comments with what Caffe's files have no place for. Raises ModelFileError."""
         p, wanted = model.network.plan, model.preprocessing

@@ -38,6 +38,7 @@ class HuggingFace(Dialect):
 
     name: ClassVar = "huggingface"
     containers: ClassVar = ("torch", "safetensors")
+    borrowed: ClassVar = True
     framework: ClassVar = "transformers"
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
@@ -79,6 +80,14 @@ class HuggingFace(Dialect):
             return _preprocessing(document)
         except (TypeError, ValueError, KeyError, ArithmeticError, DataError) as problem:
             raise unusable(file.path, f"its preprocessor_config.json cannot be followed ({problem})") from problem
+
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """A configuration stands for the graph of transformers' class."""
+        documents = {
+            "graph": ("config", "its config.json"),
+            "preprocessing": ("preprocessor", "its preprocessor_config"),
+        }
+        return {what: words for what, (key, words) in documents.items() if file.documents.get(key)}
 
     def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
         """Those of the configuration; of names that stand there twice ("crane"), each gets its number.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from resnets.weights.formats.stored import Foreign, unusable
-from resnets.weights.worlds.torch.witness import Modules, stem_pool
+from resnets.weights.worlds.torch.witness import Modules
 
 
 def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
@@ -21,17 +21,17 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
     if (activation := config.get("hidden_act", "relu")) != "relu":
         raise unusable(file.path, f"its activation is {activation}, which is not emulated; install transformers")
     net = _Layers(file)
-    x = stem_pool(relu(net.layer("resnet.embedder.embedder", x, 7, 2)))
+    x = net.pool(relu(net.layer("resnet.embedder.embedder", x, 7, 2)))
     found = {"stem": x}
     for s, stage in enumerate(net.children("resnet.encoder.stages."), start=1):
         halves = s > 1 or config.get("downsample_in_first_stage", False)
         for u, layer in enumerate(net.children(f"{stage}.layers."), start=1):
             stride = 2 if halves and u == 1 else 1
             shortcut = net.layer(f"{layer}.shortcut", x, 1, stride) if f"{layer}.shortcut" in net else x
-            if config.get("layer_type", "bottleneck") == "basic":
+            if config.get("layer_type", "bottleneck" if config or f"{layer}.layer.2" in net else "basic") == "basic":
                 x = relu(net.basic(f"{layer}.layer", x, stride) + shortcut)
             else:
-                first = config.get("downsample_in_bottleneck", False)
+                first = config.get("downsample_in_bottleneck", net.strides(2) == (2, 1))
                 x = relu(net.bottleneck(f"{layer}.layer", x, *((stride, 1) if first else (1, stride))) + shortcut)
             found[f"stage{s}.unit{u}"] = x
     return {**found, "logits": net.linear("classifier.1", x.mean((2, 3)))}

@@ -130,6 +130,10 @@ class Keras(Dialect):
         unit = 1 / 255
         return Preprocessing(image_size=size, channels="BGR", mean=(blue, green, red), std=(unit, unit, unit), **resize)
 
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """A model file has its configuration, a file of weights has none."""
+        return {"graph": "its configuration"} if "keras" in file.documents else {}
+
     def naming(self, plan: Plan) -> Naming:
         """As keras.applications names its layers. Raises ModelFileError for a network that it does not build."""
         if not _builds(plan.spec):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming, norm_first
+from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.folder import write_folder
 from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torchvision import names as torchvision
@@ -34,11 +34,6 @@ V2 = {
     "head.norm": "norm",
     "head.linear": "head.fc",
 }
-# The families that are in the grammar. Others share these names and tensors but run another graph: resnetaa and
-# resnetblur smooth before they stride, ecaresnet and seresnet gate, *_gn normalises by groups.
-KNOWN = re.compile(
-    r"(tv_|gluon_|ssl_|swsl_|ig_)?((wide_)?resnet\d+[cd]?(_2|_v1[bcd])?|resnext\d+d?_\d+x\d+d|resnetv2_\d+d?)"
-)
 # Those of the catalog that timm 1.0 registers.
 REGISTERED = {
     *("resnet18", "resnet26", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -62,12 +57,17 @@ class Timm(Dialect):
 
     name: ClassVar = "timm"
     containers: ClassVar = ("torch", "safetensors")
+    borrowed: ClassVar = True
     framework: ClassVar = "timm"
     orders: ClassVar = ("post", "pre")
 
     def claims(self, file: Foreign) -> bool:
         """A configuration of timm's hub names its architecture."""
         return "architecture" in file.documents.get("config", {})
+
+    def prepare(self, file: Foreign) -> Foreign:
+        """With what a checkpoint says of its graph."""
+        return stated.stated(file)
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """resnetv2's names, or those of resnet with what its deep stem and averaged shortcuts change."""
@@ -78,13 +78,15 @@ class Timm(Dialect):
 
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """Pooled shortcuts show in their numbering; in resnetv2 they come with the deep stem."""
-        return {"shortcut": "avgpool"} if _averages(file) or "stem.conv1.weight" in file.tensors else {}
+        pooled = _averages(file) or "stem.conv1.weight" in file.tensors
+        return {**stated.fields_of(file), **({"shortcut": "avgpool"} if pooled else {})}
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """The configuration must name an architecture whose graph is known, and change nothing that does not show."""
         config = file.documents.get("config", {})
         architecture = str(config.get("architecture", "resnet18"))
-        if not KNOWN.fullmatch(architecture):
+        stated.check(file, plan)
+        if not stated.KNOWN.fullmatch(architecture):
             raise unusable(file.path, f"timm's {architecture} runs another graph with the same tensors")
         arguments, pretrained = config.get("model_args") or {}, config.get("pretrained_cfg") or {}
         if not isinstance(arguments, dict) or not isinstance(pretrained, dict):
@@ -119,11 +121,17 @@ class Timm(Dialect):
         except (TypeError, ValueError, KeyError, ArithmeticError, DataError) as problem:
             raise unusable(file.path, f"its pretrained_cfg cannot be followed ({problem})") from problem
 
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """An architecture's name stands for its graph in timm's code."""
+        config = file.documents.get("config", {})
+        keys = {"graph": "architecture", "preprocessing": "pretrained_cfg"}
+        return {what: "its config.json" for what, key in keys.items() if config.get(key)}
+
     def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
         """Those of config.json, which few files have."""
         labels = file.documents.get("config", {}).get("label_names")
         known = isinstance(labels, list) and len(labels) == len(set(map(str, labels))) == count
-        return tuple(map(str, labels)) if known else super().classes(file, count)
+        return tuple(map(str, labels)) if known else stated.class_names(file, count) or super().classes(file, count)
 
     def naming(self, plan: Plan) -> Naming:
         """As its own code would name this network."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from resnets.weights.formats.stored import Foreign, unusable
-from resnets.weights.worlds.torch.witness import Modules, stem_pool
+from resnets.weights.worlds.torch.witness import Modules
 from resnets.weights.worlds.torchvision.witness import branch
 
 # Arguments of a configuration that change nothing but sizes, which the tensors show as well, or the training.
@@ -54,19 +54,20 @@ def _resnet(net: Modules, x: Tensor) -> dict[str, Tensor]:
         x = net.conv("conv1.6", x)
     else:
         x = net.conv("conv1", x, stride=2)
-    x = stem_pool(relu(net.norm("bn1", x)))
+    x = net.pool(relu(net.norm("bn1", x)))
     found = {"stem": x}
     for s, layer in enumerate(net.children("layer", first=1), start=1):
         for u, block in enumerate(net.children(f"{layer}."), start=1):
             stride = 2 if s > 1 and u == 1 else 1
-            x = relu(branch(net, block, x, stride) + _downsample(net, f"{block}.downsample", x, stride))
+            y = branch(net, block, x, stride)
+            x = relu(y + _downsample(net, f"{block}.downsample", x, y.shape[1], stride))
             found[f"stage{s}.unit{u}"] = x
     return {**found, "logits": net.linear("fc", x.mean((2, 3)))}
 
 
-def _downsample(net: Modules, name: str, x: Tensor, stride: int) -> Tensor:
+def _downsample(net: Modules, name: str, x: Tensor, channels: int, stride: int) -> Tensor | float:
     if name not in net:
-        return x
+        return net.unprojected(x, channels, stride)
     if f"{name}.2" in net:  # downsample_avg: 0 is the pool
         return net.norm(f"{name}.2", net.conv(f"{name}.1", _average(x, stride)))
     return net.norm(f"{name}.1", net.conv(f"{name}.0", x, stride))
@@ -84,7 +85,7 @@ def _resnetv2(net: Modules, x: Tensor) -> dict[str, Tensor]:
         x = net.conv("stem.conv3", x)
     else:
         x = net.conv("stem.conv", x, stride=2)
-    x = stem_pool(x)
+    x = net.pool(x)
     found = {"stem": x}
     for s, stage in enumerate(net.children("stages."), start=1):
         for u, block in enumerate(net.children(f"{stage}.blocks."), start=1):
@@ -99,10 +100,14 @@ def _preact(net: Modules, block: str, x: Tensor, stride: int, average: bool) -> 
     active = relu(net.norm(f"{block}.norm1", x))
     if f"{block}.downsample" in net:
         y, step = (_average(active, stride), 1) if average else (active, stride)
-        x = net.conv(f"{block}.downsample.conv", y, step)
-    first, second = (1, stride) if f"{block}.conv3" in net else (stride, 1)
+        shortcut: Tensor | float = net.conv(f"{block}.downsample.conv", y, step)
+    else:
+        shortcut = net.unprojected(
+            x, net.channels(f"{block}.conv3" if f"{block}.conv3" in net else f"{block}.conv2"), stride
+        )
+    first, second = net.strides(stride) if f"{block}.conv3" in net else (stride, 1)
     y = net.conv(f"{block}.conv1", active, first)
     y = net.conv(f"{block}.conv2", relu(net.norm(f"{block}.norm2", y)), second)
     if f"{block}.conv3" in net:
         y = net.conv(f"{block}.conv3", relu(net.norm(f"{block}.norm3", y)))
-    return y + x
+    return y + shortcut

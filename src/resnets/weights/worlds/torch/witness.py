@@ -8,7 +8,14 @@ from torch import Tensor
 
 from resnets.weights.formats.stored import Foreign, unusable
 
-EPS = 1e-5  # nn.BatchNorm2d's default; none of the worlds that build on torch.nn changes it for these networks
+EPS = 1e-5  # nn.BatchNorm2d's default, where nobody has stated another
+FOLLOWED = {
+    "stride_conv",
+    "norm_eps",
+    "pool_padding",
+    "shortcut",
+    "pad_side",
+}  # of what somebody may state of the graph
 
 
 class Modules:
@@ -19,6 +26,9 @@ class Modules:
 
     def __init__(self, file: Foreign) -> None:
         self._file = file
+        self._stated = file.documents.get("stated", {}).get("fields", {})
+        if others := set(self._stated) - FOLLOWED:
+            raise unusable(file.path, f"its graph is stated with {', '.join(sorted(others))}, which is not emulated")
         names = (name.split(".") for name in file.tensors)
         self._prefixes = {".".join(parts[:n]) for parts in names for n in range(1, len(parts) + 1)}
 
@@ -39,12 +49,46 @@ class Modules:
         bias = self._read(f"{name}.bias") if f"{name}.bias" in self else None
         return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2, groups=x.shape[1] // weight.shape[1])
 
+    def channels(self, name: str) -> int:
+        """How many a convolution gives."""
+        return self._read(f"{name}.weight").shape[0]
+
+    def kernel(self, name: str) -> int:
+        """The side of a convolution's kernel."""
+        return self._read(f"{name}.weight").shape[-1]
+
     def norm(self, name: str, x: Tensor) -> Tensor:
         """nn.BatchNorm2d in evaluation mode."""
         mean, variance, weight, bias = (
             self._read(f"{name}.{leaf}") for leaf in ("running_mean", "running_var", "weight", "bias")
         )
-        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=EPS)
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=self._stated.get("norm_eps", EPS))
+
+    def strides(self, stride: int) -> tuple[int, int]:
+        """Those of a bottleneck's first two convolutions: in the 3x3, unless it is stated that they are in the 1x1."""
+        return (stride, 1) if self._stated.get("stride_conv") == "first" else (1, stride)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """nn.MaxPool2d(3, stride=2, padding=1), unless another padding is stated."""
+        match self._stated.get("pool_padding", "torch"):
+            case "torch":
+                return stem_pool(x)
+            case "zero":
+                return F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 2)
+            case "ceil":
+                return F.max_pool2d(x, 3, 2, ceil_mode=True)
+        raise unusable(self._file.path, f"a pool with the padding {self._stated['pool_padding']!r} is not emulated")
+
+    def unprojected(self, x: Tensor, channels: int, stride: int) -> Tensor | float:
+        """A shortcut without weights: the input; where it is stated, with channels of zeros, or none at all."""
+        kind = self._stated.get("shortcut")
+        if kind == "none":
+            return 0.0
+        if kind != "pad" or (stride == 1 and x.shape[1] == channels):
+            return x
+        new = channels - x.shape[1]
+        before = new // 2 if self._stated.get("pad_side") == "both" else 0
+        return F.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, before, new - before))
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         """nn.Linear."""

@@ -15,6 +15,8 @@ from resnets.weights.worlds.torch.witness import Modules
 
 def reference(file: Foreign) -> Reference:
     """The network of a state dict. Raises UnfitError for another number of stages than torchvision builds."""
+    if others := file.documents.get("stated", {}).get("fields", {}):
+        raise UnfitError(f"torchvision has no network with {', '.join(f'{key}={others[key]!r}' for key in others)}")
     net = Modules(file)
     layers = net.children("layer", first=1)
     if len(layers) != 4:

@@ -13,6 +13,7 @@ from resnets.progress import say
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torch.writer import write_torch_family
 
@@ -37,18 +38,31 @@ class Torchvision(Dialect):
 
     name: ClassVar = "torchvision"
     containers: ClassVar = ("torch", "safetensors")
+    borrowed: ClassVar = True
     framework: ClassVar = "torchvision"
 
     def prepare(self, file: Foreign) -> Foreign:
-        """Its children's names, where they are those of a torch.nn.Sequential."""
-        return _named(file)
+        """Its children's names, where they are those of a torch.nn.Sequential, and what a checkpoint says of it."""
+        return stated.stated(_named(file))
 
     def namings(self, file: Foreign) -> Iterable[Naming]:
         """One way. timm's names are the same for most networks; its files say whose they are."""
         return [torch_naming(PARTS, UNIT)]
 
+    def fields(self, file: Foreign) -> Mapping[str, Any]:
+        """What a checkpoint says of its graph."""
+        return stated.fields_of(file)
+
+    def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
+        """Those that a training script has saved beside the weights."""
+        return stated.class_names(file, count) or super().classes(file, count)
+
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
-        """A stem that torchvision does not have is somebody's own, whose stride and pool no tensor shows."""
+        """The graph must be what a checkpoint says, if it says anything.
+
+        A stem that torchvision does not have is somebody's own, whose stride and pool no tensor shows.
+        """
+        stated.check(file, plan)
         if plan.spec.stem == "cifar":
             say("Its first convolution is 3x3: taken for CIFAR's stem, with stride 1 and no pool behind it.")
 

@@ -6,30 +6,37 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from resnets.weights.formats.stored import Foreign
-from resnets.weights.worlds.torch.witness import Modules, stem_pool
+from resnets.weights.worlds.torch.witness import Modules
 
 
 def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
     """(N, C, H, W) float64, preprocessed -> "stem", "stageS.unitU" (N, C', H', W') and "logits" (N, classes)."""
     net = Modules(file)
-    x = stem_pool(relu(net.norm("bn1", net.conv("conv1", x, stride=2))))
+    if net.kernel("conv1") == 3:  # of small pictures: somebody's own stem, as it usually is
+        x = relu(net.norm("bn1", net.conv("conv1", x)))
+    else:
+        x = net.pool(relu(net.norm("bn1", net.conv("conv1", x, stride=2))))
     found = {"stem": x}
     for s, layer in enumerate(net.children("layer", first=1), start=1):
         for u, block in enumerate(net.children(f"{layer}."), start=1):
             stride = 2 if s > 1 and u == 1 else 1
-            shortcut = _downsample(net, f"{block}.downsample", x, stride) if f"{block}.downsample" in net else x
-            x = relu(branch(net, block, x, stride) + shortcut)
+            y = branch(net, block, x, stride)
+            if f"{block}.downsample" in net:
+                x = relu(y + _downsample(net, f"{block}.downsample", x, stride))
+            else:
+                x = relu(y + net.unprojected(x, y.shape[1], stride))
             found[f"stage{s}.unit{u}"] = x
     return {**found, "logits": net.linear("fc", x.mean((2, 3)))}
 
 
 def branch(net: Modules, block: str, x: Tensor, stride: int) -> Tensor:
-    """BasicBlock and Bottleneck up to the addition. The stride sits in a 3x3: the only one that a Bottleneck has."""
+    """BasicBlock and Bottleneck up to the addition."""
     if f"{block}.conv3" not in net:
         x = relu(net.norm(f"{block}.bn1", net.conv(f"{block}.conv1", x, stride)))
         return net.norm(f"{block}.bn2", net.conv(f"{block}.conv2", x))
-    x = relu(net.norm(f"{block}.bn1", net.conv(f"{block}.conv1", x)))
-    x = relu(net.norm(f"{block}.bn2", net.conv(f"{block}.conv2", x, stride)))
+    first, second = net.strides(stride)
+    x = relu(net.norm(f"{block}.bn1", net.conv(f"{block}.conv1", x, first)))
+    x = relu(net.norm(f"{block}.bn2", net.conv(f"{block}.conv2", x, second)))
     return net.norm(f"{block}.bn3", net.conv(f"{block}.conv3", x))
 
 

@@ -1,0 +1,70 @@
+"""What no tensor shows of a network, and who says it: the file, the user, or nobody, so that it is assumed.
+
+A certificate compares computations, so it speaks of a graph that somebody has to state. These are the facts that make
+one graph of the many that the same tensors fit.
+"""
+
+from __future__ import annotations
+
+from resnets.architecture import Plan
+from resnets.data.preprocess import Preprocessing
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.worlds import dialect_of
+from resnets.weights.worlds.torch import stated
+
+POOLS = {
+    "torch": "3x3 with stride 2, padded by 1",
+    "zero": "3x3 with stride 2, padded by 1 of zeros",
+    "same": "3x3 with stride 2, padded as TensorFlow's SAME",
+    "ceil": "3x3 with stride 2, not padded, the last window cut",
+}
+SHORTCUTS = {"pad": "with zeros for new channels", "none": "none"}
+
+
+def assumptions(file: Foreign, dialect: str, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """(what is assumed, what is seen), each as fact -> words; what is seen has who says it in brackets.
+
+    file: as its dialect prepares it
+    """
+    world = dialect_of(dialect)
+    says = world.states(file)
+    graph = says.get("graph") or stated.by(file)
+    preprocessing = says.get("preprocessing", "")
+    assumed, seen = {}, {}
+    for fact, words in graph_facts(plan).items():
+        if graph:
+            seen[fact] = f"{words} ({graph})"
+        else:
+            assumed[fact] = words
+    prepared = _prepared(world.preprocessing(file, plan.spec))
+    if preprocessing:
+        seen["preprocessing"] = f"{prepared} ({preprocessing})"
+    else:
+        assumed["preprocessing"] = prepared
+    return assumed, seen
+
+
+def graph_facts(plan: Plan) -> dict[str, str]:
+    """Of a plan, in words: strides, dilation, pool, activation, shortcuts and epsilon."""
+    spec = plan.spec
+    place = "first" if spec.block == "basic" or spec.stride_conv == "first" else "3x3"
+    unit = "first unit of a stage" if spec.stride_unit == "first" else "last unit of the stage before"
+    stem = "" if spec.stem_activation else ", none in the stem"
+    return {
+        "strides": f"in the {place} convolution of the {unit}",
+        "dilation": "none" if plan.output_stride == 32 else f"output stride {plan.output_stride}",
+        "pool": "none in the stem" if spec.stem == "cifar" else POOLS[spec.pool_padding],
+        "activation": f"ReLU{stem}",
+        "shortcuts": SHORTCUTS.get(spec.shortcut, "the input, where nothing else is there"),
+        "epsilon": f"{spec.norm_eps:g}",
+    }
+
+
+def _prepared(p: Preprocessing) -> str:
+    mean = "a mean image" if p.mean_image is not None else f"mean {_numbers(p.mean)}"
+    cut = f"{p.resize} side to {p.resize_to}" if p.resize != "stretch" else f"both sides to {p.resize_to}"
+    return f"{cut}, centre {p.image_size}, {p.channels} of 0..1, {mean}, std {_numbers(p.std)}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.3g}" for value in values)
