@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from test_caffe_dialect import NETWORKS
 from resnets.errors import ModelFileError
 from resnets.weights import load
 from resnets.weights.certificate import certificate
-from resnets.weights.convert import model_of, write
+from resnets.weights.convert import model_of, read, write
 from resnets.weights.formats.prototxt import parse
 from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.open import open_file
@@ -326,3 +327,19 @@ def test_lively_networks_of_these_tests_are_lively():
     x = picture(2, 3, 64, 64).float()
     with torch.no_grad():
         assert all(float(lively(spec)(x).std()) > 0.01 for spec in (TINY, NECK))
+
+
+def test_a_snapshot_without_its_graph_is_taken_as_it_is_at_rest(shared_data, tmp_path, capsys):
+    """The .caffemodel's own graph is that of the training, whose norms say use_global_stats: false."""
+    folder = shared_data / "weights/open_nsfw"
+    if not folder.is_dir():
+        pytest.skip(f"there is no {folder}")
+    name = "resnet_50_1by2_nsfw.caffemodel"
+    alone = Path(shutil.copy(folder / name, tmp_path))
+    found = recognise(open_file(alone))
+    network, beside = read(alone).network, read(folder / name).network
+    assert "holds the graph that trained it" in capsys.readouterr().err
+    assert network.plan.spec == beside.plan.spec
+    state = beside.state_dict()
+    assert all(torch.equal(tensor, state[key]) for key, tensor in network.state_dict().items())
+    assert certificate(found.file, "caffe", network, use_framework=False)["holds"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnets.acceptance.described import prepared, with_names
 from resnets.acceptance.probe import Candidate, verdict
 from resnets.acceptance.probe import probe as rank
 from resnets.architecture.catalog import name_of
@@ -71,6 +72,8 @@ def convert(
     network: str | None = None,
     num_classes: int | None = None,
     prefix: str | None = None,
+    class_names: str | Path | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
     certificate: str | Path | None = None,
     probe: str | Path | None = None,
     images: int | None = None,
@@ -84,6 +87,9 @@ def convert(
     network         which network of the catalog the source holds. Default: detected
     num_classes     replace the head by a fresh one for so many classes
     prefix          what the names of the tensors begin with that are meant, where the source holds several networks
+    class_names     what the classes are called, in the order of the logits: "imagenet", "cifar10", "cifar100", a file
+                    with a name on each line, a JSON list or table, or labelled images (their classes in sorted order)
+    preprocessing   what differs from the source's own: "mean", "std", "resize", "crop", "order" (`described.prepared`)
     certificate     a JSON file: run source and target on the same inputs, compare them unit by unit, write the proof
     probe           labelled images: the target gets the preprocessing and the strides that do best on them, if they
                     do better than those of the dialect beyond chance
@@ -95,6 +101,9 @@ def convert(
     """
     _check(target, certificate, probe, images, num_classes)
     job = transfer.open_source(str(source), source_dialect, network, num_classes, prefix)
+    if class_names is not None:
+        job.model = with_names(job.model, class_names)
+    job.describe(prepared(job.model.preprocessing, preprocessing or {}))
     proof = None if certificate is None else Path(certificate)
     job.check(None if target is None else Path(target), target_dialect, proof)
     ranking, sentence = [], ""

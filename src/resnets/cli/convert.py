@@ -36,6 +36,23 @@ Prefix = Annotated[
     str | None,
     typer.Option(metavar="P", help="What the tensors' names begin with that are meant, of several networks in SRC."),
 ]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="F",
+        help="The classes' names in order: a file, labelled images, or imagenet, cifar10, cifar100.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,C", help="What is subtracted from a picture, in the network's order: 0..1, or levels."),
+]
+Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="What it is divided by. Default for levels: 1.")]
+Resize = Annotated[
+    str | None, typer.Option(metavar="N", help="Pixels of a picture's shorter side; 256x256: of both sides.")
+]
+Crop = Annotated[int | None, typer.Option(metavar="N", help="Pixels of the square that the network sees.", min=1)]
+Order = Annotated[str | None, typer.Option(metavar="RGB|BGR", help="The order of the network's channels.")]
 Certificate = Annotated[
     str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
 ]
@@ -54,6 +71,12 @@ def convert(
     network: Network = None,
     num_classes: NumClasses = None,
     prefix: Prefix = None,
+    class_names: ClassNames = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    order: Order = None,
     certificate: Certificate = None,
     probe: Probe = None,
     images: Images = None,
@@ -75,6 +98,7 @@ def convert(
       resnets convert ResNet-50.caffemodel model.safetensors --certificate proof.json
       resnets convert runs/photos photos.caffemodel --to caffe            our model for others
       resnets convert unknown.th --probe photos/                          which preprocessing does it want?
+      resnets convert net.caffemodel net.safetensors --mean 104,117,123 --resize 256x256 --class-names names.txt
     """
     from resnets.acceptance.conversion import convert as converted
 
@@ -86,16 +110,23 @@ def convert(
         network=network,
         num_classes=num_classes,
         prefix=prefix,
+        class_names=class_names,
+        preprocessing={**_numbers(mean=mean, std=std), "resize": resize, "crop": crop, "order": order},
         certificate=certificate,
         probe=probe,
         images=images,
     )
-    if json:
-        emit(result.document())
-    else:
-        _show(result)
+    emit(result.document()) if json else _show(result)
     if result.holds is False:
         raise typer.Exit(1)
+
+
+def _numbers(**texts: str | None) -> dict[str, list[float] | None]:
+    """What stands behind --mean and --std."""
+    try:
+        return {key: None if text is None else [float(part) for part in text.split(",")] for key, text in texts.items()}
+    except ValueError:
+        raise typer.BadParameter("--mean and --std are one number or three, as in 104,117,123.") from None
 
 
 def _show(result: Conversion) -> None:

@@ -7,6 +7,7 @@ so it is refused here, before anything is trained.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,12 @@ def is_utf8(name: str) -> bool:
 def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
     """The distinct labels of ``samples`` in sorted order; the position of a name is its class index."""
     return tuple(sorted({sample.label for sample in samples}))
+
+
+def apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which those that stand more than once ("crane", twice in ImageNet) get their numbers."""
+    often = Counter(names)
+    return tuple(name if often[name] == 1 else f"{name} ({i})" for i, name in enumerate(names))
 
 
 def check_count(names: Collection[str], where: str) -> None:

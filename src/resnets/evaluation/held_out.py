@@ -19,7 +19,7 @@ from resnets.data.split import split as divide
 from resnets.data.splitnames import split_named
 from resnets.errors import DataError, nearest
 from resnets.progress import say
-from resnets.text import printable
+from resnets.text import printable, some
 from resnets.weights import Provenance
 
 UNSEEN = "unseen"  # held out or new
@@ -271,7 +271,13 @@ def places(classes: Sequence[str]) -> dict[str, int]:
 def class_indices(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
     """Class name to its place among the logits. Raises DataError for a class that the model does not know."""
     index = places(classes)
-    for name in class_names(samples):
+    names = class_names(samples)
+    if len(names) == len(classes) and not index.keys() & set(names) and all(name.isdecimal() for name in classes):
+        raise DataError(
+            "The model's classes have no names, only numbers: if they are those of this data in this order "
+            f"({some(names)}), say so by `resnets convert MODEL NAMED.safetensors --class-names DATA`, and judge NAMED."
+        )
+    for name in names:
         if name not in index:
             raise DataError(
                 f'The model does not know the class "{printable(name)}" of the data.{nearest(name, classes)} '

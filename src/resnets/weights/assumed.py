@@ -21,26 +21,28 @@ POOLS = {
 SHORTCUTS = {"pad": "with zeros for new channels", "none": "none"}
 
 
-def assumptions(file: Foreign, dialect: str, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+def assumptions(
+    file: Foreign, dialect: str, plan: Plan, given: tuple[Preprocessing, str] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """(what is assumed, what is seen), each as fact -> words; what is seen has who says it in brackets.
 
-    file: as its dialect prepares it
+    file    as its dialect prepares it
+    given   how pictures are prepared, and who says it, where it is not the file
     """
     world = dialect_of(dialect)
     says = world.states(file)
     graph = says.get("graph") or stated.by(file)
-    preprocessing = says.get("preprocessing", "")
+    own, preprocessing = given or (world.preprocessing(file, plan.spec), says.get("preprocessing", ""))
     assumed, seen = {}, {}
     for fact, words in graph_facts(plan).items():
         if graph:
             seen[fact] = f"{words} ({graph})"
         else:
             assumed[fact] = words
-    prepared = _prepared(world.preprocessing(file, plan.spec))
     if preprocessing:
-        seen["preprocessing"] = f"{prepared} ({preprocessing})"
+        seen["preprocessing"] = f"{_prepared(own)} ({preprocessing})"
     else:
-        assumed["preprocessing"] = prepared
+        assumed["preprocessing"] = _prepared(own)
     return assumed, seen
 
 

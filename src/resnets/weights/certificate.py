@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from resnets import __version__
+from resnets.data.preprocess import Preprocessing
 from resnets.network import ResNet
 from resnets.weights.assumed import assumptions
 from resnets.weights.convert import digests
@@ -148,6 +149,7 @@ def certificate(
     target_files: Sequence[Path] = (),
     source_files: Sequence[Path] | None = None,
     use_framework: bool = True,
+    prepared: tuple[Preprocessing, str] | None = None,
 ) -> dict[str, Any]:
     """Compare a foreign file with our network: the document of `Certificate.to_dict`.
 
@@ -155,12 +157,13 @@ def certificate(
     network         ours, with the head that the file has; it stays as it is
     target_files    what was written, to be named by its hash
     source_files    what was read; by default the foreign file's own
+    prepared        how pictures are prepared and who says so, where the file does not
     use_framework   False: the emulation, even where the framework itself is installed
 
     Raises ModelFileError when a file cannot be read.
     """
     found, remark = _compared(file, dialect, network, use_framework)
-    assumed, seen = assumptions(file, dialect, network.plan)
+    assumed, seen = assumptions(file, dialect, network.plan, prepared)
     return replace(
         found,
         assumed=assumed,

@@ -27,7 +27,10 @@ OWN = "resnets"  # the name of our own model file among the dialects
 
 @dataclass
 class Transfer:
-    """A conversion under way. `found` is the recognised foreign source, None for our own model file."""
+    """A conversion under way. `found` is the recognised foreign source, None for our own model file.
+
+    prepared_by: who has said how pictures are prepared, if not the source
+    """
 
     source: str
     files: tuple[Path, ...]
@@ -39,6 +42,7 @@ class Transfer:
     written: tuple[Path, ...] = ()
     proof: dict[str, Any] | None = None
     regraphed: dict[str, Any] = field(default_factory=dict)
+    prepared_by: str = ""
 
     def check(self, target: Path | None, dialect: str | None, proof: Path | None) -> None:
         """Refuse, before any work, what cannot be written. Raises ModelFileError.
@@ -64,9 +68,17 @@ class Transfer:
             if not path.absolute().parent.is_dir():
                 raise ModelFileError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
 
+    def describe(self, preprocessing: Preprocessing) -> None:
+        """Take the preprocessing that the user knows."""
+        if preprocessing != self.model.preprocessing:
+            self.model = dataclasses.replace(self.model, preprocessing=preprocessing)
+            self.prepared_by = "as it was given"
+
     def adopt(self, preprocessing: Preprocessing, graph: dict[str, Any]) -> None:
         """Take the preprocessing and the reading of the graph that a probe found best."""
-        self.model = dataclasses.replace(self.model, preprocessing=preprocessing)
+        if preprocessing != self.model.preprocessing:
+            self.describe(preprocessing)
+            self.prepared_by = "by the probe"
         if graph:
             self.model = dataclasses.replace(self.model, network=with_graph(self.model.network, graph))
             self.regraphed = graph
@@ -94,7 +106,10 @@ class Transfer:
 
         proofs = []
         if self.found is not None:
-            proofs.append(certificate(self.found.file, self.found.dialect.name, self._as_written(), self.written))
+            own = (self.model.preprocessing, self.prepared_by) if self.prepared_by else None
+            proofs.append(
+                certificate(self.found.file, self.found.dialect.name, self._as_written(), self.written, prepared=own)
+            )
         if self.target_dialect != OWN:
             again = recognise(open_file(self.place), self.target_dialect)
             network = self.model.network

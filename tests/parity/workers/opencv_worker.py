@@ -11,13 +11,13 @@ def make(network, sizes, folder):
 
 
 def run(path, network, batches):
-    """A .caffemodel with the .prototxt of the same name beside it."""
+    """A .caffemodel with the .prototxt of the same name beside it. network: ResNet-N, or the layer that answers."""
     cv2.setNumThreads(2)
     net = cv2.dnn.readNetFromCaffe(str(path.with_suffix(".prototxt")), str(path))
     results = []
     for x in batches:
         net.setInput(x)
-        results.append(net.forward("fc1000").reshape(len(x), -1))
+        results.append(net.forward("fc1000" if network.startswith("ResNet") else network).reshape(len(x), -1))
     return results
 
 

@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 from resnets.architecture import ResNetSpec
 from resnets.data.preprocess import Preprocessing
+from resnets.data.published import CIFAR10
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torchvision.names import PARTS, UNIT
-
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class Akamaster(Dialect):

@@ -24,15 +24,18 @@ _SPELLED = {"Relu": "ReLU"}  # types whose older name does not show how the newe
 _MEASURES = ("Accuracy", "Silence")  # and all that ends in "Loss"
 
 
-def graph(net: Message) -> list[CaffeLayer]:
-    """The layers of a network in the order in which they run. Raises ValueError, with the reason."""
+def graph(net: Message, *, trained: bool = False) -> list[CaffeLayer]:
+    """The layers of a network in the order in which they run. Raises ValueError, with the reason.
+
+    trained: the network is as it was trained, so that its norms may say `use_global_stats: false`
+    """
     if bool(net.get("layer")) == bool(net.get("layers")):
         mixed = "mixes layers of two versions of Caffe" if net.get("layer") else "describes no layers"
         raise ValueError(f"it {mixed}: take the .prototxt that deploys the network")
     layers = []
     for message in messages(net):
         if _in_test_phase(message):
-            layer = _layer(message, type_of(message))
+            layer = _layer(_at_rest(message) if trained else message, type_of(message))
             if layer.bottoms and not layer.type.endswith("Loss") and layer.type not in _MEASURES:
                 layers.append(layer)
     if len({layer.name for layer in layers}) != len(layers):
@@ -85,6 +88,19 @@ def _in_test_phase(message: Message) -> bool:
     included = [_choice(rule, "phase", PHASE, "TEST") for rule in _submessages(message, "include")]
     excluded = [_choice(rule, "phase", PHASE, "TEST") for rule in _submessages(message, "exclude")]
     return ("TEST" in included or not included) and "TEST" not in excluded
+
+
+def trains(net: Message) -> bool:
+    """Whether a norm of the network uses each batch's own statistics."""
+    norms = (message for message in messages(net) if type_of(message) == "BatchNorm")
+    return any(not _truth(_sub(norm, "batch_norm_param"), "use_global_stats", True) for norm in norms)
+
+
+def _at_rest(message: Message) -> Message:
+    """A layer that uses the statistics of its file."""
+    params = _submessages(message, "batch_norm_param")
+    kept = [{key: values for key, values in param.items() if key != "use_global_stats"} for param in params]
+    return {**message, "batch_norm_param": kept} if params else message
 
 
 def _layer(message: Message, kind: str) -> CaffeLayer:

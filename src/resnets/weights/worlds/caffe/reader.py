@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnets.progress import say
 from resnets.regular import bounded, open_regular
 from resnets.weights.formats.prototxt import Message, parse
 from resnets.weights.formats.stored import (
@@ -65,7 +66,9 @@ def open_caffe(path: Path) -> Foreign:
     with _answering(path, text or model):
         if text is not None:
             net, documents["notes"] = _text(text)
-        layers = caffe_graph.graph(net)
+        layers = caffe_graph.graph(net, trained=text is None)
+        if text is None and caffe_graph.trains(net):
+            say(f"{model.name} holds the graph that trained it: its norms are taken with the statistics that it holds.")
         documents["input"] = caffe_graph.input_shape(net)
     with _answering(path, model):
         documents["graph"] = _with_blobs(layers, weights)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from resnets.architecture import Plan, ResNetSpec
+from resnets.data.labels import apart
 from resnets.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.weights.formats.stored import Foreign, unusable
@@ -96,9 +96,8 @@ class HuggingFace(Dialect):
         """
         labels = file.documents.get("config", {}).get("id2label", {})
         names = [str(labels.get(str(i), i)) for i in range(count)] if isinstance(labels, dict) else []
-        often = Counter(names)
-        apart = tuple(name if often[name] == 1 else f"{name} ({i})" for i, name in enumerate(names))
-        return apart if len(set(apart)) == count else super().classes(file, count)
+        told = apart(names)
+        return told if len(set(told)) == count else super().classes(file, count)
 
     def naming(self, plan: Plan) -> Naming:
         """The same for every network."""

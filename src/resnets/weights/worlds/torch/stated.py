@@ -9,13 +9,13 @@ unless the user names the network, who then decides.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from resnets.architecture import Plan, ResNetSpec
 from resnets.architecture.catalog import CATALOG
+from resnets.data.labels import apart
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, unusable
 
@@ -120,10 +120,9 @@ def class_names(file: Foreign, count: int) -> tuple[str, ...]:
     for _, place in _places(file.documents.get("checkpoint", {})):
         for found in _lists(place):
             names = [str(name) for name in found if isinstance(name, str | int)]
-            often = Counter(names)
-            apart = tuple(name if often[name] == 1 else f"{name} ({i})" for i, name in enumerate(names))
-            if len(set(apart)) == count and all(name.strip() for name in apart):
-                return apart
+            told = apart(names)
+            if len(set(told)) == count and all(name.strip() for name in told):
+                return told
     return ()
 
 
