@@ -13,6 +13,7 @@ from resnets.acceptance.probe import probe as rank
 from resnets.architecture.catalog import name_of
 from resnets.errors import ParameterError
 from resnets.weights import Model, transfer
+from resnets.weights.convert import folded
 
 IMAGES = 200  # that a probe takes
 
@@ -74,38 +75,56 @@ def convert(
     prefix: str | None = None,
     class_names: str | Path | None = None,
     preprocessing: Mapping[str, Any] | None = None,
+    fold_temperature: bool = False,
     certificate: str | Path | None = None,
     probe: str | Path | None = None,
     images: int | None = None,
 ) -> Conversion:
     """Turn weights of one world into those of another, and prove that they are equal.
 
-    source          anybody's checkpoint or folder, our model file, a run's folder, or a tag
-    target          the file or folder to write; nothing is written without it
-    source_dialect  what the source is: "torchvision", "timm", "caffe", ... Default: detected
-    target_dialect  what the target shall be. Default: "resnets", our own model file
-    network         which network of the catalog the source holds. Default: detected
-    num_classes     replace the head by a fresh one for so many classes
-    prefix          what the names of the tensors begin with that are meant, where the source holds several networks
-    class_names     what the classes are called, in the order of the logits: "imagenet", "cifar10", "cifar100", a file
-                    with a name on each line, a JSON list or table, or labelled images (their classes in sorted order)
-    preprocessing   what differs from the source's own: "mean", "std", "resize", "crop", "order" (`described.prepared`)
-    certificate     a JSON file: run source and target on the same inputs, compare them unit by unit, write the proof
-    probe           labelled images: the target gets the preprocessing and the strides that do best on them, if they
-                    do better than those of the dialect beyond chance
-    images          how many of them to take. Default: 200
+    source            anybody's checkpoint or folder, our model file, a run's folder, or a tag
+    target            the file or folder to write; nothing is written without it
+    source_dialect    what the source is: "torchvision", "timm", "caffe", ... Default: detected
+    target_dialect    what the target shall be. Default: "resnets", our own model file
+    network           which network of the catalog the source holds, strides and all. Default: detected
+    num_classes       replace the head by a fresh one for so many classes
+    prefix            what the names of the tensors begin with that are meant, where the source holds several networks
+    class_names       what the classes are called, in the order of the logits: see `described.with_names`. A head of one
+                      output, a yes or no by a sigmoid, takes two names, the one that it says yes to last
+    preprocessing     what differs from the source's own: "mean", "std", "resize", "crop", "order" (`described`)
+    fold_temperature  divide the head by the model's temperature, which files of other worlds have no place for: other
+                      logits, the same probabilities
+    certificate       a JSON file: run source and target on the same inputs, compare them unit by unit, write the proof
+    probe             labelled images: the target gets the preprocessing and the strides that do best on them, if they
+                      do better than those of the dialect beyond chance
+    images            how many of them to take. Default: 200
 
     Raises ParameterError for wishes that do not go together, ModelFileError for files that cannot be read, recognised
     or written, FetchError, SpecError, and DataError for the probe's images. Differing sides raise nothing: see
     `Conversion.holds`.
     """
     _check(target, certificate, probe, images, num_classes)
-    job = transfer.open_source(str(source), source_dialect, network, num_classes, prefix)
+    binary = class_names is not None
+    job = transfer.open_source(str(source), source_dialect, network, num_classes, prefix, binary)
     if class_names is not None:
         job.model = with_names(job.model, class_names)
     job.describe(prepared(job.model.preprocessing, preprocessing or {}))
+    if fold_temperature:
+        job.model = folded(job.model)
+    return _done(job, target, target_dialect, certificate, probe, images)
+
+
+def _done(
+    job: transfer.Transfer,
+    target: str | Path | None,
+    dialect: str | None,
+    certificate: str | Path | None,
+    probe: str | Path | None,
+    images: int | None,
+) -> Conversion:
+    """Probe, write and prove what was opened."""
     proof = None if certificate is None else Path(certificate)
-    job.check(None if target is None else Path(target), target_dialect, proof)
+    job.check(None if target is None else Path(target), dialect, proof)
     ranking, sentence = [], ""
     if probe is not None:
         ranking = rank(job.model, probe, images or IMAGES)
@@ -113,7 +132,6 @@ def convert(
         job.adopt(chosen.preprocessing, chosen.graph)
     if target is not None:
         job.write(Path(target))
-    proven = None if proof is None else job.certify(proof)
     return Conversion(
         source=job.source,
         target=None if target is None else str(target),
@@ -121,7 +139,7 @@ def convert(
         target_dialect=job.target_dialect,
         network=name_of(job.model.network.plan.spec) or "custom",
         model=job.model,
-        proof=proven,
+        proof=None if proof is None else job.certify(proof),
         ranking=tuple(ranking),
         verdict=sentence,
     )

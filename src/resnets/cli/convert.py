@@ -53,6 +53,10 @@ Resize = Annotated[
 ]
 Crop = Annotated[int | None, typer.Option(metavar="N", help="Pixels of the square that the network sees.", min=1)]
 Order = Annotated[str | None, typer.Option(metavar="RGB|BGR", help="The order of the network's channels.")]
+Fold = Annotated[
+    bool,
+    typer.Option("--fold-temperature", help="Divide the head by the temperature, which DST may have no place for."),
+]
 Certificate = Annotated[
     str | None, typer.Option(metavar="F.json", help="Prove that both compute the same, and write the proof.")
 ]
@@ -77,6 +81,7 @@ def convert(
     resize: Resize = None,
     crop: Crop = None,
     order: Order = None,
+    fold_temperature: Fold = False,
     certificate: Certificate = None,
     probe: Probe = None,
     images: Images = None,
@@ -112,6 +117,7 @@ def convert(
         prefix=prefix,
         class_names=class_names,
         preprocessing={**_numbers(mean=mean, std=std), "resize": resize, "crop": crop, "order": order},
+        fold_temperature=fold_temperature,
         certificate=certificate,
         probe=probe,
         images=images,

@@ -47,7 +47,7 @@ def assumptions(
 
 
 def graph_facts(plan: Plan) -> dict[str, str]:
-    """Of a plan, in words: strides, dilation, pool, activation, shortcuts and epsilon."""
+    """Of a plan, in words: strides, dilation, pool, activation, shortcuts, epsilon and answers."""
     spec = plan.spec
     place = "first" if spec.block == "basic" or spec.stride_conv == "first" else "3x3"
     unit = "first unit of a stage" if spec.stride_unit == "first" else "last unit of the stage before"
@@ -59,6 +59,7 @@ def graph_facts(plan: Plan) -> dict[str, str]:
         "activation": f"ReLU{stem}",
         "shortcuts": SHORTCUTS.get(spec.shortcut, "the input, where nothing else is there"),
         "epsilon": f"{spec.norm_eps:g}",
+        "answers": "one class of several, by a softmax",
     }
 
 

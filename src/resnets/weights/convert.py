@@ -7,8 +7,10 @@ or that world has no such network and the reason is given.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from resnets.errors import ModelFileError
 from resnets.network import ResNet, with_new_head
 from resnets.progress import say
 from resnets.regular import open_regular
+from resnets.weights.binary import is_binary
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.locate import own_file
 from resnets.weights.model import Model
@@ -52,12 +55,13 @@ def read(
 
 
 def classifier_of(found: Recognised, num_classes: int | None = None) -> Model:
-    """The same of a recognised file. Raises ModelFileError for one whose head has one output."""
-    if not found.headless and found.plan.num_classes == 1 and num_classes is None:
+    """The same of a recognised file. Raises ModelFileError for a head of one output."""
+    if is_binary(found) and num_classes is None:
         raise unusable(
             found.file.path,
-            "its head has one output, a yes or no by a sigmoid, of which a softmax makes 100 % for everything; give it "
-            "a fresh head (`resnets convert SRC DST --classes N`), or train on it as the weights to start from",
+            "its head has one output, a yes or no by a sigmoid, of which a softmax makes 100 % for everything; name "
+            "its two classes, the one that it says yes to last (`resnets convert SRC DST --class-names F`), or train "
+            "on it as the weights to start from",
         )
     return model_of(found, num_classes)
 
@@ -94,6 +98,12 @@ def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] =
             f"{model.preprocessing.to_dict()}"
         )
 
+    if (temperature := model.calibration.temperature) != 1:
+        say(
+            f"A {dialect} file cannot keep the temperature of this model, {temperature:.3g}, so that its probabilities "
+            "there are others; `resnets convert SRC DST --to DIALECT --fold-temperature` divides the head by it."
+        )
+
     def refuse(place: Path) -> None:
         if any(place.exists() and place.samefile(kept) for kept in keep) or own_file(place):
             raise ModelFileError(f"{place} is a source, or a model of resnets itself: choose another place.")
@@ -101,6 +111,16 @@ def write(model: Model, path: str | Path, dialect: str, keep: tuple[Path, ...] =
     with staged(path, refuse) as stage:  # a dialect may write several files
         stage.parts = target.write(stage.path, file, model.network.plan)
     return stage.places
+
+
+def folded(model: Model) -> Model:
+    """The model with its head divided by its temperature, which then is 1: other logits, the same probabilities."""
+    network, calibration = copy.deepcopy(model.network), model.calibration
+    with torch.no_grad():
+        for parameter in network.head.get_submodule("linear").parameters():
+            parameter.div_(calibration.temperature)
+    halves = tuple(replace(h, temperature=h.temperature / calibration.temperature) for h in calibration.halves)
+    return replace(model, network=network, calibration=replace(calibration, temperature=1.0, halves=halves))
 
 
 def exported(model: Model, path: Path, dialect: str) -> tuple[Foreign, Dialect]:

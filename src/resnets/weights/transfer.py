@@ -15,6 +15,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import ResNet
 from resnets.weights import convert, modelfile, registry
+from resnets.weights.binary import as_two_classes, is_binary
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
 from resnets.weights.open import open_file
@@ -132,10 +133,14 @@ def open_source(
     network: str | None = None,
     num_classes: int | None = None,
     prefix: str | None = None,
+    binary: bool = False,
 ) -> Transfer:
     """Open what is to be converted: our model file, a run's folder, a foreign file or folder, or a tag.
 
-    dialect, network, num_classes, prefix: as in `convert.read`. Raises ModelFileError, FetchError, SpecError.
+    dialect, network, num_classes, prefix   as in `convert.read`
+    binary                                  whether a head of one output shall become one of two classes
+
+    Raises ModelFileError, FetchError, SpecError.
     """
     path, tag = located(source)
     own = own_file(path)
@@ -148,6 +153,8 @@ def open_source(
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
+    if binary and is_binary(found):
+        found = as_two_classes(found)
     model = convert.classifier_of(found, num_classes)
     if tag:
         model = registry.describe(model, tag)

@@ -129,13 +129,16 @@ def _settings(row: Row, padded: bool) -> dict[str, Any]:
     return {}  # a norm's epsilon is compared elsewhere
 
 
-def compare(path: Path, config: Any, graph: Iterable[KerasLayer], outputs: Sequence[str] = PROBABLE) -> None:
+def compare(
+    path: Path, config: Any, graph: Iterable[KerasLayer], outputs: Sequence[str] = PROBABLE, binary: bool = False
+) -> None:
     """Raises ModelFileError where the configuration in the file at `path` is not of the network of these layers.
 
-    outputs: the layers that may give what the model gives
+    outputs   the layers that may give what the model gives
+    binary    whether it says yes or no, by a sigmoid
     """
     wanted: dict[tuple[str, tuple[str, ...]], list[KerasLayer]] = {}
-    for layer in _variants(graph):
+    for layer in _variants(graph, "sigmoid" if binary else "softmax"):
         wanted.setdefault((layer.kind, tuple(sorted(layer.reads))), []).append(layer)
     try:
         output = _traced(config, "input_layer", wanted)
@@ -159,16 +162,17 @@ class _Differs(Exception):
     """What a configuration has that the graph has not."""
 
 
-def _variants(graph: Iterable[KerasLayer]) -> Iterator[KerasLayer]:
+def _variants(graph: Iterable[KerasLayer], answers: str) -> Iterator[KerasLayer]:
     """The layers that a configuration may hold: a relu may be of either class, and probabilities may be the output."""
     for layer in graph:
         yield layer
         if layer.kind == "Activation":
             yield KerasLayer("ReLU", layer.name, layer.reads)
-    softmax = {"activation": "softmax"}
-    yield KerasLayer("Dense", "probabilities", ("avg_pool",), softmax)
-    yield KerasLayer("Activation", "probabilities", ("predictions",), softmax)
-    yield KerasLayer("Softmax", "probabilities", ("predictions",))
+    activation = {"activation": answers}
+    yield KerasLayer("Dense", "probabilities", ("avg_pool",), activation)
+    yield KerasLayer("Activation", "probabilities", ("predictions",), activation)
+    if answers == "softmax":
+        yield KerasLayer("Softmax", "probabilities", ("predictions",))
 
 
 def _traced(model: Mapping[str, Any], given: str, wanted: _Wanted, depth: int = 0) -> str:

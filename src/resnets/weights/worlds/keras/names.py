@@ -109,7 +109,7 @@ class Keras(Dialect):
             outputs: tuple[str, ...] = PROBABLE
             if "head.linear.weight" not in names:  # include_top=False, with and without pooling="avg"
                 outputs = (BOTH["head.pool"], *next(layer.reads for layer in graph if layer.name == BOTH["head.pool"]))
-            compare(file.path, file.documents["keras"], graph, outputs)
+            compare(file.path, file.documents["keras"], graph, outputs, binary=plan.num_classes == 1)
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
