@@ -77,7 +77,7 @@ def test_a_mean_image_goes_with_the_order_and_not_beside_a_mean():
         ({"resize": "-1"}, "256x256"),
         ({"resize": 100}, "give a smaller `crop`"),
         ({"crop": 0}, "image_size must be a whole number"),
-        ({"size": 224}, "takes mean, std, resize, crop, order, not 'size'"),
+        ({"size": 224}, "by mean, std, resize, crop, order, not by 'size'"),
     ],
 )
 def test_nonsense_is_one_sentence(said, words):

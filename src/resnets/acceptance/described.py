@@ -57,7 +57,7 @@ def prepared(own: Preprocessing, said: Mapping[str, Any]) -> Preprocessing:
     Raises ParameterError for what makes no sense, and for other keys.
     """
     if others := said.keys() - {*SAYS}:
-        raise ParameterError(f"`preprocessing` takes {', '.join(SAYS)}, not {brief(min(others))}.")
+        raise ParameterError(f"The preprocessing is said by {', '.join(SAYS)}, not by {brief(min(others))}.")
     mean, std, resize, crop, order = (said.get(key) for key in SAYS)
     if order not in (None, *ORDERS):
         raise ParameterError(f"`order` is RGB or BGR, not {brief(order)}.")

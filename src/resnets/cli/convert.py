@@ -52,7 +52,9 @@ Resize = Annotated[
     str | None, typer.Option(metavar="N", help="Pixels of a picture's shorter side; 256x256: of both sides.")
 ]
 Crop = Annotated[int | None, typer.Option(metavar="N", help="Pixels of the square that the network sees.", min=1)]
-Order = Annotated[str | None, typer.Option(metavar="RGB|BGR", help="The order of the network's channels.")]
+Order = Annotated[
+    str | None, typer.Option(metavar="RGB", help="The order of the channels that the network sees: RGB or BGR.")
+]
 Fold = Annotated[
     bool,
     typer.Option("--fold-temperature", help="Divide the head by the temperature, which DST may have no place for."),
