@@ -168,7 +168,7 @@ def test_a_table_is_not_endless(tmp_path):
 
 def test_something_else_altogether_is_said_to_be_none(tmp_path):
     write_torch(tmp_path / "vit.pth", {"blocks.0.attn.qkv.weight": torch.ones(6, 2)})
-    with pytest.raises(ModelFileError, match=r"no residual network of a dialect that is known"):
+    with pytest.raises(ModelFileError, match=r"is no residual network: by its structure, it has too few tensors"):
         load(tmp_path / "vit.pth")
 
 

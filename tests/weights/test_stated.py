@@ -18,7 +18,7 @@ from resnets.weights.open import open_file
 from resnets.weights.recognise import recognise
 
 SPEC = replace(CATALOG["resnet50"], widths=(4, 8, 16, 32), stem_width=4)
-USUAL = ("strides", "dilation", "pool", "activation", "shortcuts", "epsilon", "answers")
+USUAL = ("strides", "dilation", "pool", "activation", "order", "shortcuts", "epsilon", "answers")
 
 
 def saved(tmp_path, **beside):

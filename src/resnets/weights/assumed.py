@@ -7,6 +7,7 @@ one graph of the many that the same tensors fit.
 from __future__ import annotations
 
 from resnets.architecture import Plan
+from resnets.architecture.spec import ORDERS
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds import dialect_of
@@ -18,7 +19,13 @@ POOLS = {
     "same": "3x3 with stride 2, padded as TensorFlow's SAME",
     "ceil": "3x3 with stride 2, not padded, the last window cut",
 }
-SHORTCUTS = {"pad": "with zeros for new channels", "none": "none"}
+SHORTCUTS = {
+    "projection": "a strided projection where the shape changes, else the input",
+    "avgpool": "an average and a projection where the shape changes, else the input",
+    "pad": "the input, with zeros for new channels",
+    "none": "none",
+}
+SIDES = {"end": " behind the others", "both": " on both sides"}
 
 
 def assumptions(
@@ -57,7 +64,8 @@ def graph_facts(plan: Plan) -> dict[str, str]:
         "dilation": "none" if plan.output_stride == 32 else f"output stride {plan.output_stride}",
         "pool": "none in the stem" if spec.stem == "cifar" else POOLS[spec.pool_padding],
         "activation": f"ReLU{stem}",
-        "shortcuts": SHORTCUTS.get(spec.shortcut, "the input, where nothing else is there"),
+        "order": ORDERS[spec.order].short,
+        "shortcuts": SHORTCUTS[spec.shortcut] + (SIDES[spec.pad_side] if spec.shortcut == "pad" else ""),
         "epsilon": f"{spec.norm_eps:g}",
         "answers": "one class of several, by a softmax",
     }

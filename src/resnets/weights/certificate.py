@@ -27,8 +27,10 @@ from resnets.weights.formats.stored import Foreign
 from resnets.weights.modelfile import self_test_input
 from resnets.weights.worlds import emulation, framework
 from resnets.weights.worlds.reference import EXACT, Reference, UnfitError
+from resnets.weights.worlds.torch import stated
 
 MAX_SIDE = 1024  # of an input that a stranger's file declares
+GUESSED = "nobody says which graph these tensors belong to, as their names say nothing: name the network (`network`)"
 SQUARE = ("akamaster",)  # dialects whose own code pools square maps only
 
 # Where a conversion has to round (float64 weights; Caffe's sums, which are divided by a factor), the last digit of
@@ -163,6 +165,8 @@ def certificate(
     Raises ModelFileError when a file cannot be read.
     """
     found, remark = _compared(file, dialect, network, use_framework)
+    if file.documents.get("structure") and stated.by(file) != stated.USER:
+        found = replace(found, reference="", logits=_incomparable("logits", GUESSED))
     assumed, seen = assumptions(file, dialect, network.plan, prepared)
     return replace(
         found,
@@ -271,9 +275,13 @@ def _executed(reference: Reference, x: Tensor) -> tuple[Mapping[str, Tensor], st
         return {}, f"the source cannot be executed ({why})"
 
 
+def _incomparable(role: str, why: str) -> Difference:
+    return Difference(role, math.inf, math.inf, why)
+
+
 def _difference(role: str, ours: Tensor | None, theirs: Tensor | None, failure: str) -> Difference:
     def incomparable(why: str) -> Difference:
-        return Difference(role, math.inf, math.inf, why)
+        return _incomparable(role, why)
 
     if theirs is None:
         return incomparable(failure or "the source has no such unit")

@@ -7,6 +7,7 @@ plan of that spec must then account for every tensor of the file, and the file f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,17 +16,24 @@ from resnets.architecture import Plan, ResNetSpec, plan
 from resnets.architecture.catalog import name_of, spec_of
 from resnets.errors import ModelFileError, SpecError, nearest
 from resnets.network import ResNet
+from resnets.progress import say
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, Stored
 from resnets.weights.worlds import DIALECTS, Dialect
 from resnets.weights.worlds.base import Naming, Part
 from resnets.weights.worlds.infer import MissingError, ShapeOf, infer
 from resnets.weights.worlds.torch import stated
+from resnets.weights.worlds.torch.layers import NoMatchError
+from resnets.weights.worlds.torch.structure import by_structure
 from resnets.weights.worlds.torch.within import CONTAINERS, features, linears, within
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
 HEAD = "head.linear."  # what the names of a head's tensors begin with
 COUNTER = "num_batches_tracked"  # torch's count of training steps: no weight, and not in every file
+
+
+class UnrecognisedError(ModelFileError):
+    """The tensors are no network's under the names of any dialect."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +82,55 @@ def recognise(
     """
     file = within(file, prefix)
     try:
-        return _recognised(file, dialect, network, False)
-    except ModelFileError:
-        try:
-            found = _recognised(file, dialect, network, True)
-        except (ModelFileError, SpecError):
-            found = None
-        if found is None:
-            raise
-    if body:
+        found = _recognised(file, dialect, network, False)
+    except ModelFileError as refused:
+        found = _otherwise(file, dialect, network, refused)
+    if body or not found.headless:
         return found
     raise ModelFileError(
         f"{file.path} is the body of {name_of(found.plan.spec) or 'a residual network'} without a head, which tells no "
         "classes apart: train on it, with it as `weights`."
     )
+
+
+def _otherwise(
+    file: Foreign, dialect: str | None, network: str | ResNetSpec | None, refused: ModelFileError
+) -> Recognised:
+    """What else a file may be that is no network under known names: a body without a head, or one by its structure.
+
+    Raises the first refusal, with what its structure says.
+    """
+    with suppress(ModelFileError, SpecError):
+        return _recognised(file, dialect, network, True)
+    if dialect is not None or not isinstance(refused, UnrecognisedError):
+        raise refused
+    try:
+        renamed = by_structure(file, network is not None and spec_of(network).shortcut == "avgpool")
+    except NoMatchError as problem:
+        first, mark, rest = str(refused).partition(" of a dialect that is known:\n")
+        raise (
+            ModelFileError(f"{first}: by its structure, {problem}. Nor is it one of a dialect that is known:\n{rest}")
+            if mark
+            else refused
+        ) from None
+    headless = all(len(stored.shape) != 2 for stored in renamed.tensors.values())
+    found = _recognised(renamed, None, network, headless)
+    _say_guessed(found)
+    return found
+
+
+def _say_guessed(found: Recognised) -> None:
+    """What to know of a network that was recognised by its structure."""
+    file, spec = found.file, found.plan.spec
+    say(
+        f"{file.path.name} has names of no known kind: by the order and the shapes of its tensors it is "
+        f"{name_of(spec) or 'a residual network'}; strides, pool and activation are assumed."
+    )
+    if count := len(file.documents.get("identities", ())):
+        say(
+            f"{count} of its norms are missing, as if folded into the convolutions, and identities stand in: training "
+            "goes on from there as it would not from the network that it was."
+        )
 
 
 def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | None, headless: bool) -> Recognised:
@@ -214,17 +257,17 @@ def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, s
     return rows, matched
 
 
-def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -> ModelFileError:
+def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -> UnrecognisedError:
     if not misfits:
         some = printable(", ".join(list(file.tensors)[:4]))
         why = "\n".join(f"  {printable(reason)}" for reason in dict.fromkeys(reasons))
-        return ModelFileError(
+        return UnrecognisedError(
             f"{file.path} ({len(file.tensors)} tensors: {some}, ...) is no residual network of a dialect that is "
             f"known:\n{why}\nIf you know which it is, say so with `source_dialect` and `network`."
         )
     best = max(misfits, key=lambda misfit: (misfit.matched, -len(misfit.rows)))
     rows = list(_limited(best.rows))
-    return ModelFileError(
+    return UnrecognisedError(
         f"{file.path} reads best as {best.dialect}, with {best.matched} tensors in place, but these do not fit:\n"
         + "\n".join(f"  {printable(row)}" for row in rows)
         + "\nNothing was loaded. If it is another network or dialect, say so with `source_dialect` and `network`."
