@@ -144,7 +144,8 @@ def test_the_published_cifar_checkpoint(shared_data: Path) -> None:
     path = shared_data / "weights" / "resnet20-cifar10-akamaster.th"
     assert_equal(path, torch.load(path, map_location="cpu", weights_only=True))
     file = open_torch(path)
-    assert (file.container, file.files, file.documents) == ("torch", (path,), {})
+    assert (file.container, file.files) == ("torch", (path,))
+    assert file.documents == {"checkpoint": {"best_prec1": pytest.approx(91.78)}}
     assert file.tensors["state_dict/module.conv1.weight"].shape == (16, 3, 3, 3)
 
 
@@ -190,7 +191,11 @@ def test_odd_objects_beside_the_tensors_are_passed_over(tmp_path: Path, new: boo
     path = saved(tmp_path / "c.pth", odd, new)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
-    assert_equal(path, {"default": odd["default"], "state_dict": odd["state_dict"]})
+    assert_equal(
+        path, {name: odd[name] for name in ("default", "state_dict")} | {"criterion": {"weight": torch.ones(2)}}
+    )
+    facts = open_torch(path).documents["checkpoint"]
+    assert facts["args"] == {"lr": 0.1, "arch": "resnet50"}
 
 
 class Evil:
@@ -217,13 +222,13 @@ def test_nothing_is_executed(tmp_path: Path, new: bool) -> None:
 def test_a_whole_module(tmp_path: Path, new: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the source of a container cannot be found
-        path = saved(tmp_path / "c.pth", nn.Sequential(nn.Linear(2, 3)), new)
-        assert "save its state_dict()" in refusal(path)
-        optimizer = {"momentum": [torch.ones(2)]}
-        saved(path, {"model": nn.Sequential(nn.Linear(2, 3)), "optimizer": optimizer}, new)
-        assert "save its state_dict()" in refusal(path)
-        saved(path, {"model": nn.Sequential(nn.Linear(2, 3)), "ema": {"0.weight": torch.ones(2)}}, new)
-    assert list(open_torch(path).tensors) == ["ema/0.weight"]
+        module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        path = saved(tmp_path / "c.pth", {"model": module, "ema": {"0.weight": torch.ones(2)}}, new)
+    assert_equal(path, {"model": module.state_dict(), "ema": {"0.weight": torch.ones(2)}})
+    found = open_torch(path).documents["modules"]
+    assert found.keys() == {"model/0.", "model/1."}
+    assert found["model/1."]["class"] == "torch.nn.modules.batchnorm.BatchNorm1d"
+    assert found["model/1."]["eps"] == 1e-5
 
 
 def test_a_torchscript_program(tmp_path: Path) -> None:

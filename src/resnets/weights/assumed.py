@@ -11,7 +11,7 @@ from resnets.architecture.spec import ORDERS
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds import dialect_of
-from resnets.weights.worlds.torch import stated
+from resnets.weights.worlds.torch import modules, stated
 
 POOLS = {
     "torch": "3x3 with stride 2, padded by 1",
@@ -42,7 +42,7 @@ def assumptions(
     own, preprocessing = given or (world.preprocessing(file, plan.spec), says.get("preprocessing", ""))
     assumed, seen = {}, {}
     for fact, words in graph_facts(plan).items():
-        if graph:
+        if graph and (graph != stated.MODULES or fact in modules.KEPT):
             seen[fact] = f"{words} ({graph})"
         else:
             assumed[fact] = words

@@ -122,9 +122,10 @@ def _otherwise(
 def _say_guessed(found: Recognised) -> None:
     """What to know of a network that was recognised by its structure."""
     file, spec = found.file, found.plan.spec
+    assumed = "how its layers are joined is" if file.documents.get("modules") else "strides, pool and activation are"
     say(
         f"{file.path.name} has names of no known kind: by the order and the shapes of its tensors it is "
-        f"{name_of(spec) or 'a residual network'}; strides, pool and activation are assumed."
+        f"{name_of(spec) or 'a residual network'}; {assumed} assumed."
     )
     if count := len(file.documents.get("identities", ())):
         say(

@@ -30,12 +30,15 @@ MAX_DIMENSIONS = 8
 class Stored:
     """One tensor of a file, not yet read. `read()` gives it as the file lays it out, in memory of its own.
 
+    module: the settings of the module that it belongs to, in a file of whole modules (`torch_modules.settings_of`)
+
     Raises (from `read`) ModelFileError when the bytes are not what the directory promised.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor] = field(repr=False)
+    module: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Foreign:
     documents   what stands beside the tensors: "config" and "preprocessor" (the JSON documents of a model
                 folder); Caffe's "graph" (its layers), "input" (the shape), "mean_image" and "notes" (comments);
                 "keras" (a Keras configuration); "metadata" (of safetensors); "checkpoint" (what a checkpoint of
-                torch's says beside its tensors); "stated" (fields of the spec that somebody has named, see `stated`)
+                torch's says beside its tensors), "modules" (the settings of the modules in it, where it holds whole
+                ones); "stated" (fields of the spec that somebody has named, see `stated`); "structure" (whether its
+                names are guessed), with the "identities" that stand in for norms
     files       every file that belongs to it, for hashing
     """
 

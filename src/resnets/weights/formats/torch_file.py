@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from resnets.weights.formats import pickle_data
 from resnets.weights.formats.pickle_data import Made, Value
 from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, mapped, unusable
 from resnets.weights.formats.torch_facts import facts_of
+from resnets.weights.formats.torch_modules import settings_of
 from resnets.weights.formats.torch_views import Storage, View, extent, storage_of, tensors_of
 from resnets.weights.formats.zip import START, Member, members
 from resnets.whole import whole
@@ -32,20 +34,24 @@ def open_torch(path: Path) -> Foreign:
 
     Names of nested dictionaries and lists are joined with "/". What is no tensor stands in documents["checkpoint"], as
     far as it is plain (`facts_of`). A tensor's numbers come with the strides undone. Raises ModelFileError for a file
-    that is damaged, big-endian, a TorchScript program, or holds no tensors outside of a whole pickled module.
+    that is damaged, big-endian, a TorchScript program, or holds no tensors.
     """
     try:
         data = mapped(path)
         root, storages = _from_zip(data) if bytes(data[:4]) == START else _from_legacy(data)
         views = tensors_of(root)
+        modules = settings_of(root)
         tensors = {name: _stored(path, name, view, storages) for name, view in views.items()}
+        for name, stored in tensors.items() if modules else ():
+            owner = modules.get(name[: name.rfind(".") + 1])
+            tensors[name] = replace(stored, module=owner)
         _refuse_bombs(views, len(data))
     except OSError as problem:
         raise unusable(path, f"it cannot be read ({problem.strerror}); check its permissions") from problem
     except ValueError as problem:
         raise unusable(path, str(problem)) from problem
-    facts = facts_of(root)
-    return Foreign(path, "torch", tensors, {"checkpoint": facts} if facts else {}, (path,))
+    documents = {"checkpoint": facts_of(root), "modules": modules}
+    return Foreign(path, "torch", tensors, {name: facts for name, facts in documents.items() if facts}, (path,))
 
 
 def write_torch(path: Path, tensors: Mapping[str, Tensor]) -> None:

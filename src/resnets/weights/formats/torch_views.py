@@ -16,6 +16,7 @@ import torch
 
 from resnets.weights.formats.pickle_data import Made, Name, Value
 from resnets.weights.formats.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES
+from resnets.weights.formats.torch_modules import state_of
 
 MAX_DEPTH = 20  # of nested dictionaries and lists
 MAX_VALUES = 200_000  # in them
@@ -90,16 +91,15 @@ def _elements(kind: str, key: str, start: int, count: int) -> Storage:
 
 
 def tensors_of(root: Value) -> dict[str, View]:
-    """All tensors in nested dictionaries and lists, by their keys and positions joined with "/".
+    """All tensors in nested dictionaries and lists, by their keys and positions joined with "/", and those of modules.
 
     Raises ValueError for tensors of other kinds than plain ones, for impossible ones, and if there are none.
     """
     views: dict[str, View] = {}
-    modules = False
     seen = 0
 
     def add(name: str, value: Value, depth: int) -> None:
-        nonlocal modules, seen
+        nonlocal seen
         if depth > MAX_DEPTH or len(name) > MAX_NAME:
             raise ValueError("it nests dictionaries deeper, or gives longer names, than any network's checkpoint")
         view = _view(name, value)
@@ -112,8 +112,8 @@ def tensors_of(root: Value) -> dict[str, View]:
         if isinstance(value, list | tuple):
             children = list(enumerate(value))
         elif isinstance(value, Made):
-            children = value.pairs
-            modules |= isinstance(value.state, Made) and value.state.get("_parameters") is not None
+            state = state_of(value)
+            children = value.pairs if state is None else state
         seen += len(children)  # one list may stand in many places
         if seen > MAX_VALUES:
             raise ValueError(f"it has more than {MAX_VALUES:,} values, which no network's checkpoint has")
@@ -122,11 +122,6 @@ def tensors_of(root: Value) -> dict[str, View]:
                 add(f"{name}/{key}" if depth else str(key), child, depth + 1)
 
     add("", root, 0)
-    if modules and not any(name.endswith(".weight") for name in views):
-        raise ValueError(
-            "it holds a whole module, which only the code that made it can open; load it there and save its "
-            "state_dict()"
-        )
     if not views:
         raise ValueError("there are no tensors in it; give a file that torch.save(model.state_dict(), ...) wrote")
     return views

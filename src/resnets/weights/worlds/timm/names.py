@@ -85,7 +85,7 @@ class Timm(Dialect):
         """The configuration must name an architecture whose graph is known, and change nothing that does not show."""
         config = file.documents.get("config", {})
         architecture = str(config.get("architecture", "resnet18"))
-        stated.check(file, plan)
+        stated.check(file, plan, names)
         if not stated.KNOWN.fullmatch(architecture):
             raise unusable(file.path, f"timm's {architecture} runs another graph with the same tensors")
         arguments, pretrained = config.get("model_args") or {}, config.get("pretrained_cfg") or {}

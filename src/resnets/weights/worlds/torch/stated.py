@@ -18,6 +18,7 @@ from resnets.architecture.catalog import CATALOG
 from resnets.data.labels import apart
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, unusable
+from resnets.weights.worlds.torch import modules
 
 # The families that are in the grammar. Others share these names and tensors but run another graph: resnetaa and
 # resnetblur smooth before they stride, ecaresnet and seresnet gate, *_gn normalises by groups.
@@ -53,6 +54,7 @@ HIDDEN = (
     *("shortcut", "pad_side"),
 )
 USER = "the network that was named"
+MODULES = "its modules"
 
 
 def named(file: Foreign, spec: ResNetSpec) -> Foreign:
@@ -67,6 +69,8 @@ def stated(file: Foreign) -> Foreign:
     fields = _hidden(CATALOG[name]) if name in CATALOG and not _shows(CATALOG[name]) else {}
     if eps := next((place["bn_eps"] for _, place in _places(facts) if isinstance(place.get("bn_eps"), float)), None):
         fields, where = {**fields, "norm_eps": eps}, where or "bn_eps"
+    if file.documents.get("modules"):
+        return _with(file, {**modules.fields_of(file), **fields}, MODULES)
     return _with(file, fields, f"its checkpoint ({where}: {printable(name)})" if name else f"its checkpoint ({where})")
 
 
@@ -80,10 +84,11 @@ def by(file: Foreign) -> str:
     return str(file.documents.get("stated", {}).get("by", ""))
 
 
-def check(file: Foreign, plan: Plan) -> None:
+def check(file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
     """Raise ModelFileError where a checkpoint states another graph than the plan's, and the user names none."""
     if by(file) == USER:
         return
+    modules.check(file, plan, names)
     facts = file.documents.get("checkpoint", {})
     mend = "if it is the graph of a network of the catalog all the same, say of which with `network`"
     where, name = _architecture(facts)

@@ -62,7 +62,7 @@ class Torchvision(Dialect):
 
         A stem that torchvision does not have is somebody's own, whose stride and pool no tensor shows.
         """
-        stated.check(file, plan)
+        stated.check(file, plan, names)
         if plan.spec.stem == "cifar":
             say("Its first convolution is 3x3: taken for CIFAR's stem, with stride 1 and no pool behind it.")
 
