@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_convert import model_of, same, state, tiny
 
 from resnets.errors import ModelFileError
@@ -160,3 +161,25 @@ def test_a_network_with_a_projection_instead_of_a_head_is_a_body(tmp_path):
     assert found.classes == ()
     mine, theirs = found.network.state_dict(), wanted.network.state_dict()
     assert all(torch.equal(mine[name], tensor) for name, tensor in theirs.items() if not name.startswith("head."))
+
+
+def test_a_network_that_is_there_twice_is_one(tmp_path):
+    """MadryLab's robustness saves an attacker that holds the model, beside the model."""
+    tensors = state(NETWORKS["resnet50"], tmp_path)
+    both = prefixed(tensors, "module.model.") | prefixed(tensors, "module.attacker.model.")
+    both |= {
+        "module.normalizer.new_mean": torch.ones(3, 1, 1),
+        "module.attacker.normalize.new_std": torch.ones(3, 1, 1),
+    }
+    torch.save({"model": both, "epoch": 9, "optimizer": {"state": {}}}, tmp_path / "checkpoint.pth")
+    assert same(read(tmp_path / "checkpoint.pth"), model_of(NETWORKS["resnet50"]))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_shortcut_under_its_own_name(tmp_path, suffix):
+    """kuangliu's names, in a container without an order, too."""
+    tensors = {name.replace("downsample", "shortcut"): t for name, t in state(NETWORKS["resnet50"], tmp_path).items()}
+    tensors = renamed(tensors, "linear")
+    path = tmp_path / f"net{suffix}"
+    torch.save(tensors, path) if suffix == ".pth" else save_file(tensors, path)
+    assert same(read(path), model_of(NETWORKS["resnet50"]))

@@ -23,6 +23,7 @@ from resnets.inference.session import Session
 from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
 from resnets.weights import save as save_model
+from resnets.weights.grey import coloured
 from resnets.weights.model import MOST_BYTES
 
 
@@ -36,10 +37,12 @@ class Classifier:
                     of the weights. The default one is made again when the network's tensors are changed in place (by an
                     optimiser, by load_state_dict); after replacing them, or writing through `.data`, call `use(None)`
 
-    Raises ModelFileError for a network that does not take the three channels of a picture.
+    A network of one channel sees pictures in grey (`coloured`). Raises ModelFileError for one that takes neither one
+    channel nor the three of a picture.
     """
 
     def __init__(self, model: Model) -> None:
+        model = coloured(model)
         if model.network.plan.in_channels != 3:
             raise ModelFileError(
                 f"The network takes {model.network.plan.in_channels} channels and a picture has 3: "

@@ -11,6 +11,7 @@ from resnets.architecture.catalog import name_of
 from resnets.errors import DataError, FetchError, ModelFileError
 from resnets.progress import say
 from resnets.weights import convert, local, modelfile, registry, run
+from resnets.weights.grey import coloured
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
 from resnets.weights.open import open_file
@@ -51,6 +52,7 @@ def load_body(what: str | Path) -> Body:
     else:
         found = recognise(open_file(path), body=True)
         model, files = convert.model_of(found), found.file.files
+    model = coloured(model)
     if tag:
         model = registry.describe(model, tag)
     listed = convert.digests(files)

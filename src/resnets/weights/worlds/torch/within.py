@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+import torch
+
 from resnets.errors import ModelFileError, nearest
 from resnets.progress import say
 from resnets.text import printable
@@ -50,7 +52,7 @@ def within(file: Foreign, prefix: str | None = None) -> Foreign:
             raise _no_such(file, prefix)
     if not starts:
         return file
-    start = _chosen(file, starts)
+    start = _chosen(file, _different(file, starts))
     inside = {name.removeprefix(start): t for name, t in file.tensors.items() if name.startswith(start)}
     beside = {name: t for name, t in file.tensors.items() if _near(name, start)}
     twice = next((name for name in beside if name.removeprefix(_folder(start)) in inside), None)
@@ -74,6 +76,28 @@ def _starts(names: Iterable[str]) -> list[str]:
             if all(start + other in known for other in others):
                 found[name] = start
     return sorted(dict.fromkeys(found.values()))
+
+
+def _different(file: Foreign, starts: list[str]) -> list[str]:
+    """Without networks that are another one's very numbers: an attacker holds its victim, a wrapper what it wraps."""
+    if not 1 < len(starts) <= MOST_NAMED:
+        return starts
+    kept: list[str] = []
+    for start in sorted(starts, key=len):
+        own = {name.removeprefix(start): t for name, t in file.tensors.items() if name.startswith(start)}
+        if not any(
+            _equal(own, {n.removeprefix(k): t for n, t in file.tensors.items() if n.startswith(k)}) for k in kept
+        ):
+            kept.append(start)
+    return [start for start in starts if start in kept]
+
+
+def _equal(one: Mapping[str, Stored], other: Mapping[str, Stored]) -> bool:
+    shared = [name for name in one if "num_batches" not in name]
+    return all(
+        name in other and one[name].shape == other[name].shape and torch.equal(one[name].read(), other[name].read())
+        for name in shared
+    )
 
 
 def _chosen(file: Foreign, starts: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ PARTS = {
 
 
 # Where its children are those of a torch.nn.Sequential: how a head is usually taken away.
+_SHORTCUT = re.compile(r"^(layer\d+\.\d+\.)shortcut\.")  # kuangliu's pytorch-cifar, and what comes from it
 CHILDREN = {"0": "conv1", "1": "bn1", **{str(stage + 3): f"layer{stage}" for stage in range(1, 5)}}
 
 
@@ -86,8 +88,9 @@ class Torchvision(Dialect):
 
 
 def _named(file: Foreign) -> Foreign:
-    """A file whose names begin with the numbers of the children, under the children's names."""
+    """A file whose names begin with the numbers of the children, or call a shortcut so, under torchvision's names."""
     if not {"0.weight", "1.running_mean", "4.0.conv1.weight"} <= file.tensors.keys():
-        return file
+        renamed = {_SHORTCUT.sub(r"\1downsample.", name): t for name, t in file.tensors.items()}
+        return replace(file, tensors=renamed) if len(renamed) == len(file.tensors) else file
     parts = ((name.partition("."), stored) for name, stored in file.tensors.items())
     return replace(file, tensors={f"{CHILDREN.get(first, first)}.{rest}": t for (first, _, rest), t in parts})
