@@ -150,7 +150,10 @@ def test_the_classes_names_come_with_a_checkpoint(tmp_path, beside):
     assert read(saved(tmp_path, **beside)).classes == FIVE
 
 
-@pytest.mark.parametrize("beside", [{"classes": ["a", "b"]}, {"classes": 5}, {"class_to_idx": {"a": 0, "b": 7}}])
+@pytest.mark.parametrize(
+    "beside",
+    [{"classes": ["a", "b"]}, {"classes": 5}, {"class_to_idx": {"a": 0, "b": 7}}, {"classes": [0, 1, 1, 0, 2]}],
+)
 def test_names_that_are_not_those_of_the_head_are_left(tmp_path, beside):
     assert read(saved(tmp_path, **beside)).classes == tuple("01234")
 

@@ -102,6 +102,25 @@ def test_what_its_settings_say_is_taken(tmp_path, change):
     assert {"order", "shortcuts"} <= proof["assumed"].keys()
 
 
+class Functional(Torchvision):
+    """Its pool is a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.maxpool
+
+    def maxpool(self, x):
+        return nn.functional.max_pool2d(x, 3, 2, 1)
+
+
+def test_a_pool_that_is_no_module_is_assumed(tmp_path):
+    module = trained(Functional()).float()
+    torch.save(module, tmp_path / "net.pth")
+    with torch.no_grad():
+        theirs, ours = module(X), read(tmp_path / "net.pth").network(X)
+    assert torch.allclose(ours, theirs, rtol=1e-4, atol=float(theirs.abs().max()) * 1e-6)
+
+
 def dilated(module):
     module.layer2[0].conv2.stride, module.layer2[0].conv2.dilation = (1, 1), (2, 2)
 

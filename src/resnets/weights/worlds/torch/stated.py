@@ -31,7 +31,7 @@ OFTEN = ("model", "model_name", "network", "net", "backbone", "encoder", "base_m
 FAMILY = re.compile(r"[a-z0-9_]*res_?ne[xs]?t[a-z]*\d+[a-z0-9_]*")  # a name that is that of such a network
 SAYS_NOTHING = ("resnet", "resnext")
 FILES = (".pth", ".pt", ".ckpt", ".tar", ".th", ".bin", ".safetensors")
-LABELS = ("classes", "class_names", "CLASSES", "categories", "labels")  # lists of names
+LABELS = ("classes", "class_names", "CLASSES", "categories", "label_names")  # lists of names
 NUMBERS = ("class_to_idx", "label2id")  # tables from a name to its number
 NUMBERED = ("idx_to_class", "id2label")  # and back
 
@@ -133,7 +133,7 @@ def class_names(file: Foreign, count: int) -> tuple[str, ...]:
 
 def _lists(place: Mapping[str, Any]) -> Iterator[list[Any]]:
     for key in LABELS:
-        if isinstance(found := place.get(key), list):
+        if isinstance(found := place.get(key), list) and all(isinstance(name, str) for name in found):
             yield found
     tables = [dict(place[key]) for key in NUMBERS if _is_table(place.get(key))]
     tables += [{name: number for number, name in place[key].items()} for key in NUMBERED if _is_table(place.get(key))]
