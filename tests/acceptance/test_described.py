@@ -41,6 +41,8 @@ def model(classes=3):
         ({"mean": [127.5], "std": [127.5]}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}),
         ({"mean": [0, 0, 0], "std": [1]}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}),
         ({"std": [255]}, {"std": (1.0,) * 3}),
+        ({"mean": 0, "std": 255}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}),
+        ({"mean": 0.5, "std": 0.5}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}),
         ({"order": "BGR"}, {"channels": "BGR", "mean": IMAGENET_MEAN[::-1], "std": IMAGENET_STD[::-1]}),
         (
             {"order": "BGR", "mean": [104, 117, 123], "resize": "256x256", "crop": 224},
@@ -76,7 +78,12 @@ def test_a_mean_image_goes_with_the_order_and_not_beside_a_mean():
         ({"resize": "256x128"}, "256x256"),
         ({"resize": "-1"}, "256x256"),
         ({"resize": 100}, "give a smaller `crop`"),
-        ({"crop": 0}, "image_size must be a whole number"),
+        ({"crop": 0}, "`crop` is a number of pixels"),
+        ({"crop": "224"}, "`crop` is a number of pixels"),
+        ({"mean": "0.5"}, "one number or three"),
+        ({"mean": ["a"]}, "one number or three"),
+        ({"mean": 0.5, "std": 127.5}, "both in levels .* or both in shares"),
+        ({"mean": 127.5, "std": 0.5}, "both in levels .* or both in shares"),
         ({"size": 224}, "by mean, std, resize, crop, order, not by 'size'"),
     ],
 )
@@ -157,8 +164,9 @@ def test_a_list_of_no_use_is_one_sentence(tmp_path, name, text, words):
 
 
 def test_no_such_list(tmp_path):
-    with pytest.raises(ParameterError, match="There is no list of names"):
-        with_names(model(), tmp_path / "none.txt")
+    for names in (tmp_path / "none.txt", "", "a" * 5000):
+        with pytest.raises(ParameterError, match="There is no list of names"):
+            with_names(model(), names)
 
 
 def test_it_is_kept_in_the_model_file_and_said_in_the_certificate(tmp_path):

@@ -33,6 +33,8 @@ def test_a_yes_or_no_is_two_classes_where_the_user_names_them(tmp_path, kind):
     (tmp_path / "names.txt").write_text("a dog\na cat\n")
     with pytest.raises(ModelFileError, match="name its two classes, the one that it says yes to last"):
         read(path)
+    with pytest.raises(ModelFileError, match="name its two classes"):
+        read(path, num_classes=1)
     said = {"class_names": tmp_path / "names.txt", "certificate": tmp_path / "proof.json"}
     found = convert(path, tmp_path / "own.safetensors", **said)
     assert found.holds, found.proof["verdict"]

@@ -198,3 +198,64 @@ def test_what_a_file_says_itself_is_seen(tmp_path, dialect, name):
     assert proof["holds"], proof["verdict"]
     assert proof["assumed"] == {}
     assert proof["seen"].keys() == {*USUAL, "preprocessing"}
+
+
+def test_an_epsilon_says_nothing_of_the_rest(tmp_path):
+    proof, _ = certified(saved(tmp_path, args=Namespace(bn_eps=1e-4)))
+    assert proof["seen"] == {"epsilon": "0.0001 (its checkpoint (bn_eps))"}
+    assert {"strides", "pool"} <= proof["assumed"].keys()
+
+
+@pytest.mark.parametrize("eps", [-1.0, float("nan"), float("inf"), 0.0, "1e-5"])
+def test_an_epsilon_that_is_none_is_no_fact(tmp_path, eps):
+    assert read(saved(tmp_path, args=Namespace(bn_eps=eps))).network.plan.spec == SPEC
+
+
+@pytest.mark.parametrize("name", ["simclr_resnet50", "torchvision.models.resnet50", "resnet50-imagenet", "ResNet 50"])
+def test_names_that_hold_a_known_one_are_no_reason(tmp_path, name):
+    assert same(read(saved(tmp_path, arch=name)), model_of(SPEC))
+
+
+@pytest.mark.parametrize("name", ["my_resnet50_run", "resnet50_cls", "ResNet50Classifier", "ResNet50Encoder"])
+def test_words_that_may_be_anything_are_no_reason(tmp_path, name):
+    assert same(read(saved(tmp_path, args=Namespace(model=name))), model_of(SPEC))
+
+
+@pytest.mark.parametrize(
+    "name", ["se_resnet50", "seresnet50", "resnet50_gn", "resnest50d", "res2net50", "resnet50_ibn_a"]
+)
+@pytest.mark.parametrize("key", ["arch", "model"])
+def test_networks_that_are_known_to_be_others_are_refused(tmp_path, name, key):
+    with pytest.raises(ModelFileError, match="a graph that is not known here"):
+        read(saved(tmp_path, args={key: name}))
+
+
+@pytest.mark.parametrize("name", ["wide_resnet50_2", "resnetv2_50", "resnet50d", "slim_resnet_v2_50"])
+def test_a_name_that_the_tensors_contradict_is_refused(tmp_path, name):
+    with pytest.raises(ModelFileError, match="its tensors are another network's"):
+        read(saved(tmp_path, arch=name))
+
+
+@pytest.mark.parametrize(
+    "args", [{"dilation": [1, 1]}, {"act_layer": "nn.ReLU"}, {"output_stride": "32"}, {"global_pool": True}]
+)
+def test_arguments_that_say_the_usual_are_no_reason(tmp_path, args):
+    assert same(read(saved(tmp_path, args=args)), model_of(SPEC))
+
+
+def test_numbers_of_classes_come_before_lists_of_them(tmp_path):
+    beside = {"classes": list("edcba"), "class_to_idx": {name: i for i, name in enumerate("abcde")}}
+    assert read(saved(tmp_path, **beside)).classes == tuple("abcde")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"class_to_idx": {"cat": 0, "kitty": 0, "b": 1, "c": 2, "d": 3, "e": 4}},
+        {"class_to_idx": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "z": 99}},
+        {"args": {"categories": ["train", "val", "test", "x", "y"]}},
+        {"classes": ["a", "b", "c", "d", "e\x1b[31m"]},
+    ],
+)
+def test_names_that_can_be_read_in_two_ways_are_left(tmp_path, beside):
+    assert read(saved(tmp_path, **beside)).classes == tuple("01234")

@@ -396,7 +396,7 @@ OTHERS = {
     "gates": (squeezed, "5 linear layers"),
     "groups": (in_groups, "a norm has four"),
     "odd": (PlainProjections, "does not keep the channels"),
-    "pre without a last norm": (headless_preactivation, "do not follow the convolutions|some have none"),
+    "pre without a last norm": (headless_preactivation, "shortcuts do not show at all"),
 }
 
 
@@ -433,3 +433,65 @@ def test_two_networks_are_refused(tmp_path):
     torch.save({"student": tensors, "teacher": tensors}, tmp_path / "net.pth")
     with pytest.raises(ModelFileError, match="2 networks are in it: student/, teacher/"):
         read(tmp_path / "net.pth")
+
+
+def test_a_scale_of_no_layer_is_not_left_away(tmp_path):
+    """As those of SkipInit and ReZero: the network would be another."""
+    torch.save({**state(thin("resnet50"), tmp_path), "layer1.0.alpha": torch.tensor(0.2)}, tmp_path / "net.pth")
+    with pytest.raises(ModelFileError, match=r"layer1.0.alpha"):
+        read(tmp_path / "net.pth")
+
+
+def test_sorted_names_of_norms_are_another_order(tmp_path):
+    tensors = model_of(thin("resnet18")).network.state_dict()
+    tensors = {name.replace("norm", "n_").replace("conv", "c_"): t for name, t in sorted(tensors.items())}
+    torch.save(tensors, tmp_path / "net.pth")
+    with pytest.raises(ModelFileError, match=r"its tensors are in another order|is no residual network"):
+        read(tmp_path / "net.pth")
+
+
+class Late(Early):
+    """Its norms are defined behind all of its convolutions: whose they are does not show."""
+
+    def __init__(self, before, after, stride) -> None:
+        nn.Module.__init__(self)
+        self.c1, self.c2 = conv(before, after, 3, stride), conv(after, after, 3)
+        self.skip = conv(before, after, 1, stride) if before != after else nn.Identity()
+        self.n0 = nn.BatchNorm2d(after) if before != after else nn.Identity()
+        self.n1, self.n2 = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
+
+
+class Bare(Early):
+    """Post-activated, and its projection, the last that is defined, has no norm."""
+
+    def __init__(self, before, after, stride) -> None:
+        nn.Module.__init__(self)
+        self.c1, self.n1 = conv(before, after, 3, stride), nn.BatchNorm2d(after)
+        self.c2, self.n2 = conv(after, after, 3), nn.BatchNorm2d(after)
+        self.skip = conv(before, after, 1, stride) if before != after else nn.Identity()
+
+
+def test_norms_whose_convolution_does_not_show_are_refused(tmp_path):
+    torch.save(
+        nn.Sequential(conv(3, 8, 7), nn.BatchNorm2d(8), Late(8, 16, 2), nn.Linear(16, 5)).state_dict(),
+        tmp_path / "n.pth",
+    )
+    with pytest.raises(ModelFileError, match="do not follow the convolutions"):
+        read(tmp_path / "n.pth")
+
+
+def test_a_projection_without_a_norm_makes_no_preactivated_network(tmp_path):
+    units = [Bare(8, 8, 1), Bare(8, 16, 2)]
+    torch.save(
+        nn.Sequential(conv(3, 8, 7), nn.BatchNorm2d(8), *units, nn.Linear(16, 5)).state_dict(), tmp_path / "n.pth"
+    )
+    assert read(tmp_path / "n.pth").network.plan.spec.order == "post"
+
+
+def test_what_has_no_shortcuts_to_be_seen_is_refused(tmp_path):
+    layers = [conv(3, 16, 3), nn.BatchNorm2d(16)]
+    for _ in range(6):
+        layers += [conv(16, 16, 3), nn.BatchNorm2d(16)]
+    torch.save(nn.Sequential(*layers, nn.Linear(16, 5)).state_dict(), tmp_path / "n.pth")
+    with pytest.raises(ModelFileError, match="shortcuts do not show at all"):
+        read(tmp_path / "n.pth")

@@ -191,8 +191,7 @@ def test_odd_objects_beside_the_tensors_are_passed_over(tmp_path: Path, new: boo
     path = saved(tmp_path / "c.pth", odd, new)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
-    criterion = {"weight": torch.ones(2)}  # of a module, whose tensors count
-    assert_equal(path, {"default": odd["default"], "criterion": criterion, "state_dict": odd["state_dict"]})
+    assert_equal(path, {"default": odd["default"], "state_dict": odd["state_dict"]})
     facts = open_torch(path).documents["checkpoint"]
     assert facts["args"] == {"lr": 0.1, "arch": "resnet50"}
 

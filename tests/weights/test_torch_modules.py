@@ -145,13 +145,47 @@ def unpadded(module):
     module.layer1[1].conv2.padding = (0, 0)
 
 
+def averaged_pool(module):
+    module.maxpool = nn.AvgPool2d(3, 2, 1)
+
+
+def two_pools(module):
+    module.last = nn.MaxPool2d(3, 2, 1)
+
+
+def wide_pool(module):
+    module.maxpool = nn.MaxPool2d([3, 5], 2, 1)
+
+
+def spread_pool(module):
+    module.maxpool = nn.MaxPool2d(3, 2, 1, dilation=2)
+
+
+def circular(module):
+    module.layer1[1].conv2.padding_mode = "circular"
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that is none."""
+
+
+def standardised(module):
+    module.layer1[1].conv2.__class__ = Standardised
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (dilated, r"has the (stride|dilation) \[., .\], where stage2.unit1.conv2 has"),
         (other_activation, "it has a module 'SiLU'"),
         (other_pool, r"its pools are \[\(2, 2, 0, False\)\]"),
-        (no_pool, r"its pools are \[\]"),
+        (no_pool, r"its pools are \['Identity'\]"),
+        (averaged_pool, r"its pools are \['AvgPool2d'\]"),
+        (two_pools, r"its pools are \[\(3, 2, 1, False\), \(3, 2, 1, False\)\]"),
+        (wide_pool, r"its pools are \[\(\[3, 5\], 2, 1, False\)\]"),
+        (spread_pool, "dilation 2"),
+        (circular, "has the padding_mode 'circular'"),
+        (standardised, "is of a class test_torch_modules.Standardised, which is unknown"),
         (one_epsilon, r"the epsilons \[1e-05, 0.001\]"),
         (unpadded, r"has the padding \[0, 0\], where stage1.unit2.conv2 has 1"),
     ],
@@ -179,3 +213,56 @@ def test_modules_that_double_at_each_level_are_no_endless_work(tmp_path):
     torch.save(module, tmp_path / "net.pth")
     with pytest.raises(ModelFileError, match="has more of them"):
         read(tmp_path / "net.pth")
+
+
+def test_files_of_nothing_but_modules_are_no_endless_work(tmp_path):
+    """All of a file's modules are counted together."""
+    module = nn.Identity()
+    for _ in range(4):
+        outer = nn.Module()
+        outer._modules |= {str(n): module for n in range(10)}
+        module = outer
+    torch.save({"w": torch.ones(3), **{f"m{n}": module for n in range(300)}}, tmp_path / "net.pth")
+    with pytest.raises(ModelFileError, match="has more of them"):
+        open_torch(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("beside", [nn.BCEWithLogitsLoss(), nn.Upsample(2), nn.Sequential(nn.BatchNorm2d(4, eps=1e-3))])
+def test_modules_beside_a_state_dict_say_nothing_of_its_network(tmp_path, beside):
+    module = trained(Torchvision()).float()
+    torch.save({"state_dict": module.state_dict(), "criterion": beside}, tmp_path / "net.pth")
+    found = recognise(open_file(tmp_path / "net.pth"))
+    proof = certificate(found.file, found.dialect.name, classifier_of(found).network, use_framework=False)
+    assert proof["holds"]
+    assert proof["seen"] == {}
+
+
+@pytest.mark.parametrize("beside", [nn.MSELoss(), nn.Dropout(0.1), nn.Identity()])
+def test_modules_in_a_network_that_compute_nothing_of_it(tmp_path, beside):
+    module = changed(lambda module: setattr(module, "criterion", beside))
+    module.register_buffer("pix_mean", torch.ones(3, 1, 1), persistent=False)
+    torch.save(module, tmp_path / "net.pth")
+    with torch.no_grad():
+        assert torch.allclose(read(tmp_path / "net.pth").network(X), module(X), rtol=1e-3, atol=1e-3)
+
+
+def test_an_activation_that_no_module_shows_is_assumed(tmp_path):
+    torch.save(trained(Kuangliu()).float(), tmp_path / "net.pth")
+    found = recognise(open_file(tmp_path / "net.pth"))
+    proof = certificate(found.file, found.dialect.name, classifier_of(found).network, use_framework=False)
+    assert {"activation", "order", "shortcuts"} <= proof["assumed"].keys()
+    assert {"strides", "epsilon"} <= proof["seen"].keys()
+
+
+def test_what_the_modules_contradict_is_said_where_the_user_names_a_network(tmp_path, capsys):
+    torch.save(changed(other_activation), tmp_path / "net.pth")
+    spec = recognise_plain(tmp_path)
+    read(tmp_path / "net.pth", network=spec)
+    assert "it has a module 'SiLU', which no residual network here has; the network that was named decides" in (
+        capsys.readouterr().err
+    )
+
+
+def recognise_plain(tmp_path):
+    torch.save(Torchvision().state_dict(), tmp_path / "plain.pth")
+    return read(tmp_path / "plain.pth").network.plan.spec

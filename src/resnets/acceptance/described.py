@@ -48,16 +48,16 @@ def prepared(own: Preprocessing, said: Mapping[str, Any]) -> Preprocessing:
     """The preprocessing with what a user says of it; None is nothing said.
 
     mean, std   one number or one for each channel, in the network's order of channels. In levels (0 to 255) if one of
-                the mean is above 1, and then the levels are divided by `std`, by 1 if it is not given; else in shares
-                of white (0 to 1)
+                them is above 1, and then the levels are divided by `std`, by 1 if it is not given; else in shares of
+                white (0 to 1)
     resize      pixels of the shorter side, 256, or of both, "256x256", whatever the picture's shape
     crop        side of the square that is cut from the middle. Without `resize` the picture grows or shrinks with it
     order       RGB or BGR, of the channels of the network; a mean and a deviation that are not given go with it
 
     Raises ParameterError for what makes no sense, and for other keys.
     """
-    if others := said.keys() - {*SAYS}:
-        raise ParameterError(f"The preprocessing is said by {', '.join(SAYS)}, not by {brief(min(others))}.")
+    if others := [key for key in said if key not in SAYS]:
+        raise ParameterError(f"The preprocessing is said by {', '.join(SAYS)}, not by {brief(others[0])}.")
     mean, std, resize, crop, order = (said.get(key) for key in SAYS)
     if order not in (None, *ORDERS):
         raise ParameterError(f"`order` is RGB or BGR, not {brief(order)}.")
@@ -69,6 +69,8 @@ def prepared(own: Preprocessing, said: Mapping[str, Any]) -> Preprocessing:
     changed: dict[str, Any] = {}
     if mean is not None or std is not None:
         changed |= _normalisation(own, mean, std)
+    if crop is not None and (not isinstance(crop, int) or crop < 1):
+        raise ParameterError(f"`crop` is a number of pixels, 1 or more, not {brief(crop)}.")
     size = own.image_size if crop is None else crop
     if crop is not None:
         changed |= {"image_size": crop, "resize_to": max(crop, round(own.resize_to * crop / own.image_size))}
@@ -82,21 +84,32 @@ def prepared(own: Preprocessing, said: Mapping[str, Any]) -> Preprocessing:
         raise ParameterError(str(problem)) from problem
 
 
-def _normalisation(own: Preprocessing, mean: Sequence[float] | None, std: Sequence[float] | None) -> dict[str, Any]:
-    given = {"mean": mean, "std": std}
-    for key, values in given.items():
-        if values is not None and (len(values) not in (1, 3) or not all(map(math.isfinite, values))):
-            raise ParameterError(f"`{key}` is one number or three, as in 104,117,123, not {brief(values)}.")
-    levels = mean is not None and max(mean) > 1
-    white = 255.0 if levels or (mean is None and std is not None and max(std) > 1) else 1.0
+def _normalisation(own: Preprocessing, mean: Any, std: Any) -> dict[str, Any]:
+    found = {"mean": _numbers("mean", mean), "std": _numbers("std", std)}
+    means, stds = found["mean"], found["std"]
+    levels = max((*means, *stds), default=0.0) > 1
+    if levels and ((means and 0 < max(means) <= 1) or (stds and max(stds) < 1)):
+        raise ParameterError("`mean` and `std` are both in levels (0 to 255), or both in shares of white (0 to 1).")
+    white = 255.0 if levels else 1.0
     changed: dict[str, Any] = {}
-    if mean is not None:
-        changed |= {"mean": _three(mean, white), "mean_image": None}
-    if std is not None:
-        changed["std"] = _three(std, white)
+    if means:
+        changed |= {"mean": _three(means, white), "mean_image": None}
+    if stds:
+        changed["std"] = _three(stds, white)
     elif levels:
         changed["std"] = _three((1.0,), white)
     return changed
+
+
+def _numbers(key: str, given: Any) -> tuple[float, ...]:
+    """One number or three; none of None. Raises ParameterError."""
+    values = () if given is None else (given,) if isinstance(given, int | float) else given
+    plain = isinstance(values, list | tuple) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values
+    )
+    if not plain or len(values) not in ((0,) if given is None else (1, 3)):
+        raise ParameterError(f"`{key}` is one number or three, as in 104,117,123, not {brief(given)}.")
+    return tuple(map(float, values))
 
 
 def _three(values: Sequence[float], white: float) -> tuple[float, ...]:
@@ -120,11 +133,15 @@ def _named(names: str | Path, wanted: int) -> tuple[tuple[str, ...], dict[str, s
     if names in LISTS:
         return LISTS[str(names)], {}
     path = Path(names)
-    if path.suffix.lower() in (".txt", ".json", ".names") and path.is_file():
+    try:
+        there = bool(str(names)) and path.exists()
+    except OSError:  # a name that no file can have
+        there = False
+    if there and path.suffix.lower() in (".txt", ".json", ".names") and path.is_file():
         return _of_file(path)
-    if not path.exists():
+    if not there:
         raise ParameterError(
-            f"There is no list of names {printable(str(names))}: give imagenet, {', '.join(LISTS)}, a file with a name "
+            f"There is no list of names {brief(str(names))}: give imagenet, {', '.join(LISTS)}, a file with a name "
             "on each line, or labelled images."
         )
     return class_names(open_source(path).samples), {}

@@ -11,7 +11,7 @@ from resnets.architecture.spec import ORDERS
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds import dialect_of
-from resnets.weights.worlds.torch import modules, stated
+from resnets.weights.worlds.torch import stated
 
 POOLS = {
     "torch": "3x3 with stride 2, padded by 1",
@@ -38,12 +38,13 @@ def assumptions(
     """
     world = dialect_of(dialect)
     says = world.states(file)
-    graph = says.get("graph") or stated.by(file)
+    graph = says.get("graph", "")
     own, preprocessing = given or (world.preprocessing(file, plan.spec), says.get("preprocessing", ""))
     assumed, seen = {}, {}
     for fact, words in graph_facts(plan).items():
-        if graph and (graph != stated.MODULES or fact in modules.KEPT):
-            seen[fact] = f"{words} ({graph})"
+        who = graph or ("" if fact == "pool" and stated.contradicts(file, plan) else stated.by(file, fact))
+        if who:
+            seen[fact] = f"{words} ({who})"
         else:
             assumed[fact] = words
     if preprocessing:

@@ -56,7 +56,7 @@ def read(
 
 def classifier_of(found: Recognised, num_classes: int | None = None) -> Model:
     """The same of a recognised file. Raises ModelFileError for a head of one output."""
-    if is_binary(found) and num_classes is None:
+    if is_binary(found) and num_classes in (None, 1):
         raise unusable(
             found.file.path,
             "its head has one output, a yes or no by a sigmoid, of which a softmax makes 100 % for everything; name "

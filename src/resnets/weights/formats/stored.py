@@ -30,7 +30,7 @@ MAX_DIMENSIONS = 8
 class Stored:
     """One tensor of a file, not yet read. `read()` gives it as the file lays it out, in memory of its own.
 
-    module: the settings of the module that it belongs to, in a file of whole modules (`torch_modules.settings_of`)
+    module: the settings of the module that it belongs to, in a file of whole modules (`torch_modules`)
 
     Raises (from `read`) ModelFileError when the bytes are not what the directory promised.
     """

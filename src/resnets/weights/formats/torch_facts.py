@@ -6,6 +6,7 @@ Training scripts save the name of the architecture, their arguments and the name
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from resnets.weights.formats.pickle_data import Made, Value
@@ -61,9 +62,9 @@ def _table(made: Made, depth: int, left: list[int]) -> Any:
     state = made.state
     if isinstance(state, tuple) and len(state) == 2:  # (attributes, slots)
         state = state[0]
-    pairs = [*made.pairs, *(state.pairs if isinstance(state, Made) else ())]
     found: dict[str, Any] = {}
-    for key, child in pairs:
+    for key, child in chain(made.pairs, state.pairs if isinstance(state, Made) else ()):
+        left[0] -= 1
         if left[0] <= 0:
             break
         if isinstance(key, str | int) and not isinstance(key, bool) and len(text := str(key)) <= MAX_TEXT:

@@ -19,7 +19,7 @@ from resnets.weights.formats import pickle_data
 from resnets.weights.formats.pickle_data import Made, Value
 from resnets.weights.formats.stored import MAX_DOCUMENT_BYTES, Foreign, Stored, mapped, unusable
 from resnets.weights.formats.torch_facts import facts_of
-from resnets.weights.formats.torch_modules import settings_of
+from resnets.weights.formats.torch_modules import Modules
 from resnets.weights.formats.torch_views import Storage, View, extent, storage_of, tensors_of
 from resnets.weights.formats.zip import START, Member, members
 from resnets.whole import whole
@@ -39,8 +39,9 @@ def open_torch(path: Path) -> Foreign:
     try:
         data = mapped(path)
         root, storages = _from_zip(data) if bytes(data[:4]) == START else _from_legacy(data)
-        views = tensors_of(root)
-        modules = settings_of(root)
+        counted = Modules()
+        views = tensors_of(root, counted)
+        modules = counted.settings_of(root)
         tensors = {name: _stored(path, name, view, storages) for name, view in views.items()}
         for name, stored in tensors.items() if modules else ():
             owner = modules.get(name[: name.rfind(".") + 1])

@@ -11,40 +11,55 @@ from collections.abc import Iterator
 from typing import Any
 
 from resnets.weights.formats.pickle_data import Made, Name, Value
-from resnets.weights.formats.torch_facts import facts_of
 
 MAX_DEPTH = 20  # of modules in modules
-MAX_MODULES = 50_000  # with tensors; ResNet-1202's have 4,000
+MAX_MODULES = 50_000  # of a file; ResNet-1202 has 6,000
+SETTINGS = ("stride", "padding", "dilation", "kernel_size", "padding_mode", "eps", "ceil_mode")
 
 
-def state_of(value: Value) -> list[tuple[str, Value]] | None:
-    """(name, tensor) of all that a module's `state_dict()` would have, in its order; None for what is no module.
+class Modules:
+    """The modules that a pickle describes, counted over all of it. Raises ValueError beyond `MAX_MODULES`."""
 
-    Raises ValueError for modules that are nested without an end, or beyond count.
-    """
-    if not is_module(value):
-        return None
-    found: list[tuple[str, Value]] = []
-    for name, module in _modules(value, "", 0, [MAX_MODULES]):
-        for kind in ("_parameters", "_buffers"):
-            found += [(f"{name}{key}", tensor) for key, tensor in _table(module, kind) if isinstance(tensor, Made)]
-    return found
+    def __init__(self) -> None:
+        self._left = MAX_MODULES
 
+    def state_of(self, value: Value) -> list[tuple[str, Value]] | None:
+        """(name, tensor) of all that a module's `state_dict()` would have, in its order; None for what is no module.
 
-def settings_of(root: Value) -> dict[str, dict[str, Any]]:
-    """The plain settings of the modules in a pickle, and their "class", by the names that their tensors begin with."""
-    tops = [("", root)]
-    if isinstance(root, Made) and not is_module(root):
-        tops = [(f"{key}/", child) for key, child in root.pairs if isinstance(key, str)]
-    found = {}
-    for top, value in tops:
-        if is_module(value):
-            for name, module in _modules(value, "", 0, [MAX_MODULES]):
+        Buffers count where a module has parameters, or is a norm: others are often left out of a state dict.
+        """
+        if not is_module(value):
+            return None
+        found: list[tuple[str, Value]] = []
+        for name, module in self._walk(value, "", 0):
+            own = [(key, tensor) for key, tensor in _table(module, "_parameters") if isinstance(tensor, Made)]
+            if own or "BatchNorm" in _class(module):
+                own += [(key, tensor) for key, tensor in _table(module, "_buffers") if isinstance(tensor, Made)]
+            found += [(f"{name}{key}", tensor) for key, tensor in own]
+        return found
+
+    def settings_of(self, root: Value) -> dict[str, dict[str, Any]]:
+        """Those of `SETTINGS` and the "class" of the modules without others in them, by their tensors' beginning."""
+        tops = [("", root)]
+        if isinstance(root, Made) and not is_module(root):
+            tops = [(f"{key}/", child) for key, child in root.pairs if isinstance(key, str)]
+        found = {}
+        for top, value in tops:
+            for name, module in self._walk(value, "", 0) if is_module(value) else ():
                 if not _table(module, "_modules"):
-                    assert isinstance(module.call, Name)
-                    plain = {key: fact for key, fact in facts_of(module).items() if not key.startswith("_")}
-                    found[top + name] = {"class": module.call.text, **plain}
-    return found
+                    found[top + name] = {"class": _class(module), **_settings(module)}
+        return found
+
+    def _walk(self, value: Value, name: str, depth: int) -> Iterator[tuple[str, Made]]:
+        """A module and those in it, each with the beginning of its tensors' names."""
+        if not isinstance(value, Made) or not is_module(value):
+            return
+        self._left -= 1
+        if self._left < 0 or depth > MAX_DEPTH:
+            raise ValueError("it nests modules deeper, or has more of them, than any network")
+        yield name, value
+        for key, child in _table(value, "_modules"):
+            yield from self._walk(child, f"{name}{key}.", depth + 1)
 
 
 def is_module(value: Value) -> bool:
@@ -53,16 +68,21 @@ def is_module(value: Value) -> bool:
     return isinstance(state, Made) and state.get("_parameters") is not None and state.get("_modules") is not None
 
 
-def _modules(value: Value, name: str, depth: int, left: list[int]) -> Iterator[tuple[str, Made]]:
-    """A module and those in it, each with the beginning of its tensors' names."""
-    if not isinstance(value, Made) or not is_module(value):
-        return
-    left[0] -= 1
-    if left[0] < 0 or depth > MAX_DEPTH:
-        raise ValueError("it nests modules deeper, or has more of them, than any network")
-    yield name, value
-    for key, child in _table(value, "_modules"):
-        yield from _modules(child, f"{name}{key}.", depth + 1, left)
+def _class(module: Made) -> str:
+    return module.call.text if isinstance(module.call, Name) else ""
+
+
+def _settings(module: Made) -> dict[str, Any]:
+    state = module.state
+    found = {key: state.get(key) for key in SETTINGS} if isinstance(state, Made) else {}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    return {key: value for key, value in plain.items() if _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) <= 2 and all(map(_is_plain, value))
+    return isinstance(value, int | float | str)
 
 
 def _table(module: Made, kind: str) -> list[tuple[str, Value]]:

@@ -16,7 +16,7 @@ import torch
 
 from resnets.weights.formats.pickle_data import Made, Name, Value
 from resnets.weights.formats.stored import MAX_DIMENSIONS, MAX_TENSOR_BYTES
-from resnets.weights.formats.torch_modules import state_of
+from resnets.weights.formats.torch_modules import Modules
 
 MAX_DEPTH = 20  # of nested dictionaries and lists
 MAX_VALUES = 200_000  # in them
@@ -90,7 +90,7 @@ def _elements(kind: str, key: str, start: int, count: int) -> Storage:
     return Storage(key, dtype, start, count)
 
 
-def tensors_of(root: Value) -> dict[str, View]:
+def tensors_of(root: Value, modules: Modules) -> dict[str, View]:
     """All tensors in nested dictionaries and lists, by their keys and positions joined with "/", and those of modules.
 
     Raises ValueError for tensors of other kinds than plain ones, for impossible ones, and if there are none.
@@ -112,7 +112,7 @@ def tensors_of(root: Value) -> dict[str, View]:
         if isinstance(value, list | tuple):
             children = list(enumerate(value))
         elif isinstance(value, Made):
-            state = state_of(value)
+            state = modules.state_of(value)
             children = value.pairs if state is None else state
         seen += len(children)  # one list may stand in many places
         if seen > MAX_VALUES:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from resnets.text import printable
 from resnets.weights.formats.stored import Stored
 
 NORM = ("weight", "bias", "running_mean", "running_var")
+EPS = 1e-5  # of the norms that stand in, as torch.nn has it
 
 
 class NoMatchError(Exception):
@@ -36,7 +39,7 @@ def layers_of(tensors: Mapping[str, Stored]) -> list[Layer]:
     """The layers in their order. Raises NoMatchError for tensors that are part of none."""
     found: list[Layer] = []
     waiting: list[str] = []  # vectors behind the last matrix
-    plain = [name for name, stored in tensors.items() if stored.shape != () and stored.dtype.is_floating_point]
+    plain = [name for name, stored in tensors.items() if stored.shape != () or stored.dtype.is_floating_point]
     for name in [*plain, ""]:
         shape = tensors[name].shape if name else (0, 0)
         if len(shape) == 1:
@@ -47,16 +50,27 @@ def layers_of(tensors: Mapping[str, Stored]) -> list[Layer]:
             waiting = []
         if not name:
             break
-        if len(shape) not in (2, 4) or min(shape) < 1:
+        if len(shape) not in (2, 4) or min(shape) < 1 or (name and not tensors[name].dtype.is_floating_point):
             raise NoMatchError(f"{printable(name)} {shape} is part of no residual network")
         found.append(Layer("conv" if len(shape) == 4 else "linear", (name,), shape))
     return found
+
+
+def identity(name: str, channels: int) -> dict[str, Stored]:
+    """The tensors of a norm that changes nothing."""
+
+    def constant(value: float) -> Stored:
+        return Stored((channels,), torch.float32, lambda: torch.full((channels,), value))
+
+    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPS}
+    return {f"{name}.{leaf}": constant(value) for leaf, value in values.items()}
 
 
 def _with_vectors(last: list[Layer], vectors: list[str], tensors: Mapping[str, Stored]) -> list[Layer]:
     """The last layer with its bias, if it has one, and the norms behind it."""
     bias, found = len(vectors) % 4, list(last)
     if bias == 1 and last and tensors[vectors[0]].shape == last[0].shape[:1]:
+        _check_leaf(vectors[0], "bias")
         found[0] = replace(last[0], names=(*last[0].names, vectors[0]))
         vectors = vectors[1:]
     elif bias:
@@ -64,12 +78,21 @@ def _with_vectors(last: list[Layer], vectors: list[str], tensors: Mapping[str, S
     for first in range(0, len(vectors), 4):
         names = tuple(vectors[first : first + 4])
         shapes = {tensors[name].shape for name in names}
+        for leaf, name in zip(NORM, names, strict=True):
+            _check_leaf(name, leaf)
         if len(shapes) != 1:
             raise NoMatchError(
                 f"{printable(names[0])} begins four vectors of different lengths, and a norm has equal ones"
             )
         found.append(Layer("norm", names, shapes.pop()))
     return found
+
+
+def _check_leaf(name: str, wanted: str) -> None:
+    """Raise NoMatchError where a tensor is called as another one of a layer is."""
+    leaf = name.rpartition(".")[2]
+    if leaf in NORM and leaf != wanted:
+        raise NoMatchError(f"{printable(name)} stands where a layer's {wanted} would: its tensors are in another order")
 
 
 def said(layer: Layer) -> str:

@@ -16,6 +16,8 @@ from typing import Any
 from resnets.architecture import Plan, ResNetSpec
 from resnets.architecture.catalog import CATALOG
 from resnets.data.labels import apart
+from resnets.errors import ModelFileError
+from resnets.progress import say
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.worlds.torch import modules
@@ -28,24 +30,30 @@ KNOWN = re.compile(
 HOLDERS = ("args", "hyper_parameters", "hparams", "config", "cfg", "opt", "model_args", "model_kwargs", "model", "meta")
 NAMES = ("arch", "architecture")  # keys that name a network and nothing else
 OFTEN = ("model", "model_name", "network", "net", "backbone", "encoder", "base_model")  # and that often do
-FAMILY = re.compile(r"[a-z0-9_]*res_?ne[xs]?t[a-z]*\d+[a-z0-9_]*")  # a name that is that of such a network
+# Names that those of known networks are in: simclr_resnet50, resnet50_cls, torchvision.models.resnet50.
+_WITHIN = re.compile(rf"(?<![a-z0-9])({KNOWN.pattern})(w\d+)?(?![a-z0-9])")
+# Networks with the same tensors, or nearly so, and another graph.
+OTHERS = re.compile(
+    r"(?<![a-z])(se|eca|sk|gc|cs|bat|halo|bot|lambda)_?res|res2ne|resnest|resnet(aa|blur|rs|ts)|[_-](gn|ibn|bit)|net\d+t"
+)
 SAYS_NOTHING = ("resnet", "resnext")
 FILES = (".pth", ".pt", ".ckpt", ".tar", ".th", ".bin", ".safetensors")
-LABELS = ("classes", "class_names", "CLASSES", "categories", "label_names")  # lists of names
+SHOWN = ("depths", "block", "groups", "width_per_group", "order", "stem")  # fields that a name and the tensors show
+LABELS = ("classes", "class_names", "CLASSES", "label_names")  # lists of names
 NUMBERS = ("class_to_idx", "label2id")  # tables from a name to its number
 NUMBERED = ("idx_to_class", "id2label")  # and back
 
 # Arguments that change the graph and no tensor, with what is usual beside nothing, None and False.
 GRAPH: Mapping[str, tuple[Any, ...]] = {
-    "global_pool": ("avg",),
-    "gp": ("avg",),
+    "global_pool": ("avg", True),
+    "gp": ("avg", True),
     "output_stride": (32,),
     "act_layer": ("relu",),
     "aa_layer": (),
     "block_args": (),
     "remove_maxpool": (),
     "dilation": (1,),
-    "dilations": ((1, 1, 1, 1), (1, 1, 1)),
+    "dilations": (),
     "replace_stride_with_dilation": (),
 }
 POOLS = ("maxpool1",)  # whether there is a pool in the stem
@@ -59,19 +67,24 @@ MODULES = "its modules"
 
 def named(file: Foreign, spec: ResNetSpec) -> Foreign:
     """The file of which the user has named the network."""
-    return _with(file, _hidden(spec), USER)
+    return _with(file, _hidden(spec), USER, None)
 
 
 def stated(file: Foreign) -> Foreign:
-    """The file with what its checkpoint says of its graph, in documents["stated"] as {"fields", "by"}."""
+    """The file with what its checkpoint says of its graph, in documents["stated"] as {"fields", "by", "facts"}.
+
+    facts: what is said; None for all of the graph
+    """
     facts = file.documents.get("checkpoint", {})
+    if shown := modules.shown(file):
+        return _with(file, modules.fields_of(file), MODULES, shown)
     where, name = _architecture(facts)
-    fields = _hidden(CATALOG[name]) if name in CATALOG and not _shows(CATALOG[name]) else {}
-    if eps := next((place["bn_eps"] for _, place in _places(facts) if isinstance(place.get("bn_eps"), float)), None):
-        fields, where = {**fields, "norm_eps": eps}, where or "bn_eps"
-    if file.documents.get("modules"):
-        return _with(file, {**modules.fields_of(file), **fields}, MODULES)
-    return _with(file, fields, f"its checkpoint ({where}: {printable(name)})" if name else f"its checkpoint ({where})")
+    eps = next((place["bn_eps"] for _, place in _places(facts) if _is_epsilon(place.get("bn_eps"))), None)
+    fields: dict[str, Any] = {} if eps is None else {"norm_eps": eps}
+    if name in CATALOG:
+        hidden = {} if _shows(CATALOG[name]) else _hidden(CATALOG[name])
+        return _with(file, {**hidden, **fields}, f"its checkpoint ({where}: {printable(name)})", None)
+    return file if eps is None else _with(file, fields, "its checkpoint (bn_eps)", ("epsilon",))
 
 
 def fields_of(file: Foreign) -> Mapping[str, Any]:
@@ -79,29 +92,49 @@ def fields_of(file: Foreign) -> Mapping[str, Any]:
     return file.documents.get("stated", {}).get("fields", {})  # type: ignore[no-any-return]
 
 
-def by(file: Foreign) -> str:
-    """Who has stated the graph; "" for nobody."""
-    return str(file.documents.get("stated", {}).get("by", ""))
+def by(file: Foreign, fact: str = "") -> str:
+    """Who has stated a fact of the graph, or all of it; "" for nobody."""
+    said = file.documents.get("stated", {})
+    known = said.get("facts") is None or fact in said["facts"]
+    return str(said.get("by", "")) if known else ""
 
 
 def check(file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
     """Raise ModelFileError where a checkpoint states another graph than the plan's, and the user names none."""
     if by(file) == USER:
+        try:
+            modules.check(file, plan, names)
+        except ModelFileError as problem:
+            say(f"{str(problem).rstrip('.')}; the network that was named decides.")
         return
     modules.check(file, plan, names)
     facts = file.documents.get("checkpoint", {})
     mend = "if it is the graph of a network of the catalog all the same, say of which with `network`"
     where, name = _architecture(facts)
-    if name and not (KNOWN.fullmatch(name) or name in CATALOG):
+    if name and name not in CATALOG and (OTHERS.search(name) or not _WITHIN.search(name)):
         raise unusable(
             file.path, f"its checkpoint says {where} {printable(name)!r}, a graph that is not known here; {mend}"
         )
-    if name in CATALOG and any(
-        getattr(CATALOG[name], field) != getattr(plan.spec, field) for field in ("depths", "block", "groups")
-    ):
-        raise unusable(
-            file.path, f"its checkpoint says {where} {printable(name)!r}, and its tensors are another network's; {mend}"
-        )
+    if name in CATALOG:
+        said, has = CATALOG[name], plan.spec
+        other = [field for field in SHOWN if getattr(said, field) != getattr(has, field)]
+        other = [field for field in other if (field, has.stem) != ("stem", "cifar")]
+        if other:
+            raise unusable(
+                file.path,
+                f"its checkpoint says {where} {printable(name)!r}, and its tensors are another network's "
+                f"({', '.join(other)}); {mend}",
+            )
+    _check_arguments(file, facts, plan, mend)
+
+
+def contradicts(file: Foreign, plan: Plan) -> bool:
+    """Whether a checkpoint's architecture has another stem: somebody's own, of which its name says nothing."""
+    _, name = _architecture(file.documents.get("checkpoint", {}))
+    return name in CATALOG and CATALOG[name].stem != plan.spec.stem
+
+
+def _check_arguments(file: Foreign, facts: Mapping[str, Any], plan: Plan, mend: str) -> None:
     for holder, place in _places(facts):
         others = {key: place[key] for key, usual in GRAPH.items() if not _is_usual(place.get(key), usual)}
         others |= {key: place[key] for key in POOLS if place.get(key) is (plan.spec.stem == "cifar")}
@@ -115,41 +148,55 @@ def check(file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
 
 def _is_usual(value: Any, usual: tuple[Any, ...]) -> bool:
     if isinstance(value, list):
-        return not any(value) or tuple(value) in usual
-    plain = value.lower() if isinstance(value, str) else value
+        return not any(one is True or one not in (False, None, 1, 0) for one in value)
+    plain = value.lower().rpartition(".")[2] if isinstance(value, str) else value
+    if isinstance(plain, str) and plain.isdecimal():
+        plain = int(plain)
     return not plain or any(type(plain) is type(one) and plain == one for one in usual)
 
 
+def _is_epsilon(value: Any) -> bool:
+    return isinstance(value, float) and 0 < value < 1
+
+
 def class_names(file: Foreign, count: int) -> tuple[str, ...]:
-    """The names of so many classes in the order of the logits, as a checkpoint has them; none if it has none."""
-    for _, place in _places(file.documents.get("checkpoint", {})):
-        for found in _lists(place):
-            names = [str(name) for name in found if isinstance(name, str | int)]
-            told = apart(names)
-            if len(set(told)) == count and all(name.strip() for name in told):
-                return told
+    """The names of so many classes in the order of the logits, as a checkpoint has them; none if it has none.
+
+    Numbers beside names come before lists of names.
+    """
+    places = [place for _, place in _places(file.documents.get("checkpoint", {}))]
+    for read in (_numbered, _listed):
+        for place in places:
+            for names in read(place):
+                told = apart(names)
+                if len(set(told)) == count and all(name.strip() and name.isprintable() for name in told):
+                    return told
     return ()
 
 
-def _lists(place: Mapping[str, Any]) -> Iterator[list[Any]]:
+def _listed(place: Mapping[str, Any]) -> Iterator[list[str]]:
     for key in LABELS:
         if isinstance(found := place.get(key), list) and all(isinstance(name, str) for name in found):
             yield found
-    tables = [dict(place[key]) for key in NUMBERS if _is_table(place.get(key))]
-    tables += [{name: number for number, name in place[key].items()} for key in NUMBERED if _is_table(place.get(key))]
-    for table in tables:
-        numbered = {str(number): name for name, number in table.items() if isinstance(number, str | int)}
-        yield [numbered[str(i)] for i in range(len(numbered)) if str(i) in numbered]
+
+
+def _numbered(place: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Of tables whose numbers go from 0 on, each once."""
+    pairs = [list(place[key].items()) for key in NUMBERS if _is_table(place.get(key))]
+    pairs += [[(name, number) for number, name in place[key].items()] for key in NUMBERED if _is_table(place.get(key))]
+    for table in pairs:
+        by_number = {str(number): str(name) for name, number in table}
+        if by_number.keys() == {str(i) for i in range(len(table))}:
+            yield [by_number[str(i)] for i in range(len(table))]
 
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(one, str | int) for one in value.values())
 
 
-def _with(file: Foreign, fields: Mapping[str, Any], who: str) -> Foreign:
-    if who.endswith("()"):
-        return file
-    return replace(file, documents={**file.documents, "stated": {"fields": fields, "by": who}})
+def _with(file: Foreign, fields: Mapping[str, Any], who: str, facts: tuple[str, ...] | None) -> Foreign:
+    said = {"fields": fields, "by": who, "facts": facts}
+    return replace(file, documents={**file.documents, "stated": said})
 
 
 def _hidden(spec: ResNetSpec) -> dict[str, Any]:
@@ -183,11 +230,13 @@ def _architecture(facts: Mapping[str, Any]) -> tuple[str, str]:
         for holder, place in places:
             for key in keys:
                 value = place.get(key)
-                if not isinstance(value, str) or value.endswith(FILES):
+                if not isinstance(value, str) or not value.strip() or value.endswith(FILES):
                     continue
-                name = value.strip().rpartition("/")[2].partition(".")[0].lower()  # of timm/resnet50.a1_in1k
-                name = re.sub(r"(?<=net)[-_](?=\d)", "", name)
-                if name and name not in SAYS_NOTHING and (keys is NAMES or FAMILY.fullmatch(name)):
+                plain = re.sub(r"(?<=net)[-_ ](?=\d)", "", value.strip().lower())
+                parts = re.split(r"[./]", plain)  # of timm/resnet50.a1_in1k, torchvision.models.resnet50
+                name = next((part for part in parts if part in CATALOG or KNOWN.fullmatch(part)), plain)
+                known = name in CATALOG or KNOWN.fullmatch(name) or OTHERS.search(name)
+                if name not in SAYS_NOTHING and (keys is NAMES or known):
                     return _dotted(holder, key), name
     return "", ""
 

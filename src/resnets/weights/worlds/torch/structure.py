@@ -8,21 +8,18 @@ behind convolutions (it was folded into them, or never was there), an identity s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-
-import torch
 
 from resnets.architecture.spec import EXPANSION, MAX_UNITS
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, Stored
-from resnets.weights.worlds.torch.layers import Layer, NoMatchError, layers_of, said
+from resnets.weights.worlds.torch.layers import Layer, NoMatchError, identity, layers_of, said
 
 SMALL = 3  # side of a kernel in a deep stem, and of the stem for small pictures
 LARGE = 7
 FEWEST = 10  # tensors of a network
-EPS = 1e-5  # of the norms that stand in, as torch.nn has it
 PLACES = ("last", "first")  # of a unit's projection among its convolutions
 
 
@@ -55,7 +52,7 @@ def by_structure(file: Foreign, averaged: bool = False) -> Foreign:
     for folder, tensors in folders.items():
         if len(tensors) >= FEWEST:
             try:
-                found[folder] = _renamed(replace(file, tensors=tensors), averaged)
+                found[folder] = _renamed(_only(file, folder, tensors), averaged)
             except NoMatchError as problem:
                 reasons.append(str(problem))
     if len(found) > 1:
@@ -63,6 +60,12 @@ def by_structure(file: Foreign, averaged: bool = False) -> Foreign:
     if not found:
         raise NoMatchError(reasons[0] if reasons else "it has too few tensors")
     return next(iter(found.values()))
+
+
+def _only(file: Foreign, folder: str, tensors: Mapping[str, Stored]) -> Foreign:
+    """The file with what is in one dictionary alone."""
+    own = {name: one for name, one in file.documents.get("modules", {}).items() if name.startswith(folder)}
+    return replace(file, tensors=tensors, documents={**file.documents, "modules": own})
 
 
 def _renamed(file: Foreign, averaged: bool) -> Foreign:
@@ -90,19 +93,9 @@ def _renamed(file: Foreign, averaged: bool) -> Foreign:
     if identities and norms and len(identities) != sum(shortcut[1] in name for name in named):
         raise NoMatchError("some of its convolutions have a norm and some have none")
     for name in identities:
-        tensors |= _identity(name, tensors[_conv_of(name)].shape[0])
+        tensors |= identity(name, tensors[_conv_of(name)].shape[0])
     documents = {**file.documents, "structure": True, **({"identities": identities} if identities else {})}
     return replace(file, tensors=tensors, documents=documents)
-
-
-def _identity(name: str, channels: int) -> dict[str, Stored]:
-    """The tensors of a norm that changes nothing."""
-
-    def constant(value: float) -> Stored:
-        return Stored((channels,), torch.float32, lambda: torch.full((channels,), value))
-
-    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPS}
-    return {f"{name}.{leaf}": constant(value) for leaf, value in values.items()}
 
 
 def _conv_of(norm: str) -> str:
@@ -129,11 +122,12 @@ def _network(convolutions: Sequence[Layer]) -> tuple[list[Layer], list[list[Unit
                 found.append((list(convolutions[:stem]), _stages(units)))
             except NoMatchError as problem:
                 reasons.append(str(problem))
+    found = [one for one in found if any(unit.projection for stage in one[1] for unit in stage)]
     different = [one for i, one in enumerate(found) if one not in found[:i]]
     if len(different) > 1:
         raise NoMatchError(f"its shapes fit {len(different)} networks")
     if not found:
-        raise NoMatchError(reasons[0])
+        raise NoMatchError(reasons[0] if reasons else "it has no projections, and shortcuts do not show at all")
     return found[0]
 
 
@@ -236,6 +230,8 @@ def _is_pre(layers: Sequence[Layer], stem: Sequence[Layer], units: Sequence[Unit
     branches = [conv for unit in units for conv in unit.branch]
     if sum(layer.kind == "norm" for layer in layers) != len(branches) + len(stem):  # a deep stem has two more
         return False
+    if [layer for layer in layers if layer.kind != "linear"][-1].kind != "norm":
+        return False
     at = {layer.names[0]: place for place, layer in enumerate(layers)}
     return all(layers[at[conv.names[0]] - 1].kind == "norm" for conv in branches)
 
@@ -258,7 +254,8 @@ def _post(
             within = [layer for layer in within if layer != unit.projection]
         convs = [layer for layer in within if layer.kind == "conv"]
         kinds = "".join(layer.kind[0] for layer in within)
-        if norms and kinds not in ("cn" * len(convs), "c" * len(convs) + "n" * len(convs)):
+        apart = "" if unit.projection in within else "c" * len(convs) + "n" * len(convs)  # whose norm is the first?
+        if norms and kinds not in ("cn" * len(convs), apart):
             raise NoMatchError(f"behind {said(within[0])} the norms do not follow the convolutions of a unit")
         labels = {conv.names[0]: (f"conv{n}", f"bn{n}") for n, conv in enumerate(unit.branch, start=1)}
         if unit.projection:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -62,7 +63,14 @@ def within(file: Foreign, prefix: str | None = None) -> Foreign:
         )
     head = _head_beside(inside, beside)
     _say_aside(file, [name for name in beside if name not in head])
-    return replace(file, tensors={**inside, **head})
+    return replace(file, tensors={**inside, **head}, documents=_of_network(file, start))
+
+
+def _of_network(file: Foreign, start: str) -> dict[str, Any]:
+    """The documents, with the settings of the network's own modules alone."""
+    modules = file.documents.get("modules", {})
+    own = {name.removeprefix(start): one for name, one in modules.items() if name.startswith(start)}
+    return {**file.documents, **({"modules": own} if modules else {})}
 
 
 def _starts(names: Iterable[str]) -> list[str]:
