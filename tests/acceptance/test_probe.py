@@ -163,10 +163,16 @@ def test_more_folders_than_classes_are_refused(photo_folder):
         probe(colour_teller(Preprocessing.evaluation(16)), photos)
 
 
-def test_a_network_for_other_than_three_channels_is_refused(photos):
-    network = create(SPEC, num_classes=3, in_channels=1, seed=0).eval()
-    with pytest.raises(ModelFileError, match="takes 1 channels and a picture has 3"):
+def test_a_network_for_other_than_one_or_three_channels_is_refused(photos):
+    network = create(SPEC, num_classes=3, in_channels=4, seed=0).eval()
+    with pytest.raises(ModelFileError, match="takes 4 channels and a picture has 3"):
         probe(Model(network, COLOURS, Preprocessing.evaluation(16)), photos)
+
+
+def test_a_network_of_one_channel_is_probed_in_grey(photos):
+    network = create(SPEC, num_classes=3, in_channels=1, seed=0).eval()
+    ranking = probe(Model(network, COLOURS, Preprocessing.evaluation(16)), photos)
+    assert ranking[0].images > 0
 
 
 def test_pictures_are_kept_small_and_resized_once_a_geometry(photos, monkeypatch):
