@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,10 +19,16 @@ import pytest
 import torch
 from caffe_files import SAVED, recorded, small_pair
 from fuzz import Inside, fuzz, read_all, rezipped
+from replicas import conv
 from safetensors.torch import save
 from tensorflow_files import BY_TENSORFLOW, OLD_BY_TENSORFLOW, retabled
+from test_structure import Early
+from torch import nn
 
 from resnets.errors import ModelFileError
+from resnets.weights.formats.stored import Foreign
+from resnets.weights.formats.torch_file import open_torch
+from resnets.weights.recognise import recognise
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process as Linux does")
 
@@ -59,6 +66,30 @@ def _torch_legacy() -> bytes:
     return file.getvalue()
 
 
+def _torch_modules() -> bytes:
+    """A whole network as a module, beside what a training script says of it."""
+    file = io.BytesIO()
+    network = nn.Sequential(*(conv(3, 4, 7, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3, 2, 1)), *_units())
+    said = {"args": Namespace(bn_eps=1e-5, dilation=False), "class_to_idx": {"cat": 0, "dog": 1}}
+    torch.save({"model": network, "epoch": 3, **said}, file)
+    return file.getvalue()
+
+
+def _units() -> list[nn.Module]:
+    return [Early(4, 4, 1), Early(4, 8, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)]
+
+
+def guessed(path: Path) -> Foreign:
+    """A file of torch as its network is recognised, names of classes included; of a table of misfits the first line."""
+    file = open_torch(path)
+    try:
+        found = recognise(file)
+    except ModelFileError as refused:
+        raise ModelFileError(str(refused).partition("\n")[0]) from refused
+    found.dialect.classes(found.file, found.plan.num_classes)
+    return found.file
+
+
 def _safetensors() -> bytes:
     return save({name: tensor.contiguous() for name, tensor in _state().items()}, {"format": "pt"})
 
@@ -81,6 +112,7 @@ CONTAINERS = {
     "caffe-alone": Container(lambda: recorded(SAVED), ".caffemodel", f"{WORLDS}.caffe.reader:open_caffe"),
     "torch-zip": Container(_torch_zip, ".pth", f"{FORMATS}.torch_file:open_torch", rezipped),
     "torch-legacy": Container(_torch_legacy, ".pth", f"{FORMATS}.torch_file:open_torch"),
+    "torch-modules": Container(_torch_modules, ".pth", "test_fuzz:guessed", rezipped),
     "safetensors": Container(_safetensors, ".safetensors", f"{FORMATS}.safetensors_file:open_safetensors"),
     "tensorflow": Container(lambda: BY_TENSORFLOW, "", f"{FORMATS}.tensorflow_file:open_tensorflow", retabled),
     "tensorflow-old": Container(
