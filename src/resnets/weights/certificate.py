@@ -30,7 +30,7 @@ from resnets.weights.worlds.reference import EXACT, Reference, UnfitError
 from resnets.weights.worlds.torch import stated
 
 MAX_SIDE = 1024  # of an input that a stranger's file declares
-GUESSED = "nobody says which graph these tensors belong to, as their names say nothing: name the network (`network`)"
+GUESSED = "it was recognised by structure, and nobody says which graph it has: `resnets convert SRC DST --model NAME`"
 SQUARE = ("akamaster",)  # dialects whose own code pools square maps only
 
 # Where a conversion has to round (float64 weights; Caffe's sums, which are divided by a factor), the last digit of
@@ -115,7 +115,8 @@ class Certificate:
                 f"those of {self.reference}."
             )
         if self.first.why:
-            return f"The certificate does not hold: at {self.first.role} {self.first.why}."
+            at = "" if self.first.why == GUESSED else f"at {self.first.role} "
+            return f"The certificate does not hold: {at}{self.first.why}."
         return (
             f"The certificate does not hold: {self.first.role} is the first to differ from {self.reference}, by "
             f"{self.first.relative:.1g} of its spread, where {self.tolerance:.0e} is allowed."
