@@ -12,6 +12,7 @@ from test_convert import model_of, same, state, tiny
 from resnets.architecture import CATALOG
 from resnets.errors import ModelFileError
 from resnets.network import create
+from resnets.weights.body import load_body
 from resnets.weights.certificate import certificate
 from resnets.weights.convert import classifier_of, read, write
 from resnets.weights.open import open_file
@@ -259,3 +260,10 @@ def test_numbers_of_classes_come_before_lists_of_them(tmp_path):
 )
 def test_names_that_can_be_read_in_two_ways_are_left(tmp_path, beside):
     assert read(saved(tmp_path, **beside)).classes == tuple("01234")
+
+
+def test_a_body_whose_checkpoint_names_something_unknown_is_taken_where_the_user_names_it(tmp_path):
+    path = saved(tmp_path, arch="my_net")
+    with pytest.raises(ModelFileError, match="a graph that is not known here"):
+        load_body(path)
+    assert load_body(path, SPEC).model.network.plan.spec == SPEC

@@ -211,7 +211,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     start = time.perf_counter()
     machine.import_compiler()
     device = machine.pick_device(asked.device)
-    body = load_body(asked.weights) if asked.weights else None
+    body = load_body(asked.weights, setup.asked_spec(asked)) if asked.weights else None
     parent = body.model if body else None
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
     seen = moved.seen_before(source, splits, parent.provenance) if parent else {}

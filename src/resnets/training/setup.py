@@ -134,11 +134,12 @@ def _decoded(
 
 def check_size(asked: Asked, parent: Model | None, image_size: int) -> None:
     """Raise ModelFileError, before anything is decoded, for images too large for the network."""
-    spec = parent.network.plan.spec if parent else _asked_spec(asked) or _usual(image_size)
+    spec = parent.network.plan.spec if parent else asked_spec(asked) or _usual(image_size)
     check_memory(bytes_to_run(plan(spec, image_size=image_size).rows), image_size)
 
 
-def _asked_spec(asked: Asked) -> ResNetSpec | None:
+def asked_spec(asked: Asked) -> ResNetSpec | None:
+    """The network that was asked for; None for the usual one."""
     wanted = asked.network
     return ResNetSpec.from_dict(wanted) if isinstance(wanted, Mapping) else spec_of(wanted) if wanted else None
 
@@ -151,7 +152,7 @@ def make_network(
     asked: Asked, recipe: Recipe, parent: Model | None, classes: tuple[str, ...], image_size: int
 ) -> tuple[ResNet, str]:
     """The network to train, and its name: fresh, or with the weights of `parent` and a head for `classes`."""
-    spec = _asked_spec(asked)
+    spec = asked_spec(asked)
     if parent is not None:
         own = parent.network.plan.spec
         if spec and not same_network(spec, own):

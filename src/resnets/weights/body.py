@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnets.architecture import ResNetSpec
 from resnets.architecture.catalog import name_of
 from resnets.errors import DataError, FetchError, ModelFileError
 from resnets.progress import say
@@ -15,7 +16,7 @@ from resnets.weights.grey import coloured
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
 from resnets.weights.open import open_file
-from resnets.weights.recognise import recognise
+from resnets.weights.recognise import Recognised, recognise
 
 USUAL = "resnet18"  # where no network is asked for
 COSTS = "Training from scratch, which needs more images and more time than from a pretrained body"
@@ -37,8 +38,10 @@ class Body:
     origin: Mapping[str, Any]
 
 
-def load_body(what: str | Path) -> Body:
+def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body:
     """The body of our own file, of a run's folder, of anybody's file or folder, or of a tag.
+
+    network     which network anybody's file holds, where it cannot be believed, or says nothing that is known
 
     Raises ModelFileError when there is none, it cannot be trusted, or it is no residual network; FetchError when a
     tag's file does not arrive.
@@ -50,7 +53,7 @@ def load_body(what: str | Path) -> Body:
     elif why := run.without_model(path):
         raise ModelFileError(why)
     else:
-        found = recognise(open_file(path), body=True)
+        found = _recognised(path, network)
         model, files = convert.model_of(found), found.file.files
     model = coloured(model)
     if tag:
@@ -66,6 +69,15 @@ def load_body(what: str | Path) -> Body:
         "network": name_of(model.network.plan.spec) or "custom",
     }
     return Body(model=model, origin=origin)
+
+
+def _recognised(path: Path, network: str | ResNetSpec | None) -> Recognised:
+    try:
+        return recognise(open_file(path), body=True)
+    except ModelFileError:
+        if network is None:
+            raise
+        return recognise(open_file(path), network=network, body=True)
 
 
 def auto(network: str | None) -> str | None:
