@@ -141,11 +141,11 @@ def _units(convolutions: Sequence[Layer], channels: int, place: str) -> list[Uni
     """Units as the channels say them, each with its projection at one place."""
     left, found = list(convolutions), list[Unit]()
     sides = [layer.shape[2:] for layer in left]
-    basic = (SMALL, SMALL) in (one for one, next_one in pairwise(sides) if one == next_one)  # a bottleneck has one 3x3
+    basic = any(one == other == (SMALL, SMALL) for one, other in pairwise(sides))  # a bottleneck has one 3x3
+    size = 2 if basic else 3
     while left:
         projects = place == "first" and left[0].shape[2:] == (1, 1) and _leads(left[1:], left[0].shape, channels, basic)
         projection = left.pop(0) if projects else None
-        size = 2 if basic else 3
         branch, left = tuple(left[:size]), left[size:]
         if not branch:
             raise NoMatchError("it ends with a projection")

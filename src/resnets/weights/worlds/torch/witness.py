@@ -9,13 +9,8 @@ from torch import Tensor
 from resnets.weights.formats.stored import Foreign, unusable
 
 EPS = 1e-5  # nn.BatchNorm2d's default, where nobody has stated another
-FOLLOWED = {
-    "stride_conv",
-    "norm_eps",
-    "pool_padding",
-    "shortcut",
-    "pad_side",
-}  # of what somebody may state of the graph
+# Of what somebody may state of the graph.
+FOLLOWED = {"stride_conv", "norm_eps", "pool_padding", "shortcut", "pad_side"}
 
 
 class Modules:
