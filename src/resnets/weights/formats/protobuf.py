@@ -41,6 +41,13 @@ def fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
         yield number, wire, value
 
 
+def message(value: int | bytes | memoryview) -> memoryview:
+    """The value of a field that is a message in itself. Raises ValueError for a number."""
+    if isinstance(value, int):
+        raise ValueError("a number stands where a message should")
+    return memoryview(value)
+
+
 def varint(data: memoryview, position: int) -> tuple[int, int]:
     """(the unsigned 64-bit integer at `position`, the position behind it). Raises ValueError."""
     if position < len(data) and data[position] < 0x80:  # most are short, and directories have many

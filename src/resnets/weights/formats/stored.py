@@ -46,11 +46,12 @@ class Foreign:
     """An opened file of another framework.
 
     path        what the user named
-    container   torch, safetensors, keras, caffe or tensorflow: how the bytes lie, not who wrote them
+    container   torch, safetensors, keras, caffe, tensorflow or onnx: how the bytes lie, not who wrote them
     tensors     by the file's own names; nested dictionaries of a checkpoint are joined with "/"
     documents   what stands beside the tensors: "config" and "preprocessor" (the JSON documents of a model
                 folder); Caffe's "graph" (its layers), "input" (the shape), "mean_image" and "notes" (comments);
-                "keras" (a Keras configuration); "metadata" (of safetensors); "checkpoint" (what a checkpoint of
+                "keras" (a Keras configuration); "onnx" (a model's graph, and what its dialect finds in it);
+                "metadata" (of safetensors); "checkpoint" (what a checkpoint of
                 torch's says beside its tensors), "modules" (the settings of the modules in it, where it holds whole
                 ones); "stated" (fields of the spec that somebody has named, see `stated`); "structure" (whether its
                 names are guessed), with the "identities" that stand in for norms
@@ -72,6 +73,12 @@ def mapped(path: Path) -> memoryview:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError("it is empty, nothing is in it; copy it again")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def let_go(view: memoryview) -> None:
+    """Hand the memory of a mapped file back, as far as it was looked at; looked at again, it is read again."""
+    if isinstance(view.obj, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        view.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def unusable(path: Path, why: str) -> ModelFileError:
