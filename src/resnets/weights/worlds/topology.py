@@ -13,6 +13,8 @@ PICTURE = -1  # what a node reads that reads the network's input
 CONVOLUTIONS = (2, 3)  # of a branch
 STEMS = (1, 3)  # convolutions of a stem
 WEIGHTED = ("conv", "norm", "linear")
+ON_A_PATH = ("conv", "norm", "relu", "pool", "subsample", "pad")
+RESHAPING = ("conv", "norm", "pool", "pad")  # what a shortcut has one of where a stage begins
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Node:
     """One step of a graph.
 
     name    as errors call it
-    kind    conv, norm, relu, pool, add or linear; anything else has no place in a residual network
+    kind    conv, norm, relu, pool, subsample (every n-th pixel), pad (channels of zeros), add or linear; anything else
+            has no place in a residual network
     reads   the numbers of the nodes before it that it reads, or `PICTURE`
     """
 
@@ -52,7 +55,7 @@ class _Match:
         for last in sums:
             trunk, branch, shortcut = self._parted(last, before)
             first = before == PICTURE
-            if first or self._some(shortcut, WEIGHTED) or self._some(shortcut, ("pool",)):
+            if first or self._some(shortcut, RESHAPING):
                 stage, unit = stage + 1, 0
             unit += 1
             self._unit(f"stage{stage}.unit{unit}", trunk, branch, shortcut)
@@ -90,7 +93,7 @@ class _Match:
             node = self.nodes[number] if number != PICTURE else None
             if node is None or node.kind == "add":
                 raise ValueError(f"not all that {name} adds comes from the sum before it")
-            if node.kind not in ("conv", "norm", "relu", "pool") or len(node.reads) != 1:
+            if node.kind not in ON_A_PATH or len(node.reads) != 1:
                 raise ValueError(f"{node.name} has no place in a residual network")
             yield number
             number = node.reads[0]

@@ -33,13 +33,12 @@ from resnets.weights.worlds.caffe.net import net
 from resnets.weights.worlds.caffe.reader import MEAN
 from resnets.weights.worlds.caffe.roles import under_known_names
 from resnets.weights.worlds.caffe.writer import write_blob, write_caffe
+from resnets.weights.worlds.differing import another_network
 
 # The means of the channels of He's ResNet_mean.binaryproto, blue first: what his files were trained with, but for
 # where in the picture a pixel lies. (104, 117, 123) are CaffeNet's, (103.94, 116.78, 123.68) are VGG's.
 MEANS: Triple = (103.0626238 / 255, 115.90288257 / 255, 123.15163084 / 255)
 RECORD = "resnets "  # begins the comment in which our files say what Caffe's have no place for
-MAX_LISTED = 20  # rows of a table of differences
-WIDEST = 80  # characters of a cell
 
 
 class Caffe(Dialect):
@@ -101,19 +100,12 @@ class Caffe(Dialect):
         wanted = graph(net(plan, _layer_of(lambda ours: names.get(ours, "/")), "", ()))
         if "head.linear.weight" not in names:
             del wanted[-3:]  # the pool, the fully connected layer, the softmax
-        rows = [("", "the file says", "the network says"), *differences(facts(_graph(file)), facts(wanted))]
-        if len(rows) == 1:
-            return
+        rows = [*differences(facts(_graph(file)), facts(wanted))]
         theirs = {name: f"{name} ({old})" for name, old in file.documents.get("originals", {}).items() if name != old}
-        rows = [(theirs.get(name, name)[:WIDEST], there[:WIDEST], here[:WIDEST]) for name, there, here in rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        more = [f"... and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
-        table = "\n".join(f"  {line.rstrip()}" for line in lines[:MAX_LISTED] + more)
-        raise ModelFileError(
-            f"{file.path} has the tensors of {name_of(plan.spec) or 'a residual network'}, but its graph is not "
-            f"that network's:\n{table}\nIf it is another network, say so with `network`."
-        )
+        if rows:
+            raise another_network(
+                file.path, plan, [(theirs.get(name, name), there, here) for name, there, here in rows]
+            )
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """What our own files say; else pixels of 0..255, blue first, less the mean image beside the file or He's mean.

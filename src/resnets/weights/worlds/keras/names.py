@@ -115,20 +115,8 @@ class Keras(Dialect):
         """v1: BGR of 0..255 less ImageNet's mean, v2: RGB of -1..1 (`preprocess_input` of each)."""
         sizes = [_side(settings) for kind, settings in _settings(file) if kind == "InputLayer"]
         size = next(filter(None, sizes), 224)
-        # keras.applications says only "224 x 224". Its weights for ImageNet were trained and measured elsewhere, on
-        # the centre of pictures whose shorter side was 256; those of its users on what Keras's own loaders
-        # (image_dataset_from_directory, load_img) give, which stretch a picture to the size of the input.
         heads = [t.shape[1] for t in file.tensors.values() if len(t.shape) == 2]
-        published = not heads or 1000 in heads  # without a head, too
-        resize: dict[str, Any] = (
-            {"resize_to": round(size * 256 / 224)} if published else {"resize_to": size, "resize": "stretch"}
-        )
-        if _is_v2(file):
-            half = (0.5, 0.5, 0.5)
-            return Preprocessing(image_size=size, mean=half, std=half, **resize)
-        blue, green, red = (value / 255 for value in (103.939, 116.779, 123.68))
-        unit = 1 / 255
-        return Preprocessing(image_size=size, channels="BGR", mean=(blue, green, red), std=(unit, unit, unit), **resize)
+        return usual(size, v2=_is_v2(file), published=not heads or 1000 in heads)  # without a head, too
 
     def states(self, file: Foreign) -> Mapping[str, str]:
         """A model file has its configuration, a file of weights has none."""
@@ -151,6 +139,22 @@ class Keras(Dialect):
             )
         write_keras(path, list(_layers(plan)), file.tensors)
         return (path,)
+
+
+def usual(size: int, *, v2: bool, published: bool) -> Preprocessing:
+    """How keras.applications prepares pictures of a side. published: for weights of its own, or others'."""
+    # keras.applications says only "224 x 224". Its weights for ImageNet were trained and measured elsewhere, on
+    # the centre of pictures whose shorter side was 256; those of its users on what Keras's own loaders
+    # (image_dataset_from_directory, load_img) give, which stretch a picture to the size of the input.
+    resize: dict[str, Any] = (
+        {"resize_to": round(size * 256 / 224)} if published else {"resize_to": size, "resize": "stretch"}
+    )
+    if v2:
+        half = (0.5, 0.5, 0.5)
+        return Preprocessing(image_size=size, mean=half, std=half, **resize)
+    blue, green, red = (value / 255 for value in (103.939, 116.779, 123.68))
+    unit = 1 / 255
+    return Preprocessing(image_size=size, channels="BGR", mean=(blue, green, red), std=(unit, unit, unit), **resize)
 
 
 def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) -> dict[str, Stored]:
