@@ -91,8 +91,8 @@ def convert(
 ) -> None:
     """Turn weights of one world into those of another, and prove that they are equal.
 
-    Dialects: torchvision, timm, huggingface, caffe, tf_slim, keras, akamaster (read only), tutorial, and resnets.
-    Dialect, network and number of classes are detected from the tensors; no pickle is ever executed.
+    Dialects: torchvision, timm, huggingface, caffe, tf_slim, keras, tutorial and resnets; akamaster and onnx (read
+    only). Dialect, network and number of classes are detected from tensors and graphs; no pickle is ever executed.
 
     The certificate runs source and target on the same inputs and compares them unit by unit. The exit status is
     1 when they differ. What no tensor shows (strides, pool, epsilon, ...) is said to be assumed, unless SRC says it

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -181,12 +182,14 @@ def _filled(found: Recognised) -> ResNet:
     state = {}
     for ours, wanted in network.state_dict().items():
         # Zero stay torch's count of training steps, which most other worlds do not keep, and the head of a body.
-        state[ours] = torch.zeros(wanted.shape, dtype=wanted.dtype)
-        if ours in found.names:
+        if ours not in found.names:
+            state[ours] = torch.zeros(wanted.shape, dtype=wanted.dtype)
+        else:
             stored = found.file.tensors[found.names[ours]]
-            state[ours].copy_(_ours(stored.read(), Part.of(ours), found.dialect, wanted.shape))
-            low = float(state[ours].min())
-            if not torch.isfinite(state[ours]).all() or (ours.endswith("running_var") and low < 0):
+            arranged = _ours(stored.read(), Part.of(ours), found.dialect, wanted.shape)
+            state[ours] = arranged.to(wanted.dtype).contiguous()
+            low, high = map(float, state[ours].aminmax())  # which are NaN if one is
+            if not math.isfinite(low + high) or (ours.endswith("running_var") and low < 0):
                 raise unusable(
                     found.file.path, f"{found.names[ours]} has values that are not finite, or a variance below 0"
                 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from resnets.errors import ModelFileError, nearest
 from resnets.regular import IrregularError, open_regular
 from resnets.weights.formats.hdf5 import SIGNATURE
+from resnets.weights.formats.onnx_file import open_onnx
 from resnets.weights.formats.safetensors_file import open_safetensors
 from resnets.weights.formats.stored import Foreign, mapped, unusable
 from resnets.weights.formats.table import MAGIC
@@ -19,6 +21,9 @@ from resnets.weights.worlds.caffe.reader import open_caffe
 from resnets.weights.worlds.keras.reader import WEIGHTS as KERAS_WEIGHTS
 from resnets.weights.worlds.keras.reader import open_keras
 from resnets.weights.worlds.torch.folder import WEIGHTS, with_documents, with_neighbours
+
+# The version of the format and the producer, which models begin with; the first byte alone many files have.
+ONNX = re.compile(rb"\x08[\x03-\x20]\x12")
 
 
 def open_file(path: str | Path) -> Foreign:
@@ -53,6 +58,8 @@ def _file(path: Path) -> Foreign:
         return open_keras(path)
     if start.startswith(START):
         return open_keras(path) if _is_keras(path) else with_neighbours(open_torch(path))
+    if path.suffix == ".onnx" or ONNX.match(start):
+        return open_onnx(path)
     if path.suffix in (".caffemodel", ".prototxt"):
         return open_caffe(path)
     if path.suffix == ".index" or ".data-" in path.name or end == MAGIC:
@@ -64,7 +71,7 @@ def _file(path: Path) -> Foreign:
     raise unusable(
         path,
         "it is none of the files that are known (torch, safetensors, HDF5, .keras, TensorFlow checkpoint, "
-        ".caffemodel with .prototxt)",
+        ".caffemodel with .prototxt, .onnx)",
     )
 
 

@@ -22,6 +22,7 @@ from resnets.weights.worlds.base import Dialect
 from resnets.weights.worlds.caffe.names import Caffe
 from resnets.weights.worlds.huggingface.names import HuggingFace
 from resnets.weights.worlds.keras.names import Keras
+from resnets.weights.worlds.onnx.names import Onnx
 from resnets.weights.worlds.reference import Reference, UnfitError
 from resnets.weights.worlds.tf_slim.names import TFSlim
 from resnets.weights.worlds.timm.names import Timm
@@ -42,6 +43,7 @@ DIALECTS: dict[str, Dialect] = {
         Keras(),
         Akamaster(),
         Tutorial(),
+        Onnx(),
     )
 }
 

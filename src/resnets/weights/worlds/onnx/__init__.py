@@ -1,0 +1,1 @@
+"""ONNX: networks that others have exported, matched by their graph."""

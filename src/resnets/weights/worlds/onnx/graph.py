@@ -1,0 +1,172 @@
+"""The graph of an ONNX file beside that of a plan: layers with weights and sums, their settings and what they read.
+
+Both are said in the same words, whichever side they come from, and what differs is listed. A norm that was folded into
+the convolution before it is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from resnets.architecture import Plan, Row
+from resnets.architecture.rows import INPUT
+from resnets.weights.worlds.onnx.flow import Step
+from resnets.weights.worlds.topology import PICTURE
+
+Facts = dict[str, dict[str, str]]  # role -> what about it -> how it is
+ROLED = ("conv", "norm", "add", "linear")  # kinds of rows that have a role in a graph
+POOLS = {"torch": "padded by 1", "zero": "over 1 of zeros", "same": "padded as SAME", "ceil": "not padded, rounded up"}
+
+
+def of_file(steps: Sequence[Step], roles: Mapping[str, int]) -> Facts:
+    """What the steps that have a role are."""
+    named = {number: role for role, number in roles.items()}
+
+    def said(number: int) -> str:
+        if number == PICTURE:
+            return INPUT
+        if number in named:
+            return named[number]
+        step = steps[number]
+        inner = said(step.reads[0])
+        return inner if step.kind == "relu" and inner.startswith("relu of ") else f"{_words(step)} of {inner}"
+
+    found: Facts = {}
+    for role, number in roles.items():
+        step = steps[number]
+        reads = {"reads": " and ".join(sorted(said(one) for one in step.reads))}
+        found[role] = {**(_conv(step) if step.kind == "conv" and role != "head.linear" else {}), **reads}
+        if "eps" in step.settings:
+            found[role]["epsilon"] = f"{step.settings['eps']:g}"
+    return found
+
+
+def of_plan(plan: Plan, missing: Collection[str]) -> Facts:
+    """The same of a plan. missing: roles of norms that the file has not."""
+    rows = {row.role: row for row in plan.rows}
+
+    def said(role: str) -> str:
+        if role == INPUT or (rows[role].kind in ROLED and role not in missing):
+            return role
+        row = rows[role]
+        inner = said(row.reads[0])
+        if role in missing or (row.kind == "relu" and inner.startswith("relu of ")):
+            return inner
+        return f"{_row_words(row)} of {inner}"
+
+    found: Facts = {}
+    for role, row in rows.items():
+        if row.kind in ROLED and role not in missing:
+            found[role] = {"reads": " and ".join(sorted(said(one) for one in row.reads))}
+            if row.kind == "norm":
+                found[role]["epsilon"] = f"{plan.spec.norm_eps:g}"
+            if row.kind == "conv":
+                found[role] |= {
+                    "stride": str(row.stride),
+                    "padding": str(row.padding),
+                    "dilation": str(row.dilation),
+                    "groups": str(row.groups),
+                }
+    return found
+
+
+def differences(file: Facts, network: Facts) -> Iterator[tuple[str, str, str]]:
+    """(role, what the file says, what the network says) wherever they do not say the same."""
+    for role in [*network, *(role for role in file if role not in network)]:
+        if role not in file:
+            yield role, "no such layer", "a layer"
+        elif role not in network:
+            yield role, "a layer", "no such layer"
+        else:
+            for what, here in network[role].items():
+                there = file[role].get(what, here)  # a norm that only scales has no epsilon
+                if there != here:
+                    yield role, f"{what} {there}", f"{what} {here}"
+
+
+def rule_of(step: Step) -> str:
+    """How a pool or convolution pads: pixels on each side, the name of a rule of the grammar, or other words."""
+    s = step.settings
+    kernel, stride, pads, apart = s["kernel"], s["stride"], s["pads"], s.get("dilation", (1, 1))
+    if pads == ("SAME_UPPER",):
+        return "same" if stride != (1, 1) and kernel != (1, 1) else str((kernel[0] - 1) * apart[0] // 2)
+    if len(pads) != 4:
+        return str(pads[0])
+    if len(set(pads)) == 1:
+        return str(pads[0])
+    missing = [max(k - step, 0) for k, step in zip(kernel, stride, strict=True)]
+    halves = tuple(one // 2 for one in missing) + tuple(one - one // 2 for one in missing)
+    return "same" if pads == halves else "x".join(map(str, pads))
+
+
+def pool_rule(step: Step) -> str:
+    """The rule of the grammar that a stem's pool follows, or other words."""
+    s, rule = step.settings, rule_of(step)
+    if (s["method"], s["kernel"], s["stride"]) == ("max", (3, 3), (2, 2)):
+        if s["zeros"]:
+            return "zero" if rule == "1" and not s["ceil"] else f"zeros {rule}"
+        found = {("1", False): "torch", ("same", False): "same", ("0", True): "ceil"}.get((rule, s["ceil"]))
+        if found:
+            return found
+    return f"padding {rule}{', rounded up' * s['ceil']}"
+
+
+def averages_pairs(step: Step) -> bool:
+    """Whether a pool is the average of 2x2 pixels, the last row and column alone where the size is odd.
+
+    One that rounds down does the same where the network runs at all: the branch rounds up.
+    """
+    s = step.settings
+    return s["method"] == "average" and s["kernel"] == s["stride"] == (2, 2) and rule_of(step) in ("0", "same")
+
+
+def _conv(step: Step) -> dict[str, str]:
+    s = step.settings
+    return {
+        "stride": _square(s["stride"]),
+        "padding": rule_of(step),
+        "dilation": _square(s["dilation"]),
+        "groups": str(s["groups"]),
+    }
+
+
+def _square(sides: tuple[int, int]) -> str:
+    return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]}x{sides[1]}"
+
+
+def _words(step: Step) -> str:
+    s: Mapping[str, Any] = step.settings
+    match step.kind:
+        case "pool" if s["method"] == "mean":
+            return "the mean"
+        case "pool" if averages_pairs(step):
+            return "the average of 2x2"
+        case "pool":
+            rule = pool_rule(step)
+            return f"the {s['method']} of {_square(s['kernel'])} with stride {_square(s['stride'])}, " + POOLS.get(
+                rule, rule
+            )
+        case "subsample":
+            return f"every {_square(s['stride'])}th pixel"
+        case "pad":
+            return f"{s['before']} and {s['behind']} new channels"
+    return step.kind
+
+
+def _row_words(row: Row) -> str:
+    match row.kind:
+        case "global_pool":
+            return "the mean"
+        case "avg_pool":
+            return "the average of 2x2" if row.stride == 2 else "an average that keeps the size"
+        case "max_pool":
+            rule = "torch" if row.padding == 1 else str(row.padding)
+            return f"the max of {row.kernel} with stride {row.stride}, {POOLS[rule]}"
+        case "subsample":
+            return f"every {row.stride}th pixel"
+        case "pad":
+            before, behind = row.zero_channels
+            channels = f"{before} and {behind} new channels"
+            return f"{channels} of every {row.stride}th pixel" if row.stride > 1 else channels
+    return row.kind
