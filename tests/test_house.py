@@ -38,7 +38,7 @@ NARROW = {
 # What these files of weights/ may import of this project, whole names: containers know no network, and a witness (with
 # the framework that may stand in for it) shares nothing with what it is a witness of.
 FORMATS = r"resnets\.(errors|regular|whole|weights\.formats(\.\w+)?)"
-WITNESS = r"resnets\.(errors|weights\.formats\.stored|weights\.worlds\.(\w+\.witness|caffe\.layer))"
+WITNESS = r"resnets\.(errors|weights\.formats\.\w+|weights\.worlds\.(\w+\.witness|caffe\.layer|onnx\.(ops|shaping)))"
 FRAMEWORK = rf"{WITNESS}|resnets\.weights\.worlds\.(reference|\w+\.framework)"
 HEAVY = {"torch", "numpy", "sklearn", "scipy", "matplotlib", "PIL", "safetensors", "jinja2"}
 

@@ -26,6 +26,7 @@ from test_structure import Early
 from torch import nn
 
 from resnets.errors import ModelFileError
+from resnets.weights.formats.onnx_file import open_onnx
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.formats.torch_file import open_torch
 from resnets.weights.recognise import recognise
@@ -90,6 +91,21 @@ def guessed(path: Path) -> Foreign:
     return found.file
 
 
+def _onnx() -> bytes:
+    onnx_files = pytest.importorskip("onnx_files", reason="needs the package onnx")
+    return onnx_files.graph_of(*onnx_files.keras_like(2), ("n", 40, 40, 3)).SerializeToString()
+
+
+def matched(path: Path) -> Foreign:
+    """An ONNX file as its network is recognised; of a table of what differs the first line."""
+    try:
+        found = recognise(open_onnx(path))
+    except ModelFileError as refused:
+        raise ModelFileError(str(refused).partition("\n")[0]) from refused
+    found.dialect.classes(found.file, found.plan.num_classes)
+    return found.file
+
+
 def _safetensors() -> bytes:
     return save({name: tensor.contiguous() for name, tensor in _state().items()}, {"format": "pt"})
 
@@ -113,6 +129,7 @@ CONTAINERS = {
     "torch-zip": Container(_torch_zip, ".pth", f"{FORMATS}.torch_file:open_torch", rezipped),
     "torch-legacy": Container(_torch_legacy, ".pth", f"{FORMATS}.torch_file:open_torch"),
     "torch-modules": Container(_torch_modules, ".pth", "test_fuzz:guessed", rezipped),
+    "onnx": Container(_onnx, ".onnx", "test_fuzz:matched"),
     "safetensors": Container(_safetensors, ".safetensors", f"{FORMATS}.safetensors_file:open_safetensors"),
     "tensorflow": Container(lambda: BY_TENSORFLOW, "", f"{FORMATS}.tensorflow_file:open_tensorflow", retabled),
     "tensorflow-old": Container(

@@ -1,0 +1,385 @@
+"""ONNX files as a source: matched by their graph, with norms folded or not, and certified against ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from replicas import trained
+from torch import nn
+
+from resnets.architecture import CATALOG
+from resnets.data.preprocess import Preprocessing
+from resnets.errors import ModelFileError
+from resnets.inference import as_classifier
+from resnets.inference.export import write
+from resnets.network import create
+from resnets.weights import Model
+from resnets.weights.body import load_body
+from resnets.weights.certificate import certificate
+from resnets.weights.convert import classifier_of, read
+from resnets.weights.formats.onnx_file import open_onnx
+from resnets.weights.open import open_file
+from resnets.weights.recognise import recognise
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx_files import SIDE, export, graph_of, keras_like, logits, node  # noqa: E402
+
+
+def thin(name, **fields):
+    """A network of the catalog with few channels and units."""
+    spec = CATALOG[name]
+    depths = tuple(min(depth, 2) for depth in spec.depths)
+    widths = tuple(8 * 2**stage for stage in range(len(spec.widths)))
+    if spec.groups > 1:
+        fields |= {"groups": 2, "width_per_group": 32}
+    return replace(spec, depths=depths, widths=widths, stem_width=8, **fields)
+
+
+NETWORKS = (
+    *("resnet18", "resnet50", "resnet50_v1", "resnet50d", "resnext50_32x4d", "resnetv2_50", "resnet20"),
+    *("preact_resnet110", "preact_resnet164", "wrn_16_8", "caffe_resnet50", "tutorial_resnet18"),
+    *("keras_resnet50", "keras_resnet50v2", "slim_resnet_v1_50", "slim_resnet_v2_50"),
+)
+
+
+def made(spec, path, **how):
+    """(the network, its file as torch's exporter writes it)."""
+    module = trained(create(spec, 5)).float()
+    fixed = "same" in (spec.conv_padding, spec.pool_padding)
+    side = 32 if spec.stem == "cifar" else SIDE
+    return module, export(module, path, moves=not fixed, side=side, **how)
+
+
+@pytest.mark.parametrize("folds", [True, False], ids=["folded", "whole"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_an_exporter_writes_comes_back(tmp_path, name, folds):
+    spec = thin(name)
+    module, path = made(spec, tmp_path / "net.onnx", folds=folds)
+    found = recognise(open_file(path))
+    model = classifier_of(found)
+    own = model.network.plan.spec
+    lost = {"norm_momentum", *(("bias", "norm_eps") if folds else ())}  # which nobody can see in it
+    assert replace(own, **{field: getattr(spec, field) for field in lost}) == spec
+    x = torch.randn(2, 3, *(2 * (32 if spec.stem == "cifar" else SIDE,)), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, ours = module(x), model.network(x)
+    spread = float(wanted.max() - wanted.min())
+    assert float((ours - wanted).abs().max()) < 1e-5 * spread
+    if not folds:
+        mine, theirs = model.network.state_dict(), module.state_dict()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine if "num_batches" not in key)
+    said = certificate(found.file, "onnx", model.network)
+    assert said["holds"], said["verdict"]
+    assert said["reference"].startswith("ONNX Runtime")
+    assert said["seen"]["strides"].endswith("(its nodes)")
+    assert list(said["assumed"]) == ["preprocessing"]
+
+
+def test_folded_norms_are_said_and_training_goes_on_from_such_a_file(tmp_path, capsys):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=True)
+    body = load_body(path)
+    assert body.model.classes == tuple("01234")
+    assert "20 of its norms were folded into the convolutions, and identities stand in" in capsys.readouterr().err
+    _, path = made(thin("resnet18"), tmp_path / "whole.onnx", folds=False)
+    read(path)
+    assert "folded" not in capsys.readouterr().err
+
+
+def test_a_body_without_a_head(tmp_path):
+    class Body(nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            for name in ("stem", *self.network.stage_names):
+                x = self.network.get_submodule(name)(x)
+            return x
+
+    network = trained(create(thin("resnet18"), 5)).float()
+    path = export(Body(network), tmp_path / "body.onnx", folds=False)
+    with pytest.raises(ModelFileError, match=r"is the body of .* without a head"):
+        read(path)
+    assert load_body(path).model.classes == ()
+
+
+def test_our_own_file_without_preparation_comes_back(tmp_path):
+    network = trained(create(thin("resnet50"), 3)).float()
+    prepared = Preprocessing(image_size=40, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4), resize_to=48)
+    model = Model(network, ("cat", "dog", "eel"), prepared)
+    write(tmp_path / "own.onnx", as_classifier(model), precision="float32", raw=True)
+    found = recognise(open_file(tmp_path / "own.onnx"))
+    again = classifier_of(found)
+    assert (again.classes, again.preprocessing) == (model.classes, prepared)
+    assert certificate(found.file, "onnx", again.network)["seen"]["preprocessing"].endswith("(its metadata)")
+    x = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(again.network(x), network(x), atol=1e-4)
+
+
+def edited(path, change):
+    """A file after something has changed its model."""
+    model = onnx.load(str(path))
+    change(model)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"),
+    [
+        ({"classes": json.dumps(list("abcde"))}, tuple("abcde")),
+        ({"names": str(dict(enumerate("abcde")))}, tuple("abcde")),
+        ({"id2label": json.dumps({str(i): name for i, name in enumerate("abcde")})}, tuple("abcde")),
+        ({"labels": json.dumps(list("abcd"))}, tuple("01234")),
+        ({"names": "[" * 10_000}, tuple("01234")),
+        ({"names": "__import__('os').system('touch hacked')"}, tuple("01234")),
+    ],
+)
+def test_names_of_classes_come_from_its_metadata(tmp_path, metadata, wanted):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=True)
+    edited(path, lambda model: helper.set_model_props(model, metadata))
+    assert read(path).classes == wanted
+
+
+def test_channels_last_and_norms_that_are_factors_and_terms(tmp_path):
+    nodes, tensors = keras_like(8)
+    onnx.save(graph_of(nodes, tensors, ("n", 40, 40, 3)), str(tmp_path / "net.onnx"))
+    found = recognise(open_file(tmp_path / "net.onnx"))
+    model = classifier_of(found)
+    spec = model.network.plan.spec
+    assert (spec.order, spec.pool_padding, spec.bias, spec.depths) == ("pre", "zero", "unnormed", (1,))
+    x = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    theirs = logits(tmp_path / "net.onnx", x.permute(0, 2, 3, 1))
+    with torch.no_grad():
+        assert np.abs(model.network(x).softmax(1).numpy() - theirs).max() < 1e-5
+    said = certificate(found.file, "onnx", model.network)
+    assert said["holds"], said["verdict"]
+
+
+class Odd(nn.Module):
+    """A network whose first unit has something that no residual network has."""
+
+    def __init__(self, odd):
+        super().__init__()
+        self.network = create(thin("resnet18"), 5)
+        unit = self.network.get_submodule("stage1.unit1")
+        odd(self.network, unit)
+
+    def forward(self, x):
+        return self.network(x)
+
+
+def swap(name, new):
+    """Put another module in the place of one of the first unit, or of the network."""
+
+    def change(network, unit):
+        holder = unit if hasattr(unit, name.partition(".")[0]) else network
+        holder.set_submodule(name, new)
+
+    return change
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x):
+        return x * self.fc(x.mean((2, 3), keepdim=True)).sigmoid()
+
+
+class Joined(nn.Module):
+    def forward(self, x):
+        return torch.cat([x, x], 1)[:, :8]
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (swap("relu1", nn.ReLU6()), r"\(Clip\) cuts at 0 and 6"),
+        (swap("relu1", nn.LeakyReLU(0.1)), r"\(LeakyRelu\) has no place"),
+        (swap("relu1", nn.SiLU()), r"\(Sigmoid\) has no place"),
+        (swap("relu1", Gate()), r"no place in a residual network|joins two paths|reads pictures"),
+        (swap("relu1", Joined()), r"\(Concat\)"),
+        (swap("norm1", nn.InstanceNorm2d(8)), r"\(InstanceNormalization\)"),
+        (swap("relu1", nn.Identity()), r"relu1|reads"),
+        (swap("conv1", nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False)), "dilation 2"),
+        (swap("conv1", nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect", bias=False)), r"\(Pad\)"),
+        (swap("stem.pool", nn.AvgPool2d(3, 2, 1)), "average of 3"),
+    ],
+)
+def test_what_is_no_residual_network_is_refused_with_what_does_not_fit(tmp_path, odd, said):
+    path = export(trained(Odd(odd)).float(), tmp_path / "odd.onnx", folds=False)
+    with pytest.raises(ModelFileError, match=said):
+        read(path)
+
+
+def test_another_kind_of_network_is_refused_with_its_first_node(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 400, 5))
+    with pytest.raises(ModelFileError, match=r"no residual network: the node '.*' \(Flatten\)"):
+        read(export(net, tmp_path / "vgg.onnx", folds=True))
+
+
+def test_pictures_that_the_graph_prepares_are_named(tmp_path):
+    class Prepared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = create(thin("resnet18"), 5)
+
+        def forward(self, x):
+            return self.network((x - 0.5) / 0.25)
+
+    with pytest.raises(ModelFileError, match=r"\(Sub\) prepares the pictures"):
+        read(export(Prepared(), tmp_path / "net.onnx", folds=False))
+
+
+# Files of strangers.
+
+
+def outside(path, location="weights.bin", **place):
+    """The model with its tensors in another file."""
+    model = onnx.load(str(path))
+    onnx.save(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=0)
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = {"location": location, **place}.get(entry.key, entry.value)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_tensors_beside_the_model(tmp_path):
+    module, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    outside(path)
+    found = recognise(open_file(path))
+    assert {file.name for file in found.file.files} == {"net.onnx", "weights.bin"}
+    model = classifier_of(found)
+    assert torch.equal(model.network.state_dict()["stem.conv.weight"], module.state_dict()["stem.conv.weight"])
+    assert certificate(found.file, "onnx", model.network)["holds"]
+    with open(tmp_path / "weights.bin", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(ModelFileError, match=r"'weights\.bin' beside it is cut off"):
+        read(path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"'weights\.bin', which is not beside it"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({"location": "../weights.bin"}, "which is no file beside the model"),
+        ({"location": "/etc/passwd"}, "which is no file beside the model"),
+        ({"location": ".."}, "which is no file beside the model"),
+        ({"offset": "-8"}, "has an odd place"),
+        ({"offset": "9" * 17}, "is cut off"),
+        ({"length": "4"}, "has an odd place"),
+    ],
+)
+def test_tensors_that_lie_elsewhere_are_not_fetched(tmp_path, place, said):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    outside(path, **place)
+    with pytest.raises(ModelFileError, match=said):
+        read(path)
+
+
+def test_a_pipe_beside_the_model_is_refused(tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("has no pipes in folders")
+    import os
+
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    outside(path)
+    (tmp_path / "weights.bin").unlink()
+    os.mkfifo(tmp_path / "weights.bin")
+    with pytest.raises(ModelFileError, match="is not beside it"):
+        read(path)
+
+
+def test_a_constant_that_would_fill_the_memory_is_not_computed(tmp_path):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+
+    def bomb(model):
+        graph = model.graph
+        graph.initializer.append(numpy_helper.from_array(np.array([10**6, 10**6]), "huge"))
+        graph.node.insert(0, node("ConstantOfShape", "huge", "zeros"))
+        graph.node.insert(1, node("ReduceMean", "zeros", "one", keepdims=0))
+        relu = next(n for n in graph.node if n.op_type == "Relu")
+        relu.input[0], first = "shifted", relu.input[0]
+        graph.node.insert(list(graph.node).index(relu), node("Add", first, "one", "shifted"))
+
+    with pytest.raises(ModelFileError, match="would give a tensor of 1000000x1000000"):
+        read(edited(path, bomb))
+
+
+def test_constants_that_double_are_bounded(tmp_path):
+    """Sixty doublings of one number in a chain, which read twice each time would take 2**60 steps."""
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+
+    def chain(model):
+        graph = model.graph
+        graph.initializer.append(numpy_helper.from_array(np.ones(8, np.float32).reshape(8, 1, 1), "d0"))
+        for i in range(60):
+            graph.node.insert(i, node("Add", f"d{i}", f"d{i}", f"d{i + 1}"))
+        relu = next(n for n in graph.node if n.op_type == "Relu")
+        relu.input[0], first = "shifted", relu.input[0]
+        graph.node.insert(list(graph.node).index(relu), node("Mul", first, "d60", "shifted"))
+
+    with pytest.raises(ModelFileError, match="is a second norm where one has its place"):
+        read(edited(path, chain))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m: m.functions.append(helper.make_function("own", "f", [], [], [], [])), "functions of its own"),
+        (lambda m: m.graph.ClearField("output"), "nothing in its graph adds|gives nothing|no residual network"),
+        (lambda m: m.ClearField("graph"), "it holds no graph"),
+        (lambda m: setattr(m.graph.node[0], "domain", "com.microsoft"), "an operator of 'com.microsoft'"),
+        (lambda m: m.graph.node[5].input.__setitem__(0, "nowhere"), "'nowhere', which no node before it gives"),
+        (lambda m: m.graph.initializer[0].dims.append(7), "should have"),
+        (lambda m: setattr(m.graph.initializer[0], "data_type", 8), "numbers of the type 8"),
+    ],
+)
+def test_damaged_models_are_refused_in_a_sentence(tmp_path, change, said):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    with pytest.raises(ModelFileError, match=said):
+        read(edited(path, change))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16, np.int64, np.int32, np.int8, np.uint8, np.bool_])
+@pytest.mark.parametrize("raw", [True, False], ids=["bytes", "numbers"])
+def test_tensors_of_every_type_are_read(tmp_path, kind, raw):
+    values = np.array([[0, 1, 2], [3, 100, 1]]).astype(kind)
+    if raw:
+        tensor = numpy_helper.from_array(values, "t")
+    else:
+        listed = (values.view(np.uint16) if kind is np.float16 else values).reshape(-1).tolist()
+        listed = [int(one) for one in listed] if kind is np.bool_ else listed
+        kinds = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+        tensor = TensorProto(name="t", data_type=kinds, dims=values.shape)
+        field = {1: "float_data", 11: "double_data", 7: "int64_data"}.get(kinds, "int32_data")
+        getattr(tensor, field).extend(listed)
+    model = graph_of([], {})
+    model.graph.initializer.append(tensor)
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    found = open_onnx(Path(tmp_path / "one.onnx")).tensors["t"].read()
+    assert np.array_equal(found.numpy(), values)
+    assert found.numpy().dtype == values.dtype
+
+
+def test_a_model_is_known_by_its_content(tmp_path):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    path.rename(tmp_path / "net.bin")
+    assert recognise(open_file(tmp_path / "net.bin")).dialect.name == "onnx"
