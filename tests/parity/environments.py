@@ -48,6 +48,19 @@ ENVIRONMENTS = {
         (*TORCH, "pillow==13.0.0", "safetensors==0.8.0", "huggingface_hub==2.4.0", "pyyaml==6.0.3"),
         bare=("torchvision==0.28.0", "timm==1.0.31"),
     ),
+    "onnx": Environment(
+        (
+            *TORCH,
+            "pillow==13.0.0",
+            "pyyaml==6.0.3",
+            "safetensors==0.8.0",
+            "huggingface_hub==2.4.0",
+            "onnxscript==0.7.2",
+            "onnx==1.23.2",
+        ),
+        bare=("torchvision==0.28.0", "timm==1.0.31"),
+    ),
+    "tf2onnx": Environment(("tensorflow-cpu==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", "onnx==1.23.2")),
     "transformers": Environment(("transformers==5.23.0", "safetensors==0.8.0", *TORCH)),
 }
 

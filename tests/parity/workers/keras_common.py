@@ -6,6 +6,13 @@ import h5py
 import numpy as np
 from common import LAST, Draw, images, refuse, save_io
 
+FILES = {
+    "weights.h5": ".weights.h5",
+    "legacy h5": "_legacy.h5",
+    "whole h5": "_whole.h5",
+    "keras": ".keras",
+}
+
 
 def build(keras, network, size, classes=1000, activation=None):
     """A network of keras.applications; its images have one size, because Keras asks for it."""
@@ -43,20 +50,18 @@ def fill(model, network):
     head.set_weights([values / spread for values in head.get_weights()])
 
 
-def make(keras, save, network, sizes, folder):
-    """save(model, whole, files) writes the weights of `model`, which has no softmax, and all of `whole`, with it."""
+def make(keras, save, network, sizes, folder, files=FILES):
+    """save(model, whole, files) writes the weights of `model`, which has no softmax, and all of `whole`, with it.
+
+    files: what is written, by the end of its name
+    """
     model = build(keras, network, sizes[0])
     fill(model, network)
     for size in sizes:
         save_io(folder, size, images(size), logits_of(another(keras, network, model, size), images(size)))
-    files = {
-        "weights.h5": folder / f"{network}.weights.h5",
-        "legacy h5": folder / f"{network}_legacy.h5",
-        "whole h5": folder / f"{network}_whole.h5",
-        "keras": folder / f"{network}.keras",
-    }
-    save(model, another(keras, network, model, sizes[0], "softmax"), files)
-    return files
+    paths = {container: folder / f"{network}{end}" for container, end in files.items()}
+    save(model, another(keras, network, model, sizes[0], "softmax"), paths)
+    return paths
 
 
 def run(keras, path, network, batches):
