@@ -10,6 +10,7 @@ import torch
 from test_convert import model_of, same, state, tiny
 
 from resnets.architecture import CATALOG
+from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.network import create
 from resnets.weights.body import load_body
@@ -157,6 +158,47 @@ def test_the_classes_names_come_with_a_checkpoint(tmp_path, beside):
 )
 def test_names_that_are_not_those_of_the_head_are_left(tmp_path, beside):
     assert read(saved(tmp_path, **beside)).classes == tuple("01234")
+
+
+@pytest.mark.parametrize(
+    ("beside", "wanted"),
+    [
+        (
+            {"args": Namespace(mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])},
+            {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)},
+        ),
+        ({"args": {"mean": [127.5] * 3, "std": [127.5] * 3}}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}),
+        ({"args": Namespace(img_size=288, crop_pct=1.0)}, {"image_size": 288, "resize_to": 288}),
+        ({"args": Namespace(img_size=None, crop_pct=0.95)}, {"image_size": 224, "resize_to": 235}),
+        ({"args": Namespace(input_size=[3, 160, 160])}, {"image_size": 160, "resize_to": 182}),
+        ({"args": Namespace(val_crop_size=224, val_resize_size=232)}, {"image_size": 224, "resize_to": 232}),
+        ({"hyper_parameters": {"interpolation": "bicubic"}}, {"interpolation": "bicubic"}),
+    ],
+)
+def test_the_arguments_of_a_training_say_how_pictures_are_prepared(tmp_path, beside, wanted):
+    proof, model = certified(saved(tmp_path, **beside))
+    assert {key: getattr(model.preprocessing, key) for key in wanted} == wanted
+    who = next(iter(beside))
+    assert proof["seen"]["preprocessing"].endswith(f"(its {who})")
+    assert "preprocessing" not in proof["assumed"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"mean": None, "std": None, "img_size": None, "crop_pct": None, "interpolation": "random"},
+        {"mean": [0.5, 0.5], "std": [0.5, 0.5]},
+        {"mean": [0.5, 0.5, "x"], "std": [0, 0, 0]},
+        {"mean": [300.0] * 3, "std": [1.0] * 3},
+        {"img_size": [128, 256], "crop_pct": 7},
+        {"img_size": 10**9},
+        {"img_size": True, "crop_pct": float("nan")},
+    ],
+)
+def test_arguments_that_say_nothing_of_pictures_leave_the_usual(tmp_path, args):
+    proof, model = certified(saved(tmp_path, args=Namespace(**args)))
+    assert model.preprocessing == Preprocessing.evaluation(224)
+    assert "preprocessing" in proof["assumed"]
 
 
 def test_names_that_stand_twice_are_told_apart(tmp_path):

@@ -17,6 +17,7 @@ from resnets.weights.worlds.base import Dialect, Naming, norm_first
 from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.folder import write_folder
 from resnets.weights.worlds.torch.names import torch_naming
+from resnets.weights.worlds.torch.prepared import prepared
 from resnets.weights.worlds.torchvision import names as torchvision
 
 DEEP = {
@@ -102,10 +103,10 @@ class Timm(Dialect):
                 )
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
-        """That of config.json's pretrained_cfg, else the usual one."""
+        """That of config.json's pretrained_cfg, else the usual one with what a training's arguments change."""
         config = file.documents.get("config", {}).get("pretrained_cfg")
         if not config:
-            return super().preprocessing(file, spec)
+            return prepared(file, super().preprocessing(file, spec))[0]
         try:
             _, size, width = config["input_size"]
             if width != size:
@@ -125,7 +126,9 @@ class Timm(Dialect):
         """An architecture's name stands for its graph in timm's code."""
         config = file.documents.get("config", {})
         keys = {"graph": "architecture", "preprocessing": "pretrained_cfg"}
-        return {what: "its config.json" for what, key in keys.items() if config.get(key)}
+        who = prepared(file, Preprocessing.evaluation(224))[1]
+        said = {"preprocessing": who} if who else {}
+        return said | {what: "its config.json" for what, key in keys.items() if config.get(key)}
 
     def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
         """Those of config.json, which few files have."""

@@ -79,7 +79,7 @@ def stated(file: Foreign) -> Foreign:
     if shown := modules.shown(file):
         return _with(file, modules.fields_of(file), MODULES, shown)
     where, name = _architecture(facts)
-    eps = next((place["bn_eps"] for _, place in _places(facts) if _is_epsilon(place.get("bn_eps"))), None)
+    eps = next((place["bn_eps"] for _, place in places(facts) if _is_epsilon(place.get("bn_eps"))), None)
     fields: dict[str, Any] = {} if eps is None else {"norm_eps": eps}
     if name in CATALOG:
         hidden = {} if _shows(CATALOG[name]) else _hidden(CATALOG[name])
@@ -135,7 +135,7 @@ def contradicts(file: Foreign, plan: Plan) -> bool:
 
 
 def _check_arguments(file: Foreign, facts: Mapping[str, Any], plan: Plan, mend: str) -> None:
-    for holder, place in _places(facts):
+    for holder, place in places(facts):
         others = {key: place[key] for key, usual in GRAPH.items() if not _is_usual(place.get(key), usual)}
         others |= {key: place[key] for key in POOLS if place.get(key) is (plan.spec.stem == "cifar")}
         for key, value in others.items():
@@ -164,9 +164,9 @@ def class_names(file: Foreign, count: int) -> tuple[str, ...]:
 
     Numbers beside names come before lists of names.
     """
-    places = [place for _, place in _places(file.documents.get("checkpoint", {}))]
+    tables = [place for _, place in places(file.documents.get("checkpoint", {}))]
     for read in (_numbered, _listed):
-        for place in places:
+        for place in tables:
             for names in read(place):
                 told = apart(names)
                 if len(set(told)) == count and all(name.strip() and name.isprintable() for name in told):
@@ -212,7 +212,7 @@ def _shows(spec: ResNetSpec) -> bool:
     return spec.shortcut in ("pad", "none")
 
 
-def _places(facts: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def places(facts: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """(name, dictionary) of the places where a checkpoint speaks of its network, itself ("") first."""
     waiting: list[tuple[str, Mapping[str, Any], int]] = [("", facts, depth)]
     while waiting:
@@ -225,9 +225,9 @@ def _places(facts: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, Map
 
 def _architecture(facts: Mapping[str, Any]) -> tuple[str, str]:
     """(where, name) of the architecture that a checkpoint states; ("", "") if it states none."""
-    places = list(_places(facts))
+    tables = list(places(facts))
     for keys in (NAMES, OFTEN):
-        for holder, place in places:
+        for holder, place in tables:
             for key in keys:
                 value = place.get(key)
                 if not isinstance(value, str) or not value.strip() or value.endswith(FILES):

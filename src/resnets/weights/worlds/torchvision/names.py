@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from resnets.architecture import Plan
+from resnets.architecture import Plan, ResNetSpec
+from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.progress import say
 from resnets.weights.formats.stored import Foreign
@@ -16,6 +17,7 @@ from resnets.weights.model import Model
 from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.names import torch_naming
+from resnets.weights.worlds.torch.prepared import prepared
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "layer{stage}.{u}."
@@ -54,6 +56,15 @@ class Torchvision(Dialect):
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """What a checkpoint says of its graph."""
         return stated.fields_of(file)
+
+    def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
+        """The usual one, with what a training's arguments change."""
+        return prepared(file, super().preprocessing(file, spec))[0]
+
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """Of how pictures are prepared, a training's arguments."""
+        who = prepared(file, Preprocessing.evaluation(224))[1]
+        return {"preprocessing": who} if who else {}
 
     def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
         """Those that a training script has saved beside the weights."""
