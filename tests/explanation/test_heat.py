@@ -23,6 +23,7 @@ SPECS = {
     "cifar, pre": ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8, block="basic", order="pre"),
     "same": ResNetSpec(**SMALL, block="basic", conv_padding="same", pool_padding="same"),
     "ceil": ResNetSpec(**SMALL, block="bottleneck", stride_conv="first", pool_padding="ceil"),
+    "valid": ResNetSpec(**SMALL, block="basic", pool_padding="valid"),
     "last": ResNetSpec(**SMALL, block="bottleneck", order="pre", stride_unit="last", pool_padding="zero"),
 }
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -46,6 +46,7 @@ def small(spec, depth=1):
 SMALL = {small(spec): name for name, spec in CATALOG.items()}
 SMALL |= {
     small(ResNetSpec(conv_padding="same", pool_padding="same")): "tf_same",
+    small(ResNetSpec(bias="always", pool_padding="valid")): "early_keras",
     small(dataclasses.replace(CATALOG["resnet20"], pad_side="both")): "akamaster",
     small(ResNetSpec(shortcut="avgpool", stem="cifar")): "v1_avgpool",
 }

@@ -22,6 +22,7 @@ VARIANTS = {
     ),
     "slim_v2": ResNetSpec(block="bottleneck", order="pre", stride_unit="last", bias="unnormed", pool_padding="same"),
     "caffe": ResNetSpec(block="bottleneck", stride_conv="first", bias="stem", pool_padding="ceil"),
+    "early_keras": ResNetSpec(block="bottleneck", stride_conv="first", bias="always", pool_padding="valid"),
     "tutorial": ResNetSpec(bias="always", stem_activation=False),
     "tf_same": ResNetSpec(conv_padding="same", pool_padding="same"),
     "five_stages": ResNetSpec(depths=(1, 2, 1, 1, 1), widths=(8, 8, 16, 16, 32), stem_width=8, stem="deep"),

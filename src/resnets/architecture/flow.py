@@ -53,7 +53,8 @@ class Flow:
     def pool(self, role: str) -> Row:
         """The stem's max pool."""
         rule = self.spec.pool_padding
-        return self._windows(role, "max_pool", self.channels, 3, 2, 1, 1 if rule == "torch" else rule)
+        padding: Padding = 1 if rule == "torch" else 0 if rule == "valid" else rule
+        return self._windows(role, "max_pool", self.channels, 3, 2, 1, padding)
 
     def average(self, role: str, stride: int) -> Row:
         """The 2x2 average of a shortcut, whose output is ceil(size / stride)."""

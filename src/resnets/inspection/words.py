@@ -130,6 +130,7 @@ WORDS: dict[str, Words] = {
             "zero": "pads the stem's pool | with a pixel of zeros on all sides (Keras)",
             "same": "pads the stem's pool | as TensorFlow's SAME: at the end alone where the size is even (TF-Slim)",
             "ceil": "pads the stem's pool | not at all, and cuts its last window short (Caffe)",
+            "valid": "pads the stem's pool | not at all, and takes whole windows alone (Keras before 2018)",
         },
         means=lambda spec: spec.stem != "cifar",
     ),

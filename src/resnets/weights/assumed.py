@@ -18,6 +18,7 @@ POOLS = {
     "zero": "3x3 with stride 2, padded by 1 of zeros",
     "same": "3x3 with stride 2, padded as TensorFlow's SAME",
     "ceil": "3x3 with stride 2, not padded, the last window cut",
+    "valid": "3x3 with stride 2, not padded, whole windows alone",
 }
 SHORTCUTS = {
     "projection": "a strided projection where the shape changes, else the input",

@@ -23,6 +23,7 @@ _REASONS = {
     "pad": "has no layer that adds channels of zeros",
     "conv same": "pads all sides alike, and TensorFlow's SAME does not",
     "max_pool same": "pads all sides alike, and TensorFlow's SAME does not",
+    "max_pool 0": "rounds the number of a pool's windows up",
     "max_pool zero": "pools over what lies in the picture, never over zeros around it",
     "avg_pool 1": "pads all sides alike, so that no average of 2x2 pixels keeps the size",
 }

@@ -16,7 +16,14 @@ from resnets.weights.worlds.topology import PICTURE
 
 Facts = dict[str, dict[str, str]]  # role -> what about it -> how it is
 ROLED = ("conv", "norm", "add", "linear")  # kinds of rows that have a role in a graph
-POOLS = {"torch": "padded by 1", "zero": "over 1 of zeros", "same": "padded as SAME", "ceil": "not padded, rounded up"}
+POOLS = {
+    "torch": "padded by 1",
+    "zero": "over 1 of zeros",
+    "same": "padded as SAME",
+    "ceil": "not padded, rounded up",
+    "valid": "not padded",
+}
+RULES = {("1", False): "torch", ("same", False): "same", ("0", True): "ceil", ("0", False): "valid"}
 
 
 def of_file(steps: Sequence[Step], roles: Mapping[str, int]) -> Facts:
@@ -106,8 +113,7 @@ def pool_rule(step: Step) -> str:
     if (s["method"], s["kernel"], s["stride"]) == ("max", (3, 3), (2, 2)):
         if s["zeros"]:
             return "zero" if rule == "1" and not s["ceil"] else f"zeros {rule}"
-        found = {("1", False): "torch", ("same", False): "same", ("0", True): "ceil"}.get((rule, s["ceil"]))
-        if found:
+        if found := RULES.get((rule, s["ceil"])):
             return found
     return f"padding {rule}{', rounded up' * s['ceil']}"
 
@@ -161,7 +167,7 @@ def _row_words(row: Row) -> str:
         case "avg_pool":
             return "the average of 2x2" if row.stride == 2 else "an average that keeps the size"
         case "max_pool":
-            rule = "torch" if row.padding == 1 else str(row.padding)
+            rule = {"1": "torch", "0": "valid"}.get(str(row.padding), str(row.padding))
             return f"the max of {row.kernel} with stride {row.stride}, {POOLS[rule]}"
         case "subsample":
             return f"every {row.stride}th pixel"

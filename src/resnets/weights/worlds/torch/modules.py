@@ -19,6 +19,9 @@ OTHERS = re.compile(r"torch\.nn\.modules\.(activation|pooling|padding|upsampling
 USUAL = {"ReLU", "MaxPool2d", "AdaptiveAvgPool2d", "AvgPool2d", "Softmax", "LogSoftmax"}
 _FIRST = re.compile(r"layer\d+\.\d+\.conv1\.weight")
 
+# What a pool of torch is called with: kernel, stride, padding, whether it rounds up.
+POOLS = {"torch": (3, 2, 1, False), "ceil": (3, 2, 0, True), "valid": (3, 2, 0, False)}
+
 Settings = Mapping[str, Any]
 
 
@@ -31,8 +34,9 @@ def fields_of(file: Foreign) -> dict[str, Any]:
         fields["stride_conv"] = "first"
     if len(eps := _epsilons(file)) == 1 and eps != {1e-5}:
         fields["norm_eps"] = eps.pop()
-    if [_pool(one) for one in _bare(file, "MaxPool2d")] == [(3, 2, 0, True)]:
-        fields["pool_padding"] = "ceil"
+    pools = [_pool(one) for one in _bare(file, "MaxPool2d")]
+    if rule := next((rule for rule, pool in POOLS.items() if rule != "torch" and pools == [pool]), ""):
+        fields["pool_padding"] = rule
     return fields
 
 
@@ -79,9 +83,7 @@ def _check_conv(file: Foreign, name: str, has: Settings, role: str, stride: int,
 
 def _check_pools(file: Foreign, plan: Plan) -> None:
     pools = [_pool(one) for one in _bare(file, "MaxPool2d")]
-    wanted = (
-        [] if plan.spec.stem == "cifar" else [(3, 2, 0, True) if plan.spec.pool_padding == "ceil" else (3, 2, 1, False)]
-    )
+    wanted = [] if plan.spec.stem == "cifar" else [POOLS.get(plan.spec.pool_padding, POOLS["torch"])]
     instead = [
         str(one.get("class")).rpartition(".")[2]
         for name, one in _modules(file)

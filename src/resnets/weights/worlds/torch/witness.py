@@ -70,8 +70,8 @@ class Modules:
                 return stem_pool(x)
             case "zero":
                 return F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 2)
-            case "ceil":
-                return F.max_pool2d(x, 3, 2, ceil_mode=True)
+            case "ceil" | "valid" as rule:
+                return F.max_pool2d(x, 3, 2, ceil_mode=rule == "ceil")
         raise unusable(self._file.path, f"a pool with the padding {self._stated['pool_padding']!r} is not emulated")
 
     def unprojected(self, x: Tensor, channels: int, stride: int) -> Tensor | float:
