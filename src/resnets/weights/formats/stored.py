@@ -50,7 +50,8 @@ class Foreign:
     tensors     by the file's own names; nested dictionaries of a checkpoint are joined with "/"
     documents   what stands beside the tensors: "config" and "preprocessor" (the JSON documents of a model
                 folder); Caffe's "graph" (its layers), "input" (the shape), "mean_image" and "notes" (comments);
-                "keras" (a Keras configuration); "onnx" (a model's graph, and what its dialect finds in it);
+                "keras" (a Keras configuration), "early" (the pool's rule in Keras' first ResNet-50);
+                "onnx" (a model's graph, and what its dialect finds in it);
                 "metadata" (of safetensors); "checkpoint" (what a checkpoint of
                 torch's says beside its tensors), "modules" (the settings of the modules in it, where it holds whole
                 ones); "stated" (fields of the spec that somebody has named, see `stated`); "structure" (whether its

@@ -46,6 +46,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ReLU": {"max_value": None, "negative_slope": 0, "threshold": 0},
     "MaxPooling2D": {"pool_size": 2, "strides": None, "padding": "valid", "data_format": "channels_last"},
     "Add": {},
+    "AveragePooling2D": {"pool_size": 2, "strides": None, "padding": "valid", "data_format": "channels_last"},
     "GlobalAveragePooling2D": {"data_format": "channels_last", "keepdims": False},
     "Dense": {"activation": "linear"},
     "Softmax": {"axis": -1},
@@ -102,7 +103,7 @@ def _made(p: Plan, layer_of: LayerOf) -> Iterator[KerasLayer]:
     unnamed = 0
     for row in p.rows:
         reads = tuple(gives[role] for role in reversed(row.reads))  # an addition reads the shortcut first
-        around = layer_of(f"{row.role}.pad")
+        around = layer_of(f"{row.role}.pad") if row.padding else ""
         if around:
             yield KerasLayer("ZeroPadding2D", around, reads, {"padding": 1 if row.padding == "zero" else row.padding})
             reads = (around,)
@@ -168,6 +169,9 @@ def _variants(graph: Iterable[KerasLayer], answers: str) -> Iterator[KerasLayer]
         yield layer
         if layer.kind == "Activation":
             yield KerasLayer("ReLU", layer.name, layer.reads)
+        if layer.kind == "GlobalAveragePooling2D":  # as the model of 2017 has it, behind which a head reads one number
+            for strides in (None, 7):
+                yield KerasLayer("AveragePooling2D", layer.name, layer.reads, {"pool_size": 7, "strides": strides})
     activation = {"activation": answers}
     yield KerasLayer("Dense", "probabilities", ("avg_pool",), activation)
     yield KerasLayer("Activation", "probabilities", ("predictions",), activation)

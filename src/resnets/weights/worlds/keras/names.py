@@ -14,6 +14,7 @@ from resnets.data.preprocess import MAX_SIZE, Preprocessing
 from resnets.errors import ModelFileError
 from resnets.weights.formats.stored import Foreign, Stored, unusable
 from resnets.weights.worlds.base import Dialect, Naming, Part, norm_first
+from resnets.weights.worlds.keras import early
 from resnets.weights.worlds.keras.config import PROBABLE, KerasLayer, compare, layers
 from resnets.weights.worlds.keras.writer import VARIABLES, numbered, write_keras
 
@@ -77,7 +78,14 @@ class Keras(Dialect):
     transposed: ClassVar = True
 
     def prepare(self, file: Foreign) -> Foreign:
-        """Without the counters of layers that draw random numbers, and with the names that files of Keras 3.0 lack."""
+        """Without the counters of layers that draw random numbers, and with the names that files of Keras 3.0 lack.
+
+        Files of Keras' first ResNet-50 come under the names of today.
+        """
+        try:
+            file = early.renamed(file)
+        except RecursionError as problem:
+            raise unusable(file.path, "its configuration has models in models without an end") from problem
         floats = {name: t for name, t in file.tensors.items() if t.dtype.is_floating_point}
         owners = {name.partition("/")[0] for name in floats}
         return replace(file, tensors=_with_names(file, floats, owners) if "conv2d" in owners else floats)
@@ -91,9 +99,11 @@ class Keras(Dialect):
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """The rules of keras.applications, and the norms' numbers where a configuration states them."""
         norms = [s for kind, s in _settings(file) if kind == "BatchNormalization"]
-        epsilon = _same(file, norms, "epsilon", 1e-3) if norms else 1.001e-5
+        pool = file.documents.get("early", "zero")
+        usual = early.EPSILON if "early" in file.documents else 1.001e-5
+        epsilon = _same(file, norms, "epsilon", 1e-3) if norms else usual
         momentum = _same(file, norms, "momentum", 0.99) if norms else 0.99
-        fields = {"pool_padding": "zero", "norm_eps": epsilon, "norm_momentum": round(1 - momentum, 9)}
+        fields = {"pool_padding": pool, "norm_eps": epsilon, "norm_momentum": round(1 - momentum, 9)}
         if _is_v2(file):
             return fields | {"order": "pre", "stride_unit": "last", "bias": "unnormed"}
         return fields | {"order": "post", "stride_conv": "first", "bias": "always"}
@@ -101,7 +111,7 @@ class Keras(Dialect):
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """The configuration, where there is one, must describe the plan's network."""
         if "keras" in file.documents:
-            if not _builds(plan.spec):
+            if not _builds(plan.spec) and "early" not in file.documents:
                 raise unusable(
                     file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
                 )

@@ -33,6 +33,7 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
 class _Graph:
     def __init__(self, file: Foreign) -> None:
         self.file = file
+        self.early: str | None = file.documents.get("early")  # the pool of the network of 2017, under names of today
         self.settings = dict(_layers(file.documents.get("keras")))
 
     def run(self, x: Tensor) -> dict[str, Tensor]:
@@ -40,7 +41,9 @@ class _Graph:
         x = self.conv("conv1_conv", F.pad(x, (3, 3, 3, 3)), 2)  # conv1_pad
         if not v2:
             x = torch.relu(self.norm("conv1_bn", x))
-        x = F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, 2)  # pool1_pad pads with zeros, as before a convolution
+        if self.early != "valid":  # pool1_pad pads with zeros, as before a convolution
+            x = F.pad(x, (1, 1, 1, 1))
+        x = F.max_pool2d(x, 3, 2)
         out = {"stem": x}
         for stage in count(1):
             stack = f"conv{stage + 1}"
@@ -101,7 +104,8 @@ class _Graph:
             self.value(f"{name}/{variable}").reshape(-1, 1, 1)
             for variable in ("gamma", "beta", "moving_mean", "moving_variance")
         )
-        epsilon = self.settings[name].get("epsilon", 1e-3) if name in self.settings else EPSILON
+        usual = 1e-3 if self.early else EPSILON
+        epsilon = self.settings[name].get("epsilon", 1e-3) if name in self.settings else usual
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon <= 1:
             raise unusable(self.file.path, f"its configuration gives {name} the epsilon {epsilon!r}")
         return (x - mean) / torch.sqrt(variance + epsilon) * gamma + beta
