@@ -179,9 +179,9 @@ def d2l():
 
 
 class Path(nn.Module):
-    """The names of fastai's xresnet without its averages: convpath.0.0, idpath.0.0."""
+    """The names of fastai's xresnet: convpath.0.0, idpath.0.0, and behind an average idpath.1.0."""
 
-    def __init__(self, before, width, stride) -> None:
+    def __init__(self, before, width, stride, averages=False) -> None:
         super().__init__()
         after = width * 4
 
@@ -191,20 +191,22 @@ class Path(nn.Module):
         self.convpath = nn.Sequential(
             layer(before, width, 1), layer(width, width, 3, stride), layer(width, after, 1, act=False)
         )
+        pool = [nn.AvgPool2d(2, ceil_mode=True)] if averages and stride > 1 else []
+        step = 1 if averages else stride
         self.idpath = nn.Sequential(
-            *([layer(before, after, 1, stride, act=False)] if stride != 1 or before != after else [])
+            *([*pool, layer(before, after, 1, step, act=False)] if stride != 1 or before != after else [])
         )
 
     def forward(self, x):
         return relu(self.convpath(x) + self.idpath(x))
 
 
-def fastai():
+def fastai(averages=False):
     def layer(i, o, step=1):
         return nn.Sequential(conv(i, o, 3, step), nn.BatchNorm2d(o), nn.ReLU())
 
     stem = [layer(3, 4, 2), layer(4, 4), layer(4, 8), nn.MaxPool2d(3, 2, 1)]
-    stages = [nn.Sequential(Path(8, 8, 1), Path(32, 8, 1)), nn.Sequential(Path(32, 16, 2), Path(64, 16, 1))]
+    stages = [nn.Sequential(Path(8, 8, 1), Path(32, 8, 1)), nn.Sequential(Path(32, 16, 2, averages), Path(64, 16, 1))]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 5)]
     return nn.Sequential(*stem, *stages, *head)
 
@@ -254,12 +256,24 @@ def preactivated():
     return nn.Sequential(conv(3, 8, 7, 2), nn.MaxPool2d(3, 2, 1), *units, *head)
 
 
+def mmpretrain():
+    """A body and a head that lie beside each other."""
+    network = fastai(averages=True)
+    module = nn.Module()
+    module.backbone, module.head = network[:-1], nn.Module()
+    module.head.fc = network[-1]
+    module.forward = lambda x: module.head.fc(module.backbone(x))
+    return module
+
+
 FAMILIES = {
     "kuangliu": Kuangliu,
     "kuangliu bottleneck": lambda: Kuangliu(bottleneck=True),
     "weiaicunzai": Weiaicunzai,
     "d2l": d2l,
     "fastai": fastai,
+    "fastai with averages": lambda: fastai(averages=True),
+    "a head beside": mmpretrain,
     "shortcuts first": early,
     "pre-activated": preactivated,
 }
@@ -367,6 +381,12 @@ def in_groups():
     return nn.Sequential(conv(3, 8, 7), norm(8), *units, nn.Linear(8, 5))
 
 
+def normed_stem():
+    """Pre-activated, and with a norm behind its stem's convolution, too, which the grammar has not."""
+    network = preactivated()
+    return nn.Sequential(network[0], nn.BatchNorm2d(8), nn.ReLU(), *network[1:])
+
+
 class PlainProjections(nn.Module):
     """Post-activated, interleaved, and its projections have norms before them: no order of ours."""
 
@@ -397,6 +417,7 @@ OTHERS = {
     "groups": (in_groups, "a norm has four"),
     "odd": (PlainProjections, "does not keep the channels"),
     "pre without a last norm": (headless_preactivation, "shortcuts do not show at all"),
+    "pre with a norm in its stem": (normed_stem, "has no place in it"),
 }
 
 

@@ -5,7 +5,7 @@ A convolution has four dimensions, a linear layer two; a norm is four vectors of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,6 +93,16 @@ def _check_leaf(name: str, wanted: str) -> None:
     leaf = name.rpartition(".")[2]
     if leaf in NORM and leaf != wanted:
         raise NoMatchError(f"{printable(name)} stands where a layer's {wanted} would: its tensors are in another order")
+
+
+def come_second(names: Sequence[str], tensors: Collection[str]) -> bool:
+    """Whether each of these tensors is of the second module of a sequence whose first has none: a pool, say."""
+
+    def second(parts: list[str]) -> bool:
+        before = (".".join([*parts[:place], "0", ""]) for place, one in enumerate(parts) if one == "1")
+        return any(not any(name.startswith(start) for name in tensors) for start in before)
+
+    return bool(names) and all(second(name.split(".")) for name in names)
 
 
 def said(layer: Layer) -> str:

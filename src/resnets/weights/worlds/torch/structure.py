@@ -15,7 +15,7 @@ from itertools import pairwise
 from resnets.architecture.spec import EXPANSION, MAX_UNITS
 from resnets.text import printable
 from resnets.weights.formats.stored import Foreign, Stored
-from resnets.weights.worlds.torch.layers import Layer, NoMatchError, identity, layers_of, said
+from resnets.weights.worlds.torch.layers import Layer, NoMatchError, come_second, identity, layers_of, said
 
 SMALL = 3  # side of a kernel in a deep stem, and of the stem for small pictures
 LARGE = 7
@@ -77,6 +77,8 @@ def _renamed(file: Foreign, averaged: bool) -> Foreign:
         raise NoMatchError(f"it has {len(linear)} linear layers, and one is its head")
     stem, stages = _network([layer for layer in layers if layer.kind == "conv"])
     units = [unit for stage in stages for unit in stage]
+    projections = [unit.projection.names[0] for unit in units if unit.projection]
+    averaged = averaged or come_second(projections[1:], file.tensors)  # a pool is before those that stride
     shortcut = ("downsample.1", "downsample.2") if averaged else ("downsample.0", "downsample.1")
     named: dict[str, Layer | None]
     if _is_pre(layers, stem, units):
@@ -86,6 +88,10 @@ def _renamed(file: Foreign, averaged: bool) -> Foreign:
     if linear:
         named["head.fc" if "norm" in named else "fc"] = linear[0]
         _fits(linear[0], linear[0].shape[1], units[-1].branch[-1].shape[0])
+    placed = {layer.names for layer in named.values() if layer}
+    for layer in layers:
+        if layer.names not in placed:
+            raise NoMatchError(f"{said(layer)} has no place in it")
     tensors: dict[str, Stored] = {}
     for name, layer in named.items():
         tensors |= layer.under(name, file.tensors) if layer else {}

@@ -63,6 +63,7 @@ def within(file: Foreign, prefix: str | None = None) -> Foreign:
         )
     head = _head_beside(inside, beside)
     _say_aside(file, [name for name in beside if name not in head])
+    head = {name.removeprefix(_folder(start)): t for name, t in head.items()}
     return replace(file, tensors={**inside, **head}, documents=_of_network(file, start))
 
 
