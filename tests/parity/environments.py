@@ -60,11 +60,29 @@ ENVIRONMENTS = {
         ),
         bare=("torchvision==0.28.0", "timm==1.0.31"),
     ),
+    "layouts": Environment(
+        (
+            *TORCH,
+            *("pillow==13.0.0", "pyyaml==6.0.3", "safetensors==0.8.0", "huggingface_hub==2.4.0", "six==1.17.0"),
+            *("lightning==2.6.6", "python-fasthtml==0.14.14", "ipython==9.18.1", "opencv-python-headless==5.0.0.93"),
+            *("tensorboard==2.21.0", "tensorboardX==2.6.5", "imageio==2.38.1", "scipy", "matplotlib", "pandas"),
+            *("scikit-learn", "importlib_metadata==10.2.0", "platformdirs==4.14.8", "gdown==6.5.1"),
+            *("model-index==0.1.11", "rich==15.0.0", "einops==0.8.2", "addict==2.4.0", "yapf==0.43.0", "mat4py==0.6.0"),
+            *("termcolor==3.3.0", "munch==4.0.0", "h5py==3.16.0", "cloudpickle", "dill==0.4.1", "tqdm", "requests"),
+        ),
+        bare=(
+            *("torchvision==0.28.0", "timm==1.0.31", "fastai==2.8.12", "fastcore==2.2.41", "fastdownload==0.0.8"),
+            *("fastprogress==1.1.6", "fasttransform==0.0.5", "plum-dispatch==2.10.1", "beartype==0.23.1"),
+            *("pretrainedmodels==0.7.4", "pytorchcv==0.0.74", "segmentation-models-pytorch==0.6.0"),
+            *("lightly==1.6.0", "d2l==1.0.3", "robustness==1.2.1.post2", "cox==0.2", "mmpretrain==1.2.0"),
+            *("mmengine==0.10.7", "mmcv-lite==2.2.0", "modelindex==0.0.2", "torchreid==0.2.5"),
+        ),
+    ),
     "tf2onnx": Environment(("tensorflow-cpu==2.21.0", "keras==3.15.1", "tf2onnx==1.17.0", "onnx==1.23.2")),
     "transformers": Environment(("transformers==5.23.0", "safetensors==0.8.0", *TORCH)),
 }
 
-SHARED = {"tf_keras": "slim"}  # workers that run in the environment of another
+SHARED = {"tf_keras": "slim", "keras_early": "keras"}  # workers that run in the environment of another
 
 
 class Unavailable(Exception):
