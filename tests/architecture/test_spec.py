@@ -64,7 +64,7 @@ def test_an_unknown_name_names_the_nearest():
 
 
 def test_names_match_patterns():
-    assert names("wrn_*") == ["wrn_16_8", "wrn_28_10", "wrn_40_4"]
+    assert names("wrn_*") == ["wrn_16_2", "wrn_16_8", "wrn_28_10", "wrn_40_4"]
     assert names("nothing*") == []
 
 

@@ -48,7 +48,7 @@ class TestList:
     @pytest.mark.parametrize(
         ("pattern", "expected"),
         [
-            ("wrn*", ["wrn_16_8", "wrn_28_10", "wrn_40_4"]),
+            ("wrn*", ["wrn_16_2", "wrn_16_8", "wrn_28_10", "wrn_40_4"]),
             ("resnet34", ["resnet34", "resnet34d"]),
             ("?????18", ["plain18"]),
             ("plain", ["plain18", "plain34", "plain20", "plain32", "plain44", "plain56", "plain110"]),

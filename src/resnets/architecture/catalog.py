@@ -85,6 +85,7 @@ CATALOG: dict[str, ResNetSpec] = {
     "preact_resnet110": _cifar(18, order="pre", shortcut="pad"),
     "preact_resnet164": _cifar(18, **_V2),
     "preact_resnet1001": _cifar(111, **_V2),
+    "wrn_16_2": _wide(2, 2),
     "wrn_16_8": _wide(2, 8),
     "wrn_28_10": _wide(4, 10),
     "wrn_40_4": _wide(6, 4),

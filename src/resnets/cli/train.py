@@ -24,7 +24,10 @@ Model = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="fine-tune, probe, quick, standard, paper-cifar, digits, or your own F.toml."),
+    typer.Option(
+        metavar="NAME",
+        help="fine-tune, probe, quick, standard, paper-cifar, cifar-fast, digits, or your own F.toml.",
+    ),
 ]
 Weights = Annotated[
     str | None,
