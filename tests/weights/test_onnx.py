@@ -142,6 +142,7 @@ def edited(path, change):
         ({"id2label": json.dumps({str(i): name for i, name in enumerate("abcde")})}, tuple("abcde")),
         ({"labels": json.dumps(list("abcd"))}, tuple("01234")),
         ({"names": "[" * 10_000}, tuple("01234")),
+        ({"names": "{[1]: 2}"}, tuple("01234")),
         ({"names": "__import__('os').system('touch hacked')"}, tuple("01234")),
     ],
 )
@@ -245,6 +246,169 @@ def test_pictures_that_the_graph_prepares_are_named(tmp_path):
         read(export(Prepared(), tmp_path / "net.onnx", folds=False))
 
 
+def behind(*nodes, **tensors):
+    """The model with nodes behind its output "y", the last of which gives the new one; they read it as "scores"."""
+
+    def change(model):
+        graph, old = model.graph, model.graph.output[0].name
+        for one in graph.node:
+            one.output[:] = ["scores" if name == old else name for name in one.output]
+        graph.node.extend(nodes)
+        graph.initializer.extend(numpy_helper.from_array(np.array(value), name) for name, value in tensors.items())
+        graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (behind(node("Relu", "scores", "y")), r"\(Relu\) stands behind all layers"),
+        (behind(node("Clip", "scores", "low", "y"), low=np.float32(0)), r"\(Clip\) stands behind all layers"),
+        (behind(node("Softmax", "scores", "y", axis=0)), "has another meaning here"),
+        (behind(node("Softmax", "scores", "p"), node("Mul", "p", "two", "y"), two=np.float32(2)), "behind all layers"),
+        (behind(node("Softmax", "scores", "p"), node("Softmax", "p", "y")), "behind all layers"),
+        (behind(node("Reshape", "scores", "flat", "y"), flat=[1, -1]), "has another meaning here"),
+        (behind(node("Cast", "scores", "whole", to=7), node("Cast", "whole", "y", to=1)), r"\(Cast\)"),
+        (
+            behind(node("CastLike", "scores", "like", "whole"), node("Cast", "whole", "y", to=1), like=[1]),
+            r"\(CastLike\)|\(Cast\)",
+        ),
+        (behind(node("Neg", "scores", "y")), r"\(Neg\) (has no place|stands behind all layers)"),
+    ],
+)
+def test_what_stands_behind_the_head_is_not_passed_over(tmp_path, change, said):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    with pytest.raises(ModelFileError, match=said):
+        read(edited(path, change))
+
+
+def test_a_softmax_behind_the_head_is_what_a_model_answers_with(tmp_path):
+    module, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    edited(path, behind(node("Softmax", "scores", "y", axis=-1)))
+    model = read(path)
+    assert torch.equal(model.network.state_dict()["head.linear.bias"], module.state_dict()["head.linear.bias"])
+
+
+def before_the_head(*nodes, **tensors):
+    """The model with nodes between the mean and the head, which read "mean"; the last gives "y1"."""
+
+    def change(model):
+        graph = model.graph
+        head = next(one for one in graph.node if one.op_type == "Gemm")
+        place, mean = list(graph.node).index(head), head.input[0]
+        for one in nodes:
+            one.input[:] = [mean if name == "mean" else name for name in one.input]
+        head.input[0] = "y1"
+        for number, one in enumerate(nodes):
+            graph.node.insert(place + number, one)
+        graph.initializer.extend(numpy_helper.from_array(np.array(value), name) for name, value in tensors.items())
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (before_the_head(node("Softmax", "mean", "y1")), r"\(Softmax\)"),
+        (before_the_head(node("Relu", "mean", "r"), node("Neg", "r", "y1")), r"\((Relu|Neg)\)"),
+        (
+            before_the_head(
+                *(node("Reshape", "mean", "parts", "p"), node("Transpose", "p", "t", perm=[0, 2, 1, 3])),
+                node("Reshape", "t", "whole", "y1"),
+                parts=[0, 8, 8, 1],
+                whole=[0, 64],
+            ),
+            r"\(Transpose\)|has another meaning here",
+        ),
+    ],
+)
+def test_what_stands_before_the_head_is_not_passed_over(tmp_path, change, said):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+    with pytest.raises(ModelFileError, match=said):
+        read(edited(path, change))
+
+
+def test_an_average_that_is_not_that_of_all_the_picture_is_refused(tmp_path):
+    module = trained(create(thin("resnet18"), 5)).float()
+    path = export(module, tmp_path / "net.onnx", folds=False, side=160)  # the last map is 5x5
+
+    def change(model):
+        pool = next(one for one in model.graph.node if one.op_type == "GlobalAveragePool")
+        pool.op_type = "AveragePool"
+        pool.attribute.extend(helper.make_node("A", [], [], kernel_shape=[4, 4], strides=[4, 4]).attribute)
+        for axis, size in {0: 1, 2: 160, 3: 160}.items():
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+
+    with pytest.raises(ModelFileError, match="has another meaning here"):
+        read(edited(path, change))
+
+
+def test_a_bias_is_that_of_one_reader_whatever_copies_are_between(tmp_path):
+    """Pre-activated: what is added in the branch is a norm's shift, and no bias of the convolution before both."""
+    nodes, tensors = keras_like(8)
+    stem = next(i for i, one in enumerate(nodes) if one.op_type == "MaxPool")
+    nodes.insert(stem + 1, node("Identity", "pooled", "copied"))
+    for one in nodes[stem + 2 :]:
+        one.input[:] = ["copied" if name == "pooled" else name for name in one.input]
+    onnx.save(graph_of(nodes, tensors, ("n", 40, 40, 3)), str(tmp_path / "net.onnx"))
+    model = read(tmp_path / "net.onnx")
+    x = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    theirs = logits(tmp_path / "net.onnx", x.permute(0, 2, 3, 1))
+    with torch.no_grad():
+        assert np.abs(model.network(x).softmax(1).numpy() - theirs).max() < 1e-5
+
+
+@pytest.mark.parametrize(("side", "fits"), [(64, True), (33, False)])
+def test_paddings_at_the_end_are_a_rule_of_even_sizes(tmp_path, side, fits):
+    """What an exporter writes of TensorFlow's SAME for pictures of one size."""
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+
+    def change(model):
+        for one in model.graph.node:
+            settings = {a.name: a for a in one.attribute}
+            if "strides" in settings and list(settings["strides"].ints) == [2, 2] and "pads" in settings:
+                half = settings["pads"].ints[0]
+                del settings["pads"].ints[:]
+                settings["pads"].ints.extend([max(half - 1, 0)] * 2 + [half] * 2)
+        for axis, size in {0: 2, 2: side, 3: side}.items():
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+        del model.graph.value_info[:]
+
+    edited(path, change)
+    if fits:
+        spec = read(path).network.plan.spec
+        assert (spec.conv_padding, spec.pool_padding) == ("same", "same")
+    else:
+        with pytest.raises(ModelFileError, match=r"has another meaning here|does not fit"):
+            read(path)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(tmp_path, half):
+    module = trained(create(thin("resnet18"), 5)).float()
+    path = export(module, tmp_path / "net.onnx", folds=False)
+
+    def change(model):
+        kinds = {
+            torch.float16: TensorProto.FLOAT16,
+            torch.bfloat16: TensorProto.BFLOAT16,
+            torch.float64: TensorProto.DOUBLE,
+        }
+        for tensor in model.graph.initializer:
+            values = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            if values.is_floating_point():
+                raw = values.to(half).view(torch.uint8) if values.ndim else values.to(half)
+                name, dims = tensor.name, list(tensor.dims)
+                tensor.CopyFrom(
+                    TensorProto(name=name, dims=dims, data_type=kinds[half], raw_data=raw.numpy().tobytes())
+                )
+
+    found = recognise(open_file(edited(path, change)))
+    said = certificate(found.file, "onnx", classifier_of(found).network, use_framework=half is torch.float16)
+    assert said["holds"], said["verdict"]
+
+
 # Files of strangers.
 
 
@@ -314,10 +478,9 @@ def test_a_constant_that_would_fill_the_memory_is_not_computed(tmp_path):
         graph = model.graph
         graph.initializer.append(numpy_helper.from_array(np.array([10**6, 10**6]), "huge"))
         graph.node.insert(0, node("ConstantOfShape", "huge", "zeros"))
-        graph.node.insert(1, node("ReduceMean", "zeros", "one", keepdims=0))
         relu = next(n for n in graph.node if n.op_type == "Relu")
         relu.input[0], first = "shifted", relu.input[0]
-        graph.node.insert(list(graph.node).index(relu), node("Add", first, "one", "shifted"))
+        graph.node.insert(list(graph.node).index(relu), node("Add", first, "zeros", "shifted"))
 
     with pytest.raises(ModelFileError, match="would give a tensor of 1000000x1000000"):
         read(edited(path, bomb))
@@ -350,12 +513,82 @@ def test_constants_that_double_are_bounded(tmp_path):
         (lambda m: m.graph.node[5].input.__setitem__(0, "nowhere"), "'nowhere', which no node before it gives"),
         (lambda m: m.graph.initializer[0].dims.append(7), "should have"),
         (lambda m: setattr(m.graph.initializer[0], "data_type", 8), "numbers of the type 8"),
+        (
+            lambda m: m.graph.node[0].attribute.append(helper.make_attribute("pads", [1, 1, 1])),
+            "pads as no|makes no sense|two types",
+        ),
+        (lambda m: _relus(m, 3000), "more layers in a row"),
+        (lambda m: _before_relu(m, "Add", np.zeros((0, 1, 1), np.float32)), "reads numbers of the shape"),
+        (lambda m: _before_relu(m, "Mul", np.ones((4, 1, 1), np.float32)), "do not fit|is a second norm"),
+        (
+            lambda m: m.graph.node.insert(0, helper.make_node("Pad", ["pictures"], ["q"], name="p")) or _reads(m, "q"),
+            "makes no sense",
+        ),
+        (lambda m: _batch(m, 100_000), "100,000 pictures at once"),
     ],
 )
 def test_damaged_models_are_refused_in_a_sentence(tmp_path, change, said):
     _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
     with pytest.raises(ModelFileError, match=said):
         read(edited(path, change))
+
+
+def _before_relu(model, op, numbers):
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(numbers, "numbers"))
+    relu = next(one for one in graph.node if one.op_type == "Relu")
+    relu.input[0], first = "changed", relu.input[0]
+    graph.node.insert(list(graph.node).index(relu), node(op, first, "numbers", "changed"))
+
+
+def _relus(model, count):
+    graph = model.graph
+    relu = next(one for one in graph.node if one.op_type == "MaxPool")
+    before, place = relu.input[0], list(graph.node).index(relu)
+    for number in range(count):
+        pool = helper.make_node(
+            "MaxPool", [before if not number else f"m{number - 1}"], [f"m{number}"], name=f"m{number}"
+        )
+        pool.attribute.extend(
+            helper.make_node("A", [], [], kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4).attribute
+        )
+        graph.node.insert(place + number, pool)
+    graph.node[place + count].input[0] = f"m{count - 1}"
+
+
+def _reads(model, name):
+    model.graph.node[1].input[0] = name
+
+
+def _batch(model, size):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+
+
+def test_what_no_output_depends_on_is_not_computed(tmp_path):
+    _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
+
+    def change(model):
+        model.graph.node.append(node("Sigmoid", "pictures", "nobody"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([2**20, 2**20]), "huge"))
+        model.graph.node.append(node("ConstantOfShape", "huge", "nothing"))
+
+    found = recognise(open_file(edited(path, change)))
+    assert certificate(found.file, "onnx", classifier_of(found).network, use_framework=False)["holds"]
+
+
+def test_a_link_out_of_the_folder_is_not_followed_and_one_within_a_store_is(tmp_path):
+    store, folder = tmp_path / "store", tmp_path / "model"
+    store.mkdir()
+    folder.mkdir()
+    _, path = made(thin("resnet18"), store / "net.onnx", folds=False)
+    outside(path)
+    (folder / "net.onnx").symlink_to(path)
+    (folder / "weights.bin").symlink_to(store / "weights.bin")
+    assert len(read(folder / "net.onnx").classes) == 5
+    (folder / "net.onnx").unlink()
+    (folder / "net.onnx").write_bytes(path.read_bytes())
+    with pytest.raises(ModelFileError, match="which is no file beside the model"):
+        read(folder / "net.onnx")
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16, np.int64, np.int32, np.int8, np.uint8, np.bool_])

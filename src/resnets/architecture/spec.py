@@ -122,8 +122,7 @@ class ResNetSpec:
     stem_activation     False: no ReLU after the stem's norm
     conv_padding        symmetric, or TensorFlow's "same" (asymmetric where a stride meets an even size)
     pool_padding        of the stem's 3x3/2 pool: torch (1 of minus infinity), zero (1 of zeros: Keras),
-                        same (TF-Slim), ceil (no padding, last window cut: Caffe), valid (no padding,
-                        whole windows alone: Keras before 2018)
+                        same (TF-Slim), ceil and valid (none; last window cut: Caffe, or none: early Keras)
     bias                which convolutions have one: never, stem, unnormed (those that no norm follows),
                         always
     norm_eps            added to the variance

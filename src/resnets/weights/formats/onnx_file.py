@@ -82,6 +82,16 @@ class OnnxGraph:
     producer: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def needed(self) -> list[OnnxNode]:
+        """The nodes that an output depends on, in their order."""
+        wanted, found = set(self.outputs), list[OnnxNode]()
+        for node in reversed(self.nodes):
+            if wanted.intersection(node.outputs):
+                wanted.update(node.inputs)
+                found.append(node)
+        return found[::-1]
+
 
 def open_onnx(path: Path) -> Foreign:
     """Open an .onnx file. documents["onnx"] is its `OnnxGraph`; the tensors are its initializers.

@@ -86,6 +86,9 @@ class Tensors:
         if not where or os.path.basename(where) != where or where in (".", ".."):
             raise ValueError(f"the tensor {name[:80]!r} lies in {where[:80]!r}, which is no file beside the model")
         path = self.path.with_name(where)
+        homes = (os.path.realpath(self.path.parent), os.path.dirname(os.path.realpath(self.path)))
+        if os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) not in homes:
+            raise ValueError(f"the tensor {name[:80]!r} lies in {where[:80]!r}, which is no file beside the model")
         if not os.path.isfile(path):
             raise ValueError(f"its tensors lie in {where[:80]!r}, which is not beside it: put it there")
         if not start.isdecimal() or len(start) > 18 or place.get("length", str(size)) != str(size):

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
+from resnets.network import ResNet
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.model import Model
 
@@ -93,6 +94,13 @@ class Dialect:
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """Compare what else the file says of its graph with the plan. Raises ModelFileError where they differ."""
+
+    def proof(self, file: Foreign, plan: Plan) -> Callable[[ResNet, bool], None]:
+        """What compares a network that was made of a file, a body (True) or with its head, with the file's own graph.
+
+        It raises ModelFileError where they answer otherwise. Most files hold no graph that could be run.
+        """
+        return lambda network, headless: None
 
     def states(self, file: Foreign) -> Mapping[str, str]:
         """What in the file says of its "graph" and its "preprocessing" what no tensor shows: "its config.json"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnets.weights.formats.onnx_file import OnnxGraph, OnnxNode
+from resnets.weights.formats.onnx_file import OnnxNode
 from resnets.weights.formats.stored import Stored
 from resnets.weights.worlds.onnx.ops import evaluate
-from resnets.weights.worlds.onnx.shaping import LARGEST, UnknownError, slices
+from resnets.weights.worlds.onnx.shaping import LARGEST, SHAPING, UnknownError, slices
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # of a Transpose that puts the channels first, or last
 LEAST = -3e38  # what a maximum starts from
@@ -26,6 +27,7 @@ KINDS = {
     "AveragePool": "pool", "GlobalAveragePool": "mean", "ReduceMean": "mean", "Gemm": "linear", "MatMul": "linear",
     "Transpose": "transpose", "Slice": "slice", "Pad": "pad",
 }  # fmt: skip
+COMPUTED = (*SHAPING, *COPIES, "Add", "Div", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub")  # with constants alone
 REAL = (1, 10, 11, 16)  # types of a Cast that is none
 
 
@@ -83,6 +85,7 @@ class Value:
     flat    whether it is one number a channel
     zeros   rows and columns of zeros around it: top, left, bottom, right
     least   whether these are no zeros, but less than all numbers
+    answered    whether a softmax was made of it, behind which nothing comes
     """
 
     step: int
@@ -90,6 +93,7 @@ class Value:
     flat: bool = False
     zeros: tuple[int, int, int, int] = (0, 0, 0, 0)
     least: bool = False
+    answered: bool = False
 
 
 class Sizes:
@@ -108,26 +112,34 @@ class Constants:
 
         def compute() -> Tensor:
             if not found:
+                if node.op not in COMPUTED:
+                    raise UnknownError(f"{node.said} computes with constants alone")
                 try:
                     found.append(evaluate(node, [None if value is None else value() for value in values]))
                 except RecursionError:
-                    raise ValueError(f"{node.said} ends a chain of constants that is too long") from None
+                    raise UnknownError(f"{node.said} ends a chain of constants that is too long") from None
                 self.left -= found[0].numel()
                 if self.left < 0:
-                    raise ValueError(f"it computes more than {LARGEST:,} numbers of constants")
+                    raise UnknownError(f"it computes more than {LARGEST:,} numbers of constants")
             return found[0]
 
         return Constant(compute)
 
 
-def needed(graph: OnnxGraph) -> list[OnnxNode]:
-    """The nodes that an output depends on, in their order."""
-    wanted, found = set(graph.outputs), list[OnnxNode]()
-    for node in reversed(graph.nodes):
-        if wanted.intersection(node.outputs):
-            wanted.update(node.inputs)
-            found.append(node)
-    return found[::-1]
+def readers(nodes: Sequence[OnnxNode]) -> Callable[[str], int]:
+    """How many nodes read a value, under whatever name copies give it."""
+    roots: dict[str, str] = {}
+    for node in nodes:
+        if node.op in COPIES and node.inputs and node.outputs:
+            roots[node.outputs[0]] = roots.get(node.inputs[0], node.inputs[0])
+    count = Counter(roots.get(name, name) for node in nodes if node.op not in COPIES for name in node.inputs)
+    return lambda name: count[roots.get(name, name)]
+
+
+def is_real(values: Sequence[Any]) -> bool:
+    """Whether what a CastLike is like has a floating point type; what flows has."""
+    (like,) = values
+    return isinstance(like, Value) or (isinstance(like, Constant) and like().is_floating_point())
 
 
 def axes_turned(node: OnnxNode) -> tuple[int, ...]:
@@ -165,6 +177,8 @@ def vector(numbers: Tensor, x: Value) -> Tensor | None:
     """Numbers that are broadcast along the channels of a value as a vector, (C,) or (1,); None for others."""
     shape = tuple(numbers.shape)
     axis = -1 if x.last or x.flat else -3
+    if not numbers.numel():
+        return None
     if numbers.numel() == 1 or (len(shape) >= -axis and shape[axis] == numbers.numel()):
         return numbers.reshape(-1)
     return None
@@ -194,7 +208,7 @@ def padding_of(
         [] if constants[1] is None else [int(one) for one in constants[1].reshape(-1)[:16]]
     )
     fill = number(node, constants, 2, "value", 0.0)
-    odd = (fill and fill > LEAST) or node.attributes.get("mode", "constant") != "constant"
+    odd = (fill and not fill <= LEAST) or node.attributes.get("mode", "constant") != "constant"
     if len(amounts) != 8 or len(constants) > 3 or odd or not all(0 <= one <= 2**14 for one in amounts):
         raise UnknownError(f"{node.said} pads as no residual network does")
     if amounts[0] or amounts[4]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from resnets.weights.formats.onnx_file import OnnxGraph
 from resnets.weights.formats.protobuf import BYTES, encoded, fields
 from resnets.weights.formats.stored import Foreign, mapped
-from resnets.weights.worlds.onnx.witness import reported
+from resnets.weights.worlds.onnx.witness import by_role, fed
 from resnets.weights.worlds.reference import SINGLE, Reference, UnfitError
 
 GRAPH, OUTPUT, NAME = 7, 12, 1  # numbers of fields: a model's graph, a graph's output, an output's name
@@ -25,6 +25,8 @@ def reference(file: Foreign) -> Reference:
     Raises UnfitError for pictures of a type that is none of TYPES.
     """
     graph: OnnxGraph = file.documents["onnx"]
+    if any(tensor.dtype == torch.float16 for tensor in graph.tensors.values()):
+        raise UnfitError("it would compute in half precision")
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
@@ -41,7 +43,11 @@ def reference(file: Foreign) -> Reference:
         return {name: torch.from_numpy(one.copy()).double() for name, one in zip(names, given, strict=True)}
 
     version = runtime.__version__
-    return Reference(f"ONNX Runtime {version}", lambda x: reported(file, x, run), {"onnxruntime": version}, SINGLE)
+
+    def reported(x: Tensor) -> dict[str, Tensor]:
+        return by_role(file, fed(file, x, run))
+
+    return Reference(f"ONNX Runtime {version}", reported, {"onnxruntime": version}, SINGLE)
 
 
 def with_outputs(model: memoryview, names: list[str]) -> bytes:

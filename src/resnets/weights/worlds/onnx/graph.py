@@ -96,8 +96,9 @@ def rule_of(step: Step) -> str:
     """How a pool or convolution pads: pixels on each side, the name of a rule of the grammar, or other words."""
     s = step.settings
     kernel, stride, pads, apart = s["kernel"], s["stride"], s["pads"], s.get("dilation", (1, 1))
-    if pads == ("SAME_UPPER",):
-        return "same" if stride != (1, 1) and kernel != (1, 1) else str((kernel[0] - 1) * apart[0] // 2)
+    unstrided = stride == (1, 1) or kernel == (1, 1)
+    if pads == ("SAME_UPPER",) or (pads == ("SAME_LOWER",) and unstrided):
+        return str((kernel[0] - 1) * apart[0] // 2) if unstrided else "same"
     if len(pads) != 4:
         return str(pads[0])
     if len(set(pads)) == 1:
@@ -124,7 +125,8 @@ def averages_pairs(step: Step) -> bool:
     One that rounds down does the same where the network runs at all: the branch rounds up.
     """
     s = step.settings
-    return s["method"] == "average" and s["kernel"] == s["stride"] == (2, 2) and rule_of(step) in ("0", "same")
+    windows = s["method"] == "average" and s["kernel"] == s["stride"] == (2, 2)
+    return windows and not s["zeros"] and rule_of(step) in ("0", "same")
 
 
 def _conv(step: Step) -> dict[str, str]:

@@ -25,6 +25,7 @@ from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.differing import another_network
 from resnets.weights.worlds.keras.names import usual
 from resnets.weights.worlds.onnx.graph import POOLS, averages_pairs, differences, of_file, of_plan, pool_rule, rule_of
+from resnets.weights.worlds.onnx.proof import Proof, proof
 from resnets.weights.worlds.onnx.steps import Steps
 from resnets.weights.worlds.onnx.tensors import Network
 from resnets.weights.worlds.torch import stated
@@ -45,7 +46,7 @@ class Onnx(Dialect):
     def prepare(self, file: Foreign) -> Foreign:
         """Tensors under our state names. Documents have more:
 
-        steps, roles    of the graph (`Steps`), and which role which has
+        steps, roles    of the graph (`Steps`), and which role which has; facts: what is said of them (`of_file`)
         identities      the roles of norms that the file has not
         reports         by role: the name of the value that is its activation, and whether its channels are last
         order           of norms: "pre" or "post"
@@ -59,13 +60,19 @@ class Onnx(Dialect):
             nodes = [topology.Node(step.said, step.kind, step.reads) for step in read.steps]
             found = Network(read.steps, topology.roles(nodes))
             tensors = found.tensors()
+            facts = of_file(read.steps, found.roles)
         except (ValueError, OverflowError) as problem:
             raise unusable(file.path, f"its graph is that of no residual network: {problem}") from problem
+        except RecursionError as problem:
+            raise unusable(file.path, "its graph has more layers in a row than any residual network") from problem
+        except RuntimeError as problem:
+            raise unusable(file.path, "its tensors do not fit each other") from problem
         shape = graph.inputs[read.input]
         documents = {
             **file.documents,
             "steps": read.steps,
             "roles": found.roles,
+            "facts": facts,
             "identities": found.identities,
             "order": "pre" if found.pre else "post",
             "reports": {role: read.given[number] for role, number in found.reports().items()},
@@ -109,7 +116,8 @@ class Onnx(Dialect):
             fields["shortcut"] = "avgpool"
         if any(rule_of(step) == "same" for step in convs.values()):
             fields["conv_padding"] = "same"
-        if fields["order"] == "post" and "relu of stem" not in of_file(steps, roles)["stage1.unit1.conv1"]["reads"]:
+        reads = file.documents["facts"]["stage1.unit1.conv1"]["reads"]
+        if fields["order"] == "post" and "relu of stem" not in reads:
             fields["stem_activation"] = False
         if eps := Counter(step.settings["eps"] for step in steps if "eps" in step.settings):
             fields["norm_eps"] = eps.most_common(1)[0][0]
@@ -120,7 +128,7 @@ class Onnx(Dialect):
         network = of_plan(plan, file.documents["identities"])
         if "head.linear.weight" not in names:
             del network["head.linear"]
-        rows = list(differences(of_file(file.documents["steps"], file.documents["roles"]), network))
+        rows = list(differences(file.documents["facts"], network))
         if rows:
             theirs = {role: file.documents["steps"][n].said for role, n in file.documents["roles"].items()}
             raise another_network(
@@ -133,6 +141,10 @@ class Onnx(Dialect):
                 f"{file.path.name}: {len(folded)} of its norms were folded into the convolutions, and identities stand "
                 "in: training goes on from there as it would not from the network that it was."
             )
+
+    def proof(self, file: Foreign, plan: Plan) -> Proof:
+        """The graph is run on a few pictures."""
+        return proof(file, plan)
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """What the metadata of our own files say; else what is usual, of Keras for what it exported."""
@@ -172,7 +184,7 @@ def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
             with suppress(ValueError, RecursionError):
                 value = json.loads(words)
             if value is words:
-                with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
                     value = ast.literal_eval(words)
         if key in WRAPPED:
             key = "idx_to_class" if isinstance(value, dict) else "classes"

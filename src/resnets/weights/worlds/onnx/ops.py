@@ -23,8 +23,10 @@ def evaluate(node: OnnxNode, values: Values) -> Tensor:
         raise UnknownError(f"{node.said} is of no kind that is known")
     try:
         return OPS[node.op](node, values)
-    except (RuntimeError, IndexError, TypeError, AttributeError, OverflowError, KeyError) as problem:
-        raise ValueError(f"{node.said} does not fit what it reads") from problem
+    except UnknownError:
+        raise
+    except (RuntimeError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError, KeyError) as problem:
+        raise UnknownError(f"{node.said} does not fit what it reads") from problem
 
 
 def pads_of(node: OnnxNode, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Pads:
@@ -34,6 +36,8 @@ def pads_of(node: OnnxNode, size: Sequence[int], kernel: Sequence[int], stride: 
     how = node.attributes.get("auto_pad", "NOTSET")
     if how in ("NOTSET", "VALID"):
         pads = given if how == "NOTSET" else (0, 0, 0, 0)
+        if len(pads) != 4:
+            raise UnknownError(f"{node.said} pads as no residual network does")
         (top, left), (bottom, right) = pads[:2], pads[2:]
         found: Pads = ((top, bottom), (left, right))
     else:
@@ -130,6 +134,19 @@ def _pad(node: OnnxNode, values: Values) -> Tensor:
     return F.pad(x, [amounts[i + side] for i in reversed(range(half)) for side in (0, half)], value=fill)
 
 
+def _cast_like(node: OnnxNode, values: Values) -> Tensor:
+    x, like = given(values[0]), values[1] if len(values) > 1 else None
+    return x if like is None or (x.is_floating_point() and like.is_floating_point()) else x.to(like.dtype)
+
+
+def _clip(node: OnnxNode, values: Values) -> Tensor:
+    x = given(values[0])
+    ends = [node.attributes.get(name) for name in ("min", "max")]
+    for place, value in enumerate(values[1:3]):
+        ends[place] = float(value) if value is not None else ends[place]
+    return x.clamp(*ends) if any(end is not None for end in ends) else x
+
+
 def _gemm(node: OnnxNode, values: Values) -> Tensor:
     a, b = given(values[0]), given(values[1])
     settings = node.attributes
@@ -168,14 +185,15 @@ OPS: dict[str, Operator] = {
     "Add": _two(torch.add),
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
-    "CastLike": _one(lambda x: x),
+    "CastLike": _cast_like,
+    "Clip": _clip,
     "Conv": _conv,
     "Div": _two(lambda a, b: a / b if a.is_floating_point() else a // b),
     "Dropout": _one(lambda x: x),
     "Gemm": _gemm,
     "GlobalAveragePool": _one(lambda x: x.mean((2, 3), keepdim=True)),
     "Identity": _one(lambda x: x),
-    "LogSoftmax": lambda node, values: given(values[0]).log_softmax(-1),
+    "LogSoftmax": lambda node, values: given(values[0]).log_softmax(node.attributes.get("axis", -1)),
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Mul": _two(torch.mul),
@@ -184,7 +202,7 @@ OPS: dict[str, Operator] = {
     "Reciprocal": _one(torch.reciprocal),
     "ReduceMean": _reduce_mean,
     "Relu": _one(torch.relu),
-    "Softmax": lambda node, values: given(values[0]).softmax(-1),
+    "Softmax": lambda node, values: given(values[0]).softmax(node.attributes.get("axis", -1)),
     "Sqrt": _one(torch.sqrt),
     "Sub": _two(torch.sub),
     "Sum": lambda node, values: sum((given(one) for one in values[1:]), given(values[0])),

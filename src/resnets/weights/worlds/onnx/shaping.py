@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from resnets.weights.formats.onnx_file import OnnxNode
 from resnets.weights.formats.onnx_tensor import TYPES
 from resnets.weights.formats.stored import Stored
 
-LARGEST = 2**28  # numbers of one result
+LARGEST = 2**26  # numbers of one result
 Values = Sequence[Tensor | None]
 Operator = Callable[[OnnxNode, Values], Tensor]
 
@@ -27,7 +28,7 @@ class UnknownError(ValueError):
 def room(shape: Sequence[int]) -> None:
     """Raise ValueError for a result that is too large, or none."""
     if min(shape, default=0) < 0 or math.prod(shape) > LARGEST:
-        raise ValueError(f"a node would give a tensor of {'x'.join(map(str, shape[:8]))}")
+        raise UnknownError(f"a node would give a tensor of {'x'.join(map(str, shape[:8]))}")
 
 
 def given(value: Tensor | None) -> Tensor:
@@ -38,8 +39,8 @@ def given(value: Tensor | None) -> Tensor:
 
 
 def broadcast(*shapes: Sequence[int]) -> list[int]:
-    """The shape that shapes have together. Raises RuntimeError where they have none."""
-    return list(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+    """The shape that shapes have together. Raises ValueError where they have none."""
+    return list(np.broadcast_shapes(*map(tuple, shapes)))  # torch's own imports sympy, 33 MB
 
 
 def axes_of(node: OnnxNode, values: Values, dimensions: int) -> list[int]:
@@ -133,7 +134,9 @@ def _shape(node: OnnxNode, values: Values) -> Tensor:
 
 
 def _concat(node: OnnxNode, values: Values) -> Tensor:
-    return torch.cat([given(one) for one in values], node.attributes["axis"])
+    parts = [given(one) for one in values]
+    room((sum(part.numel() for part in parts),))
+    return torch.cat(parts, node.attributes["axis"])
 
 
 def _gather(node: OnnxNode, values: Values) -> Tensor:

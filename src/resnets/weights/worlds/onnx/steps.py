@@ -7,7 +7,7 @@ are followed, so that a graph that keeps the channels last gives the same steps.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,38 +32,35 @@ from resnets.weights.worlds.onnx.flow import (
     affine,
     axes_turned,
     comes_last,
+    is_real,
     known,
-    needed,
     number,
-    padding_of,
+    readers,
     scales,
-    strides_of,
     vector,
 )
-from resnets.weights.worlds.onnx.ops import pads_of, pair
-from resnets.weights.worlds.onnx.shaping import UnknownError, axes_of
+from resnets.weights.worlds.onnx.ops import pair
+from resnets.weights.worlds.onnx.shaping import UnknownError
+from resnets.weights.worlds.onnx.windows import Windows
 from resnets.weights.worlds.topology import PICTURE
 
 
-class Steps:
+class Steps(Windows):
     """Reads a graph. Raises ValueError, with the first node that does not fit.
 
-    steps   in the order in which they run
-    given   by step: the name of the value that it gives, and whether its channels are last
     last    whether the picture comes with its channels last
     """
 
     def __init__(self, graph: OnnxGraph) -> None:
-        self.steps: list[Step] = []
-        self.given: dict[int, tuple[str, bool]] = {}
+        super().__init__()
         self._values: dict[str, Value | Constant | Sizes] = {
             name: Constant(stored.read, stored) for name, stored in graph.tensors.items()
         }
         if len(graph.inputs) != 1:
             raise ValueError(f"it has {len(graph.inputs)} inputs, and a network has one")
         ((self.input, _),) = graph.inputs.items()
-        nodes = needed(graph)
-        self._uses = Counter(name for node in nodes for name in node.inputs)
+        nodes = graph.needed
+        self._uses = readers(nodes)
         self.last = comes_last(nodes, self.input)
         self._values[self.input] = Value(PICTURE, self.last)
         self._relus: dict[int, int] = {}  # by what they read; a graph may have one for each reader
@@ -76,7 +73,10 @@ class Steps:
         missing = [name for name, value in zip(node.inputs, values, strict=True) if name and value is None]
         if missing:
             raise ValueError(f"{node.said} reads {missing[0][:80]!r}, which no node before it gives")
-        values = values[:1] if node.op == "CastLike" else values  # the second says its type alone
+        if node.op == "CastLike":  # the second says its type alone
+            if not is_real(values[1:]):
+                raise UnknownError(f"{node.said} makes whole numbers")
+            values = values[:1]
         flows = [value for value in values if isinstance(value, Value)]
         found: Value | Constant | Sizes
         if node.domain not in ("", "ai.onnx"):
@@ -88,8 +88,16 @@ class Steps:
         elif node.op == "Shape":
             found = Sizes()
         else:
-            found = self._step(node, values, flows)
+            found = self._understood(node, values, flows)
         self._values |= dict.fromkeys(node.outputs[:1], found)
+
+    def _understood(self, node: OnnxNode, values: Sequence[Any], flows: Sequence[Value]) -> Value:
+        try:
+            return self._step(node, values, flows)
+        except UnknownError:
+            raise
+        except (ValueError, ArithmeticError, LookupError, RuntimeError, TypeError) as problem:
+            raise UnknownError(f"{node.said} makes no sense") from problem
 
     def _step(self, node: OnnxNode, values: Sequence[Any], flows: Sequence[Value]) -> Value:
         x = flows[0]
@@ -99,9 +107,13 @@ class Steps:
             raise UnknownError(f"{node.said} reads what no such layer of a residual network does")
         if node.op in COPIES and node.attributes.get("to", 1) in REAL:
             return x
+        if x.answered or (x.flat and KINDS.get(node.op, "linear") not in ("linear", "conv", "transpose")):
+            raise UnknownError(f"{node.said} stands behind all layers of a network")
         if node.op in FLATTENS:
             return self._flat(node, x)
-        if node.op in ANSWERS and x.flat:
+        if node.op in ANSWERS and x.flat and x.step != PICTURE and self.steps[x.step].kind in ("linear", "conv"):
+            return replace(x, answered=True)
+        if node.op == "Sum" and len(values) == 1:
             return x
         if node.op in ARITHMETIC:
             return self._sum(node, flows) if len(flows) == len(node.inputs) else self._affine(node, values, x)
@@ -109,12 +121,6 @@ class Steps:
             raise UnknownError(f"{node.said} has no place in a residual network")
         made: Value = getattr(self, f"_{KINDS[node.op]}")(node, values, x)
         return made
-
-    def _add(self, node: OnnxNode, step: Step, x: Value, **changes: Any) -> Value:
-        self.steps.append(step)
-        number = len(self.steps) - 1
-        self.given[number] = (node.outputs[0], x.last)
-        return replace(x, step=number, zeros=(0, 0, 0, 0), least=False, **changes)
 
     def _transpose(self, node: OnnxNode, values: Sequence[Any], x: Value) -> Value:
         if x.flat and len(axes_turned(node)) == 4:
@@ -149,65 +155,9 @@ class Steps:
         tensors = {"weight": weight}
         if len(values) > 2 and values[2] is not None:
             tensors["bias"] = self._constant(node, values, 2)
+            if tensors["bias"].shape != shape[:1]:
+                raise UnknownError(f"{node.said} has a bias of the shape {tensors['bias'].shape}")
         return self._add(node, Step(node.said, "conv", (x.step,), settings, tensors), x)
-
-    def _around(self, node: OnnxNode, x: Value, kernel: Sequence[int], stride: Sequence[int]) -> tuple[Any, ...]:
-        """Pads as (top, left, bottom, right), or the name of a rule that depends on the size."""
-        how = node.attributes.get("auto_pad", "NOTSET")
-        if how in ("NOTSET", "VALID"):
-            (top, bottom), (left, right) = pads_of(node, (1, 1), kernel, stride)
-            return tuple(one + more for one, more in zip((top, left, bottom, right), x.zeros, strict=True))
-        if any(x.zeros):
-            raise UnknownError(f"{node.said} pads what is padded")
-        return (how,)
-
-    def _pool(self, node: OnnxNode, values: Sequence[Any], x: Value) -> Value:
-        self._first(node, x)
-        kernel, stride = pair(node, "kernel_shape"), pair(node, "strides")
-        if (
-            kernel == (1, 1)
-            and not any(x.zeros)
-            and self._around(node, x, kernel, stride) in ((0,) * 4, ("SAME_UPPER",))
-        ):
-            return self._subsampled(node, x, stride)
-        if pair(node, "dilations") != (1, 1):
-            raise UnknownError(f"{node.said} dilates, and no pool of a residual network does")
-        average, own = node.op == "AveragePool", any(node.attributes.get("pads") or ())
-        settings: dict[str, Any] = {
-            "method": "average" if average else "max",
-            "kernel": kernel,
-            "stride": stride,
-            "pads": self._around(node, x, kernel, stride),
-            "ceil": bool(node.attributes.get("ceil_mode", 0)),
-            "zeros": (any(x.zeros) and not x.least)
-            or (average and own and bool(node.attributes.get("count_include_pad", 0))),
-        }
-        if any(x.zeros) and own:
-            raise UnknownError(f"{node.said} pads what is padded")
-        return self._add(node, Step(node.said, "pool", (x.step,), settings), x)
-
-    def _subsampled(self, node: OnnxNode, x: Value, stride: tuple[int, int]) -> Value:
-        """Every n-th row and column; what an earlier step took of one of them joins it."""
-        before = self.steps[x.step] if x.step != PICTURE else None
-        if before and before.kind == "subsample" and 1 in before.settings["stride"]:
-            (a, b), (c, d) = before.settings["stride"], stride
-            self.steps[x.step] = replace(before, settings={"stride": (a * c, b * d)})
-            self.given[x.step] = (node.outputs[0], x.last)
-            return x
-        return self._add(node, Step(node.said, "subsample", (x.step,), {"stride": stride}), x)
-
-    def _slice(self, node: OnnxNode, values: Sequence[Any], x: Value) -> Value:
-        stride = strides_of(node, values, x.last)
-        return x if stride == (1, 1) else self._subsampled(node, x, stride)
-
-    def _mean(self, node: OnnxNode, values: Sequence[Any], x: Value) -> Value:
-        """The mean over height and width."""
-        if node.op == "ReduceMean":
-            if axes_of(node, known(values), 4) != ([1, 2] if x.last else [2, 3]):
-                raise UnknownError(f"{node.said} is a mean over other axes than height and width")
-        else:
-            self._first(node, x)
-        return self._add(node, Step(node.said, "pool", (x.step,), {"method": "mean"}), x, flat=True)
 
     def _flat(self, node: OnnxNode, x: Value) -> Value:
         """One number a channel. An average that is flattened is the mean of all, since so many a layer reads."""
@@ -217,18 +167,6 @@ class Steps:
         elif not x.flat:
             raise UnknownError(f"{node.said} has no place in a residual network")
         return replace(x, flat=True)
-
-    def _pad(self, node: OnnxNode, values: Sequence[Any], x: Value) -> Value:
-        channels, around, least = padding_of(node, values, x.last)
-        if least != x.least and any(x.zeros):
-            raise UnknownError(f"{node.said} pads what is padded")
-        if any(channels):
-            if any(around) or any(x.zeros) or least:
-                raise UnknownError(f"{node.said} pads channels and pixels at once")
-            settings = {"before": channels[0], "behind": channels[1]}
-            return self._add(node, Step(node.said, "pad", (x.step,), settings), x)
-        top, left, bottom, right = (one + more for one, more in zip(x.zeros, around, strict=True))
-        return replace(x, zeros=(top, left, bottom, right), least=least)
 
     def _sum(self, node: OnnxNode, flows: Sequence[Value]) -> Value:
         if node.op not in ("Add", "Sum") or len({value.last for value in flows}) > 1 or any(v.flat for v in flows):
@@ -259,10 +197,11 @@ class Steps:
         if found is None:
             raise UnknownError(f"{node.said} reads numbers of the shape {tuple(numbers.shape)}, and not one a channel")
         scale, shift = affine(node.op, found)
-        alone = self._uses[self.given[x.step][0]] == 1
+        alone = self._uses(self.given[x.step][0]) == 1
         shifts = node.op not in ("Mul", "Div")
         if shifts and before.kind in ("linear", "conv") and "bias" not in before.tensors and (alone or x.flat):
-            return self._joined(node, x, replace(before, tensors={**before.tensors, "bias": Constant(lambda: shift)}))
+            spread = shift.expand(before.tensors["weight"].shape[0])
+            return self._joined(node, x, replace(before, tensors={**before.tensors, "bias": Constant(lambda: spread)}))
         if before.kind == "norm" and "running_var" not in before.tensors and alone:
             weight, bias = (before.tensors[leaf]() for leaf in ("weight", "bias"))
             return self._joined(node, x, replace(before, tensors=scales(weight * scale, bias * scale + shift)))
@@ -284,12 +223,11 @@ class Steps:
         weight = self._constant(node, values, 1, 2)
         tensors = {"weight": weight if settings.get("transB") else Constant(lambda: weight().mT)}
         if len(values) > 2 and values[2] is not None:
-            tensors["bias"] = self._constant(node, values, 2)
+            bias = values[2]
+            if not isinstance(bias, Constant) or math.prod(bias.shape) not in (1, tensors["weight"].shape[0]):
+                raise UnknownError(f"{node.said} has a bias that is not one a class")
+            tensors["bias"] = Constant(lambda: bias().reshape(-1))
         return self._add(node, Step(node.said, "linear", (x.step,), {}, tensors), x)
-
-    def _first(self, node: OnnxNode, x: Value) -> None:
-        if x.last:
-            raise UnknownError(f"{node.said} reads channels where pixels are")
 
     def _constant(self, node: OnnxNode, values: Sequence[Any], place: int, dimensions: int = 1) -> Constant:
         if len(values) <= place or not isinstance(values[place], Constant):

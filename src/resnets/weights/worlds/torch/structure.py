@@ -89,9 +89,8 @@ def _renamed(file: Foreign, averaged: bool) -> Foreign:
         named["head.fc" if "norm" in named else "fc"] = linear[0]
         _fits(linear[0], linear[0].shape[1], units[-1].branch[-1].shape[0])
     placed = {layer.names for layer in named.values() if layer}
-    for layer in layers:
-        if layer.names not in placed:
-            raise NoMatchError(f"{said(layer)} has no place in it")
+    if left := [layer for layer in layers if layer.names not in placed]:
+        raise NoMatchError(f"{said(left[0])} has no place in it")
     tensors: dict[str, Stored] = {}
     for name, layer in named.items():
         tensors |= layer.under(name, file.tensors) if layer else {}

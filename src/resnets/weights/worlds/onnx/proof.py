@@ -1,0 +1,81 @@
+"""Whether the network that a graph was read as gives what the graph gives: it is asked before a model is handed out.
+
+What a graph does is all in its file, so that nothing has to be believed: a node that was misunderstood, or passed over
+behind the head, shows in the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from resnets.architecture import Plan
+from resnets.network import ResNet
+from resnets.weights.formats.onnx_file import OnnxGraph
+from resnets.weights.formats.stored import Foreign, unusable
+from resnets.weights.worlds.onnx.witness import fed, values
+
+Proof = Callable[[ResNet, bool], None]
+NEAR = 1e-3  # of the answers' spread: rounding in single precision is far below, what was misunderstood is above
+MOST_PIXELS = 1024 * 1024  # of a picture that a file declares and that is tried
+
+
+@torch.no_grad()
+def proof(file: Foreign, plan: Plan) -> Proof:
+    """Run the graph, and return what runs a network and compares.
+
+    Before the network is there, so that both are never in memory. What is returned raises ModelFileError where none of
+    the graph's outputs is what the network gives, as it is or as a softmax.
+    """
+    graph: OnnxGraph = file.documents["onnx"]
+    given = [(x, fed(file, x, lambda p: values(file, p, graph.outputs))) for x in _pictures(file, plan)]
+
+    @torch.no_grad()
+    def compare(network: ResNet, headless: bool) -> None:
+        for x, theirs in given:
+            ours = list(_features(network, x) if headless else _answers(network, x))
+            if not any(_same(one, other) for one in theirs.values() for other in ours):
+                raise unusable(
+                    file.path,
+                    "what it gives for a picture is not what the network gives that its layers make; something in its "
+                    "graph has another meaning here",
+                )
+
+    return compare
+
+
+def _pictures(file: Foreign, plan: Plan) -> Iterator[Tensor]:
+    """Two of the size that is declared; where that is open, of an even and of odd sides."""
+    height, width = file.documents["input"][2:] or (0, 0)
+    side = 32 if plan.spec.stem == "cifar" else 64
+    sizes = [(height or side, width or side)] if height and width else [(side, side), (side + 1, side - 1)]
+    for size in sizes:
+        if size[0] * size[1] <= MOST_PIXELS:
+            yield torch.randn(2, plan.in_channels, *size, generator=torch.Generator().manual_seed(0))
+
+
+def _answers(network: ResNet, x: Tensor) -> Iterator[Tensor]:
+    logits = network(x)
+    yield from (logits, logits.softmax(1), logits.log_softmax(1))
+
+
+def _features(network: ResNet, x: Tensor) -> Iterator[Tensor]:
+    """Of the last unit, and behind what stands before a head: as a map and as its mean."""
+    x = network.stem(x)
+    for stage in network.stage_names:
+        x = network.get_submodule(stage)(x)
+    norm = dict(network.head.named_children()).get("norm")
+    for one in (x, norm(x), norm(x).relu()) if norm else (x,):
+        yield from (one, one.mean((2, 3)))
+
+
+def _same(theirs: Tensor, ours: Tensor) -> bool:
+    if theirs.ndim == 4 and theirs.shape[1:] == (*ours.shape[2:], *ours.shape[1:2]) != ours.shape[1:]:
+        theirs = theirs.permute(0, 3, 1, 2)
+    if theirs.numel() != ours.numel() or len(theirs) != len(ours):
+        return False
+    theirs, ours = theirs.reshape(ours.shape).double(), ours.double()
+    spread = max(float(ours.max() - ours.min()), 1e-30)
+    return float((theirs - ours).abs().max()) <= NEAR * spread  # what is not finite is near nothing
