@@ -90,7 +90,7 @@ def open_kept(path: Path) -> BufferedReader:
     Raises OSError: there is none, it is no regular file (a pipe would hang), another user's, or one that all may write.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = open(os.open(path, flags), "rb")  # noqa: SIM115
+    file = open(os.open(path, flags), "rb")  # noqa: SIM115  (it is what is returned)
     info = os.fstat(file.fileno())
     foreign = hasattr(os, "geteuid") and (info.st_uid != os.geteuid() or bool(info.st_mode & stat.S_IWOTH))
     if not stat.S_ISREG(info.st_mode) or foreign:

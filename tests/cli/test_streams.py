@@ -87,8 +87,8 @@ def child(command: str, streams: str, folder: str, said: str) -> None:
             os.close(number)
         else:
             os.dup2(chosen, number)
-    sys.stdout = None if ">&-" in words else open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = None if "2>&-" in words else open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stdout = None if ">&-" in words else open(1, "w", closefd=False)  # noqa: SIM115  (to the end of the child)
+    sys.stderr = None if "2>&-" in words else open(2, "w", buffering=1, closefd=False)  # noqa: SIM115  (to the end of the child)
     from resnets.acceptance import exported
     from resnets.cli.main import main
 

@@ -25,7 +25,7 @@ class Side:
         self.set_up = 0.0
         self.times: list[list[float]] = []
         # Only what it says last is of interest, when it dies.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process that writes)
         command = [sys.executable, "-m", "resnets.benchmark.worker"]
         environment = dict(os.environ)
         if job.task == "files" and job.who.startswith("resnets"):

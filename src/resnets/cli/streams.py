@@ -112,7 +112,7 @@ def _fill() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free: this one
     if sys.stdin is None:
-        sys.stdin = open(os.devnull)  # noqa: SIM115
+        sys.stdin = open(os.devnull)  # noqa: SIM115  (open as long as the process)
 
 
 def _same(one: TextIO | None, other: TextIO | None) -> bool:

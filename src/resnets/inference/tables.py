@@ -167,7 +167,7 @@ class Journal:
     def _locked(self) -> BinaryIO:
         """The journal, open at its beginning, and held."""
         while True:
-            file = open(self.path, "a+b")  # noqa: SIM115
+            file = open(self.path, "a+b")  # noqa: SIM115  (it is what is returned)
             if sys.platform != "win32":  # there, two processes at one table are on their own
                 import fcntl
 

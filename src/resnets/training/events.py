@@ -28,7 +28,7 @@ class Events:
         self._event, self._summary = Event, Summary
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115
+        self._file = open(folder / name, "xb", buffering=0)  # noqa: SIM115  (until `close`)
         self._records = RecordWriter(self._file)
         self._write(Event(file_version="brain.Event:2"))
         self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))

@@ -229,8 +229,9 @@ def _inputs(file: Foreign, dialect: str, network: ResNet) -> list[Tensor]:
     sizes = [(side, side), (side + 1, side + 1 if dialect in SQUARE else side - 1)]
     declared = file.documents.get("input", ())[2:]  # Caffe's, whose last pool fits this size alone, and ONNX's
     if len(declared) == 2 and min(declared) > 0 and max(declared) <= MAX_SIDE:
-        height, width = sizes[0] = declared
-        sizes[1:] = [((height - 1) | 1, (width - 1) | 1)] if file.container == "caffe" else []  # halved, the same
+        height, width = declared
+        sizes = [(height, width), ((height - 1) | 1, (width - 1) | 1)]  # the stem halves both to the same
+        sizes = sizes if file.container == "caffe" else sizes[:1]
     whole = self_test_input(network.plan.in_channels, max(map(max, sizes))).double()
     return [whole[:, :, :height, :width] for height, width in sizes]
 

@@ -70,9 +70,9 @@ def classifier_of(found: Recognised, num_classes: int | None = None) -> Model:
 def model_of(found: Recognised, num_classes: int | None = None) -> Model:
     """The model of a recognised file; that of a body has no classes, and a head of zeros for one."""
     file, dialect, spec = found.file, found.dialect, found.plan.spec
-    proof = dialect.proof(file, found.plan)
+    proof = dialect.proof(file, found.plan, found.headless)
     network = _filled(found)
-    proof(network, found.headless)
+    proof(network)
     classes = () if found.headless else dialect.classes(file, found.plan.num_classes)
     if num_classes is not None and num_classes != len(classes):
         say(f"The head for {len(classes)} classes is replaced by a fresh one for {num_classes}: train it before use.")

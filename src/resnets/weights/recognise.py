@@ -85,6 +85,11 @@ def recognise(
         found = _recognised(file, dialect, network, False)
     except ModelFileError as refused:
         found = _otherwise(file, dialect, network, refused)
+    if count := len(found.file.documents.get("identities", ())):
+        say(
+            f"{file.path.name}: {count} of its norms are missing, as if folded into the convolutions, and identities "
+            "stand in: training goes on from there as it would not from the network that it was."
+        )
     if body or not found.headless:
         return found
     raise ModelFileError(
@@ -127,11 +132,6 @@ def _say_guessed(found: Recognised) -> None:
         f"{file.path.name} has names of no known kind: by the order and the shapes of its tensors it is "
         f"{name_of(spec) or 'a residual network'}; {assumed} assumed."
     )
-    if count := len(file.documents.get("identities", ())):
-        say(
-            f"{count} of its norms are missing, as if folded into the convolutions, and identities stand in: training "
-            "goes on from there as it would not from the network that it was."
-        )
 
 
 def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | None, headless: bool) -> Recognised:

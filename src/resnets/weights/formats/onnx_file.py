@@ -22,18 +22,7 @@ MAX_NUMBERS = 100_000  # of an attribute
 # What the standard says of the attributes that networks have, by their names; others are of any type.
 _INTEGERS = ("axes", "dilations", "ends", "kernel_shape", "pads", "perm", "starts", "strides", "value_ints")
 _INTEGER = (
-    *(
-        "allowzero",
-        "axis",
-        "ceil_mode",
-        "count_include_pad",
-        "end",
-        "group",
-        "keepdims",
-        "start",
-        "storage_order",
-        "to",
-    ),
+    *("allowzero", "axis", "ceil_mode", "count_include_pad", "end", "group", "keepdims", "start", "to"),
     *("training_mode", "transA", "transB"),
 )
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -70,7 +59,6 @@ class OnnxGraph:
 
     inputs      by name: the dimensions that each declares, 0 where one is left open; without initializers
     outputs     the names of what it gives
-    opset       the version of the standard's operators
     metadata    key to text
     """
 
@@ -78,7 +66,6 @@ class OnnxGraph:
     tensors: dict[str, Stored] = field(default_factory=dict)
     inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
-    opset: int = 0
     producer: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -124,8 +111,6 @@ class _Reader:
                 graphs.append(value)
             elif number == 2 and wire == BYTES:
                 self.found.producer = text(value)
-            elif number == 8 and wire == BYTES:
-                self._opset(value)
             elif number == 14 and wire == BYTES:
                 parts = {n: v for n, w, v in fields(message(value)) if w == BYTES}
                 self.found.metadata[text(parts.get(1, b""))] = text(parts.get(2, b""), MAX_METADATA)
@@ -136,11 +121,6 @@ class _Reader:
                 "it holds no graph: it is no ONNX model, or cut off" if not graphs else "it has two graphs"
             )
         self._graph(message(graphs[0]))
-
-    def _opset(self, value: int | memoryview) -> None:
-        parts = {n: v for n, _, v in fields(message(value))}
-        if not parts.get(1) and isinstance(version := parts.get(2, 0), int):
-            self.found.opset = version
 
     def _graph(self, data: memoryview) -> None:
         found = self.found

@@ -95,12 +95,12 @@ class Dialect:
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """Compare what else the file says of its graph with the plan. Raises ModelFileError where they differ."""
 
-    def proof(self, file: Foreign, plan: Plan) -> Callable[[ResNet, bool], None]:
-        """What compares a network that was made of a file, a body (True) or with its head, with the file's own graph.
+    def proof(self, file: Foreign, plan: Plan, headless: bool) -> Callable[[ResNet], None]:
+        """What compares a network that was made of a file with the file's own graph; headless: a body.
 
         It raises ModelFileError where they answer otherwise. Most files hold no graph that could be run.
         """
-        return lambda network, headless: None
+        return lambda network: None
 
     def states(self, file: Foreign) -> Mapping[str, str]:
         """What in the file says of its "graph" and its "preprocessing" what no tensor shows: "its config.json"."""

@@ -7,13 +7,14 @@ only: of weights alone that is assumed, a configuration shows it. Files of Keras
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from string import ascii_lowercase
 from typing import Any
 
 from resnets.weights.formats.stored import Foreign, Stored
 
+PADDED, BARE = "zero", "valid"  # rules of its pool
 EPSILON = 1e-3  # Keras's default
 STEM = {"conv1": "conv1_conv", "bn_conv1": "conv1_bn"}
 KINDS = {"res": "conv", "bn": "bn"}
@@ -28,7 +29,7 @@ _LAYER = re.compile(r"(res|bn)(\d)([a-z])_branch(1|2[abc])")
 
 
 def renamed(file: Foreign) -> Foreign:
-    """A file under the names of today, with documents["early"], the rule of its pool; a file of today as it is."""
+    """A file under the names of today, with documents["early"]; a file of today as it is."""
     owners = {name.partition("/")[0] for name in file.tensors}
     if not {"conv1", "res2a_branch2a", "bn2a_branch2a"} <= owners:
         return file
@@ -38,11 +39,9 @@ def renamed(file: Foreign) -> Foreign:
         owner, _, variable = name.partition("/")
         variable = variable.removeprefix(f"{owner}_")
         tensors[f"{new[owner]}/{VARIABLES.get(variable, variable)}"] = stored
-    documents: dict[str, Any] = {**file.documents, "early": "zero"}
+    documents: dict[str, Any] = {**file.documents, "early": PADDED}
     if "keras" in documents:
-        documents["keras"] = config = _with(documents["keras"], new)
-        paddings = sum(layer.get("class_name") == "ZeroPadding2D" for layer in _layers(config))
-        documents["early"] = "valid" if paddings == 1 else "zero"  # one is before the first convolution
+        documents["keras"] = _with(documents["keras"], new)
     return replace(file, tensors=tensors, documents=documents)
 
 
@@ -54,15 +53,6 @@ def layer_of(name: str) -> str:
         return name
     kind, stage, unit, branch = match.groups()
     return f"conv{stage}_block{ascii_lowercase.index(unit) + 1}_{BRANCHES[branch]}_{KINDS[kind]}"
-
-
-def _layers(config: Any) -> Iterator[Mapping[str, Any]]:
-    """All that a configuration holds which could be a layer."""
-    inner = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    if isinstance(config, dict):
-        yield config
-    for one in inner:
-        yield from _layers(one)
 
 
 def _with(value: Any, new: Mapping[str, str]) -> Any:

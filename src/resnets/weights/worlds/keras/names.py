@@ -86,6 +86,9 @@ class Keras(Dialect):
             file = early.renamed(file)
         except RecursionError as problem:
             raise unusable(file.path, "its configuration has models in models without an end") from problem
+        kinds = [kind for kind, _ in _settings(file)]
+        if "early" in file.documents and kinds.count("ZeroPadding2D") == 1:  # that before the first convolution
+            file = replace(file, documents={**file.documents, "early": early.BARE})
         floats = {name: t for name, t in file.tensors.items() if t.dtype.is_floating_point}
         owners = {name.partition("/")[0] for name in floats}
         return replace(file, tensors=_with_names(file, floats, owners) if "conv2d" in owners else floats)

@@ -15,7 +15,7 @@ from resnets.weights.worlds.reference import SINGLE, Reference, UnfitError
 
 GRAPH, OUTPUT, NAME = 7, 12, 1  # numbers of fields: a model's graph, a graph's output, an output's name
 LARGEST = 2**31 - 1  # bytes of a model that is handed over
-TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
+TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64}
 BESIDE = "session.model_external_initializers_file_folder_path"
 
 

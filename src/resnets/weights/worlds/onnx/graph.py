@@ -15,14 +15,8 @@ from resnets.weights.worlds.onnx.flow import Step
 from resnets.weights.worlds.topology import PICTURE
 
 Facts = dict[str, dict[str, str]]  # role -> what about it -> how it is
+MEAN, PAIRS = "the mean", "the average of 2x2"
 ROLED = ("conv", "norm", "add", "linear")  # kinds of rows that have a role in a graph
-POOLS = {
-    "torch": "padded by 1",
-    "zero": "over 1 of zeros",
-    "same": "padded as SAME",
-    "ceil": "not padded, rounded up",
-    "valid": "not padded",
-}
 RULES = {("1", False): "torch", ("same", False): "same", ("0", True): "ceil", ("0", False): "valid"}
 
 
@@ -116,7 +110,7 @@ def pool_rule(step: Step) -> str:
             return "zero" if rule == "1" and not s["ceil"] else f"zeros {rule}"
         if found := RULES.get((rule, s["ceil"])):
             return found
-    return f"padding {rule}{', rounded up' * s['ceil']}"
+    return f"{rule}{', rounded up' * s['ceil']}"
 
 
 def averages_pairs(step: Step) -> bool:
@@ -147,34 +141,42 @@ def _words(step: Step) -> str:
     s: Mapping[str, Any] = step.settings
     match step.kind:
         case "pool" if s["method"] == "mean":
-            return "the mean"
+            return MEAN
         case "pool" if averages_pairs(step):
-            return "the average of 2x2"
+            return PAIRS
         case "pool":
-            rule = pool_rule(step)
-            return f"the {s['method']} of {_square(s['kernel'])} with stride {_square(s['stride'])}, " + POOLS.get(
-                rule, rule
-            )
+            return _pool(s["method"], _square(s["kernel"]), _square(s["stride"]), pool_rule(step))
         case "subsample":
-            return f"every {_square(s['stride'])}th pixel"
+            return _every(_square(s["stride"]))
         case "pad":
-            return f"{s['before']} and {s['behind']} new channels"
+            return _zeros(s["before"], s["behind"])
     return step.kind
 
 
 def _row_words(row: Row) -> str:
     match row.kind:
         case "global_pool":
-            return "the mean"
+            return MEAN
         case "avg_pool":
-            return "the average of 2x2" if row.stride == 2 else "an average that keeps the size"
+            return PAIRS if row.stride == 2 else "an average that keeps the size"
         case "max_pool":
-            rule = {"1": "torch", "0": "valid"}.get(str(row.padding), str(row.padding))
-            return f"the max of {row.kernel} with stride {row.stride}, {POOLS[rule]}"
+            rule = RULES.get((str(row.padding), False), str(row.padding))
+            return _pool("max", str(row.kernel), str(row.stride), rule)
         case "subsample":
-            return f"every {row.stride}th pixel"
+            return _every(str(row.stride))
         case "pad":
-            before, behind = row.zero_channels
-            channels = f"{before} and {behind} new channels"
-            return f"{channels} of every {row.stride}th pixel" if row.stride > 1 else channels
+            zeros = _zeros(*row.zero_channels)
+            return f"{zeros} of {_every(str(row.stride))}" if row.stride > 1 else zeros
     return row.kind
+
+
+def _pool(method: str, kernel: str, stride: str, rule: str) -> str:
+    return f"the {method} of {kernel} with stride {stride}, padding {rule}"
+
+
+def _every(stride: str) -> str:
+    return f"every pixel at a step of {stride}"
+
+
+def _zeros(before: int, behind: int) -> str:
+    return f"{before} and {behind} new channels"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, ClassVar
 
 from resnets.architecture import Plan, ResNetSpec
+from resnets.architecture.spec import CHOICES
 from resnets.data.preprocess import MAX_SIZE, Preprocessing
 from resnets.errors import DataError, ModelFileError
 from resnets.progress import say
@@ -24,7 +24,7 @@ from resnets.weights.worlds import topology
 from resnets.weights.worlds.base import Dialect, Naming
 from resnets.weights.worlds.differing import another_network
 from resnets.weights.worlds.keras.names import usual
-from resnets.weights.worlds.onnx.graph import POOLS, averages_pairs, differences, of_file, of_plan, pool_rule, rule_of
+from resnets.weights.worlds.onnx.graph import averages_pairs, differences, of_file, of_plan, pool_rule, rule_of
 from resnets.weights.worlds.onnx.proof import Proof, proof
 from resnets.weights.worlds.onnx.steps import Steps
 from resnets.weights.worlds.onnx.tensors import Network
@@ -49,7 +49,7 @@ class Onnx(Dialect):
         steps, roles    of the graph (`Steps`), and which role which has; facts: what is said of them (`of_file`)
         identities      the roles of norms that the file has not
         reports         by role: the name of the value that is its activation, and whether its channels are last
-        order           of norms: "pre" or "post"
+        order, epsilon  of norms: "pre" or "post"
         rounded         whether its tensors had to be computed with, which rounds
         channels_last   whether pictures come so; "input" is their shape with the channels first
         checkpoint      what the metadata say
@@ -57,6 +57,9 @@ class Onnx(Dialect):
         graph: OnnxGraph = file.documents["onnx"]
         try:
             read = Steps(graph)
+            shape = graph.inputs[read.input]
+            if len(shape) not in (0, 4):
+                raise ValueError(f"its input has {len(shape)} dimensions, and pictures have four")
             nodes = [topology.Node(step.said, step.kind, step.reads) for step in read.steps]
             found = Network(read.steps, topology.roles(nodes))
             tensors = found.tensors()
@@ -67,7 +70,6 @@ class Onnx(Dialect):
             raise unusable(file.path, "its graph has more layers in a row than any residual network") from problem
         except RuntimeError as problem:
             raise unusable(file.path, "its tensors do not fit each other") from problem
-        shape = graph.inputs[read.input]
         documents = {
             **file.documents,
             "steps": read.steps,
@@ -77,9 +79,10 @@ class Onnx(Dialect):
             "order": "pre" if found.pre else "post",
             "reports": {role: read.given[number] for role, number in found.reports().items()},
             "channels_last": read.last,
+            "epsilon": found.eps,
             "rounded": found.rounds,
             "checkpoint": _facts(graph.metadata),
-            "input": (shape[0], shape[3], *shape[1:3]) if read.last and len(shape) == 4 else shape,
+            "input": (shape[0], shape[3], *shape[1:3]) if read.last and shape else shape,
         }
         _say_what_is_lost(file, documents["checkpoint"])
         return replace(file, tensors=tensors, documents=documents)
@@ -91,9 +94,8 @@ class Onnx(Dialect):
     def fields(self, file: Foreign) -> Mapping[str, Any]:
         """What the graph says at its most telling places; `check` finds out whether all of it is so."""
         steps, roles = file.documents["steps"], file.documents["roles"]
-        fields: dict[str, Any] = {"order": file.documents["order"]}
+        fields: dict[str, Any] = {"order": file.documents["order"], "norm_eps": file.documents["epsilon"]}
         convs = {role: steps[n] for role, n in roles.items() if steps[n].kind == "conv" and role != "head.linear"}
-        kinds = Counter(step.kind for step in steps)
         if any(
             role.endswith(".conv1") and step.settings["stride"] != (1, 1) and f"{role[:-1]}3" in convs
             for role, step in convs.items()
@@ -107,11 +109,10 @@ class Onnx(Dialect):
         ):
             fields["stride_unit"] = "last"
         pools = [step for step in steps if step.kind == "pool" and step.settings["method"] != "mean"]
-        if rules := [rule for rule in map(pool_rule, pools) if rule in POOLS and rule != "torch"]:
+        if rules := [rule for rule in map(pool_rule, pools) if rule in CHOICES["pool_padding"] and rule != "torch"]:
             fields["pool_padding"] = rules[0]
-        if kinds["pad"]:
-            step = next(step for step in steps if step.kind == "pad")
-            fields |= {"shortcut": "pad", "pad_side": "both" if step.settings["before"] else "end"}
+        if zeros := [step for step in steps if step.kind == "pad"]:
+            fields |= {"shortcut": "pad", "pad_side": "both" if zeros[0].settings["before"] else "end"}
         elif any(averages_pairs(step) for step in pools):
             fields["shortcut"] = "avgpool"
         if any(rule_of(step) == "same" for step in convs.values()):
@@ -119,8 +120,6 @@ class Onnx(Dialect):
         reads = file.documents["facts"]["stage1.unit1.conv1"]["reads"]
         if fields["order"] == "post" and "relu of stem" not in reads:
             fields["stem_activation"] = False
-        if eps := Counter(step.settings["eps"] for step in steps if "eps" in step.settings):
-            fields["norm_eps"] = eps.most_common(1)[0][0]
         return fields
 
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
@@ -136,15 +135,10 @@ class Onnx(Dialect):
                 plan,
                 [(f"{role}, {theirs[role]}" if role in theirs else role, there, here) for role, there, here in rows],
             )
-        if folded := file.documents["identities"]:
-            say(
-                f"{file.path.name}: {len(folded)} of its norms were folded into the convolutions, and identities stand "
-                "in: training goes on from there as it would not from the network that it was."
-            )
 
-    def proof(self, file: Foreign, plan: Plan) -> Proof:
+    def proof(self, file: Foreign, plan: Plan, headless: bool) -> Proof:
         """The graph is run on a few pictures."""
-        return proof(file, plan)
+        return proof(file, plan, headless)
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
         """What the metadata of our own files say; else what is usual, of Keras for what it exported."""

@@ -56,9 +56,9 @@ def _same(size: int, reach: int, step: int, how: str) -> tuple[int, int]:
     return (missing // 2, missing - missing // 2) if how == "SAME_UPPER" else (missing - missing // 2, missing // 2)
 
 
-def pair(node: OnnxNode, name: str, default: int = 1) -> tuple[int, int]:
-    """An attribute for height and width. Raises ValueError."""
-    value = node.attributes.get(name) or (default, default)
+def pair(node: OnnxNode, name: str) -> tuple[int, int]:
+    """An attribute for height and width, 1 where there is none. Raises ValueError."""
+    value = node.attributes.get(name) or (1, 1)
     if len(value) != 2 or not all(type(one) is int and 0 < one < 2**16 for one in value):
         raise ValueError(f"{node.said} has the {name} {str(value)[:40]}")
     return value[0], value[1]

@@ -17,13 +17,13 @@ from resnets.weights.formats.onnx_file import OnnxGraph
 from resnets.weights.formats.stored import Foreign, unusable
 from resnets.weights.worlds.onnx.witness import fed, values
 
-Proof = Callable[[ResNet, bool], None]
+Proof = Callable[[ResNet], None]
 NEAR = 1e-3  # of the answers' spread: rounding in single precision is far below, what was misunderstood is above
 MOST_PIXELS = 1024 * 1024  # of a picture that a file declares and that is tried
 
 
 @torch.no_grad()
-def proof(file: Foreign, plan: Plan) -> Proof:
+def proof(file: Foreign, plan: Plan, headless: bool) -> Proof:
     """Run the graph, and return what runs a network and compares.
 
     Before the network is there, so that both are never in memory. What is returned raises ModelFileError where none of
@@ -33,7 +33,7 @@ def proof(file: Foreign, plan: Plan) -> Proof:
     given = [(x, fed(file, x, lambda p: values(file, p, graph.outputs))) for x in _pictures(file, plan)]
 
     @torch.no_grad()
-    def compare(network: ResNet, headless: bool) -> None:
+    def compare(network: ResNet) -> None:
         for x, theirs in given:
             ours = list(_features(network, x) if headless else _answers(network, x))
             if not any(_same(one, other) for one in theirs.values() for other in ours):
@@ -50,10 +50,13 @@ def _pictures(file: Foreign, plan: Plan) -> Iterator[Tensor]:
     """Two of the size that is declared; where that is open, of an even and of odd sides."""
     height, width = file.documents["input"][2:] or (0, 0)
     side = 32 if plan.spec.stem == "cifar" else 64
-    sizes = [(height or side, width or side)] if height and width else [(side, side), (side + 1, side - 1)]
+    sizes = [(height, width)] if height and width else [(side, side), (side + 1, side - 1)]
+    if height * width > MOST_PIXELS:
+        raise unusable(
+            file.path, f"it is made for pictures of {height:,} x {width:,} pixels alone; export it with open sides"
+        )
     for size in sizes:
-        if size[0] * size[1] <= MOST_PIXELS:
-            yield torch.randn(2, plan.in_channels, *size, generator=torch.Generator().manual_seed(0))
+        yield torch.randn(2, plan.in_channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _answers(network: ResNet, x: Tensor) -> Iterator[Tensor]:

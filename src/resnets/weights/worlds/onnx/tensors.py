@@ -10,11 +10,10 @@ import torch
 from resnets.weights.formats.stored import Stored
 from resnets.weights.worlds.onnx.flow import Constant, Step
 from resnets.weights.worlds.topology import PICTURE
+from resnets.weights.worlds.torch.layers import EPS, NORM, identity
 
-EPS = 1e-5  # of a network without any norm
 HEAD = "head.linear"
 FIRST = "stage1.unit1.norm1"  # the norm that a network with pre-activation begins with
-LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
 class Network:
@@ -108,37 +107,32 @@ class Network:
             if (keeps and role in biases) or (role in bare and (some or role in biases)):
                 found |= _named(role, {"bias": bias})
             if norm in self.identities:
-                found |= _named(norm, {**plain(channels, self.eps), "bias": bias})
+                found |= {**identity(norm, channels, self.eps), **_named(norm, {"bias": bias})}
             elif norm:
                 taken = bias if role in biases and not keeps else None
                 self.rounds |= taken is not None
-                found |= _named(norm, self._norm(step[norm], channels, taken))
+                found |= self._norm(norm, channels, taken)
         if self.pre and FIRST in self.identities:
-            found |= _named(FIRST, plain(step["stage1.unit1.conv1"].tensors["weight"].shape[1], self.eps))
+            found |= identity(FIRST, step["stage1.unit1.conv1"].tensors["weight"].shape[1], self.eps)
         for role in step:
             if step[role].kind == "norm" and f"{role}.weight" not in found:  # no convolution is before it
-                found |= _named(role, self._norm(step[role], step[role].tensors["weight"].shape[0], None))
+                found |= self._norm(role, step[role].tensors["weight"].shape[0], None)
         if HEAD in step:
             weight = step[HEAD].tensors["weight"]
             bias = step[HEAD].tensors.get("bias") or _full(weight.shape[0], 0.0)
             found |= _named(HEAD, {"weight": weight, "bias": _spread(bias, weight.shape[0])})
         return found
 
-    def _norm(self, step: Step, channels: int, taken: Constant | None) -> dict[str, Constant]:
-        """A norm, which takes in the bias of the convolution before it."""
-        own = step.tensors
+    def _norm(self, role: str, channels: int, taken: Constant | None) -> dict[str, Stored]:
+        """The tensors of a norm, which takes in the bias of the convolution before it."""
+        own = self.steps[self.roles[role]].tensors
         if "running_var" in own:
             mean = own["running_mean"]
-            return {**own, **({"running_mean": Constant(lambda: mean() - taken())} if taken else {})}
+            return _named(role, {**own, **({"running_mean": Constant(lambda: mean() - taken())} if taken else {})})
         weight, bias = own["weight"], own["bias"]
         moved = Constant(lambda: bias() + weight() * taken()) if taken else bias
-        return {**plain(channels, self.eps), "weight": _spread(weight, channels), "bias": _spread(moved, channels)}
-
-
-def plain(channels: int, eps: float) -> dict[str, Constant]:
-    """The tensors of a norm that changes nothing."""
-    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - eps}
-    return {leaf: _full(channels, value) for leaf, value in values.items()}
+        scales = {"weight": _spread(weight, channels), "bias": _spread(moved, channels)}
+        return {**identity(role, channels, self.eps), **_named(role, scales)}
 
 
 def _full(channels: int, value: float) -> Constant:
@@ -151,4 +145,4 @@ def _spread(numbers: Constant, channels: int) -> Constant:
 
 
 def _named(role: str, tensors: Mapping[str, Constant]) -> dict[str, Stored]:
-    return {f"{role}.{leaf}": tensors[leaf].named() for leaf in LEAVES if leaf in tensors}
+    return {f"{role}.{leaf}": tensors[leaf].named() for leaf in NORM if leaf in tensors}

@@ -32,7 +32,8 @@ def run(file: Foreign, x: Tensor) -> dict[str, Tensor]:
 def values(file: Foreign, pictures: Tensor, names: Collection[str]) -> dict[str, Tensor]:
     """Values of the graph by their names, for pictures as it wants them, in their precision. Raises ModelFileError."""
     graph: OnnxGraph = file.documents["onnx"]
-    uses = Counter(name for node in graph.needed for name in node.inputs)
+    nodes = graph.needed
+    uses = Counter(name for node in nodes for name in node.inputs)
     there: dict[str, Tensor] = {next(iter(graph.inputs)): pictures}
 
     def value(name: str) -> Tensor:
@@ -42,7 +43,7 @@ def values(file: Foreign, pictures: Tensor, names: Collection[str]) -> dict[str,
         return tensor.to(pictures.dtype) if tensor.is_floating_point() else tensor
 
     found = {}
-    for node in graph.needed:
+    for node in nodes:
         try:
             given = evaluate(node, [value(name) if name else None for name in node.inputs])
         except (KeyError, ValueError) as problem:

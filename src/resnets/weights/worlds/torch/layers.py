@@ -56,13 +56,13 @@ def layers_of(tensors: Mapping[str, Stored]) -> list[Layer]:
     return found
 
 
-def identity(name: str, channels: int) -> dict[str, Stored]:
+def identity(name: str, channels: int, eps: float = EPS) -> dict[str, Stored]:
     """The tensors of a norm that changes nothing."""
 
     def constant(value: float) -> Stored:
         return Stored((channels,), torch.float32, lambda: torch.full((channels,), value))
 
-    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPS}
+    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - eps}
     return {f"{name}.{leaf}": constant(value) for leaf, value in values.items()}
 
 
