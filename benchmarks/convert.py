@@ -4,8 +4,8 @@
 
 Each dialect's file is written by this library from the same random weights (its equality with what the real
 frameworks write is the parity tests' business), then converted to a model file by a fresh process. Memory is
-that process's peak above what it holds once torch is imported; seconds are the conversion's own, without the
-start of Python and torch.
+that process's peak above what it holds once torch is imported, and in all once the file is read; seconds are the
+conversion's own, without the start of Python and torch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import torch
 
 import resnets
 from resnets.data.preprocess import Preprocessing
+from resnets.inference import as_classifier
+from resnets.inference.export import write as export
 from resnets.weights import Model, save
 from resnets.weights.convert import write
 
@@ -37,6 +39,7 @@ FILES = {
     "keras": ("keras_resnet50", "keras.weights.h5"),
     "keras (legacy)": ("keras_resnet50", "keras.h5"),
     "tutorial": ("tutorial_resnet18", "tutorial.pth"),
+    "onnx": ("resnet50", "exported.onnx"),
 }
 WORKER = """
 import json, sys, time
@@ -53,11 +56,12 @@ start = time.perf_counter()
 from resnets.weights.transfer import open_source
 job = open_source(sys.argv[1])
 read = time.perf_counter() - start
+reading = held("VmHWM")
 job.check(Path(sys.argv[2]), None, None)
 job.write(Path(sys.argv[2]))
 both = time.perf_counter() - start
 peak = held("VmHWM")
-print(json.dumps({"read": read, "convert": both, "megabytes": (peak - before) / 1024}))
+print(json.dumps({"read": read, "convert": both, "megabytes": (peak - before) / 1024, "reading": reading / 1024}))
 """
 
 
@@ -67,6 +71,8 @@ def make(folder: Path, dialect: str, network: str, name: str) -> Path:
     path = folder / name
     if dialect == "resnets":
         save(path, model)
+    elif dialect == "onnx":
+        export(path, as_classifier(model), precision="float32", raw=True)
     else:
         write(model, path, dialect.partition(" ")[0])
     return path
@@ -80,7 +86,8 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     )
     print(
-        f"{'dialect':26} {'network':18} {'MB':>6} {'read s':>7} {'convert s':>9} {'peak MB':>8}   medians of {rounds}"
+        f"{'dialect':26} {'network':18} {'MB':>6} {'read s':>7} {'convert s':>9} {'peak MB':>8} {'reading, in all':>15}"
+        f"   medians of {rounds}"
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -99,7 +106,7 @@ def main() -> None:
             middle = {key: statistics.median(result[key] for result in results) for key in results[0]}
             print(
                 f"{dialect:26} {network:18} {size:6.0f} {middle['read']:7.2f} {middle['convert']:9.2f} "
-                f"{middle['megabytes']:8.0f}",
+                f"{middle['megabytes']:8.0f} {middle['reading']:15.0f}",
                 flush=True,
             )
             for part in parts:

@@ -120,6 +120,12 @@ def processor_flags() -> frozenset[str]:
     return frozenset(_processor().get("flags", "").split())
 
 
+def int8_saturates() -> bool:
+    """Whether sums of int8 products overflow 16 bits, as runtimes add them on x86 processors without VNNI."""
+    flags = processor_flags()
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni", "amx_int8"}
+
+
 def fastest_precision(device: str) -> str:
     """'bfloat16' where the hardware multiplies in it, else 'float32'. device: 'cpu', 'cuda', 'mps'."""
     import torch

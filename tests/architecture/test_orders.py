@@ -85,6 +85,7 @@ class Paper:
     def unit(self, x, unit, channels, stride, before, after):
         n = 2 if self.wanted.block == "basic" else 3
         changes = x.shape[1] != channels or stride > 1 or (after > before and self.wanted.shortcut != "pad")
+        changes |= self.wanted.shortcut == "all"
         # Zero padding of no channels is the identity, at a lower resolution: it reads what an identity reads.
         activated = changes and (self.wanted.shortcut != "pad" or x.shape[1] != channels)
 
@@ -169,7 +170,7 @@ def test_a_network_is_the_papers_forward_and_backward(order, block, shortcut):
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize(("order", "block", "shortcut"), [*product(ORDERS, BLOCKS, ["projection", "pad"])])
+@pytest.mark.parametrize(("order", "block", "shortcut"), [*product(ORDERS, BLOCKS, ["projection", "pad", "all"])])
 def test_at_every_output_stride(order, block, shortcut, output_stride):
     wanted = spec(order, block, shortcut, stem="imagenet", depths=(1, 1, 2, 1), widths=(4, 4, 6, 8))
     assert_the_papers(wanted, 49, output_stride)

@@ -346,7 +346,8 @@ def test_predict_by_another_engine(run, model, photo_folder):
     photos = photo_folder(CLASSES, images=2)
     exact = json.loads(run("predict", model, photos, "--json")[1])["predictions"]
     status, out, err = run("predict", model, photos, "--json", "--precision", "bfloat16")
-    assert (status, err) == (0, "engine torch, bfloat16\n")
+    assert status == 0
+    assert err.endswith("engine torch, bfloat16\n")  # where the processor cannot fuse in bfloat16, that is said before
     for one, other in zip(exact, json.loads(out)["predictions"], strict=True):
         names = {rank["name"]: rank["probability"] for rank in other["top"]}
         assert {rank["name"]: rank["probability"] for rank in one["top"]} == pytest.approx(names, abs=0.1)

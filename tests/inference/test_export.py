@@ -22,12 +22,13 @@ from resnets.inference.lower import Graph, Step, lower
 from resnets.inference.onnx_graph import model
 from resnets.inference.quantize import Rounded, measure_ranges
 from resnets.inference.readback import runtimes
-from resnets.machine import openvino_core
+from resnets.machine import int8_saturates, openvino_core
 from resnets.network import ResNet, create
 from resnets.weights import Calibration, Model, Provenance
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+NEAR = 0.3 if int8_saturates() else 0.15  # without VNNI, runtimes add int8 products in 16 bits
 
 
 def small(spec, depth=1):
@@ -129,14 +130,14 @@ def test_int8_runs_in_int8(name, tmp_path):
     kinds = collections.Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert kinds["QLinearConv"] == len(graph.convolutions)
     assert not {"Conv", "FusedConv", "NhwcFusedConv"} & kinds.keys()
-    assert relative(session.run(None, {"input": x.numpy()})[0], wanted) < 0.15
+    assert relative(session.run(None, {"input": x.numpy()})[0], wanted) < NEAR
 
     core = openvino_core()
     compiled = core.compile_model(core.read_model(made.SerializeToString()), "CPU", F32)
     nodes = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
     computed = [n["runtimePrecision"].astype(str) for n in nodes if n["layerType"].astype(str) == "Convolution"]
     assert computed == ["u8"] * len(graph.convolutions)
-    assert relative(compiled(x.numpy())[0], wanted) < 0.15
+    assert relative(compiled(x.numpy())[0], wanted) < NEAR
 
 
 def test_convolutions_that_stay_float_are_float():
@@ -242,7 +243,12 @@ def test_a_file_is_the_classifier(trained, exported, photos, suffix):
     ],
 )
 def test_other_precisions_and_raw_files(trained, quantisation, photos, tmp_path, name, precision, raw):
-    table = write(tmp_path / name, trained, precision=precision, quantisation=quantisation, raw=raw)
+    try:
+        table = write(tmp_path / name, trained, precision=precision, quantisation=quantisation, raw=raw)
+    except ExportError as problem:
+        if precision == "int8" and int8_saturates():
+            pytest.skip(f"refused, as it should be: {problem}")
+        raise
     check_file(tmp_path / name, trained, photos, precision, raw, table)
 
 

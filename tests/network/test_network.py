@@ -28,6 +28,8 @@ VARIANTS = {
     "five_stages": ResNetSpec(depths=(1, 2, 1, 1, 1), widths=(8, 8, 16, 16, 32), stem_width=8, stem="deep"),
     "akamaster": dataclasses.replace(CATALOG["resnet20"], pad_side="both"),
     "v1_avgpool": ResNetSpec(shortcut="avgpool", stem="cifar"),
+    "option_c": ResNetSpec(shortcut="all"),
+    "option_c_last": ResNetSpec(shortcut="all", stride_unit="last", block="bottleneck", order="pre"),
 }
 
 

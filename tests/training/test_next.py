@@ -113,7 +113,7 @@ def test_a_rate_that_was_too_high(digits, go):
     assert result.next["limit"] in ("diverged", "guessing")
     chosen = typable(result.next["command"])["overrides"]
     assert chosen[0].startswith("learning_rate=")
-    assert float(chosen[0].partition("=")[2]) <= rate
+    assert float(chosen[0].partition("=")[2]) <= rate * (1 + 1e-5)  # it is typed with six digits
 
 
 def test_a_training_that_was_too_short(digits, go):
@@ -177,19 +177,19 @@ def test_photos_that_are_known_by_heart_where_others_have_trained(digits, go):
 
 
 def test_nothing_limits_a_good_model(digits, go):
-    result = go(digits({"a": 1, "b": 0}, 40, 30), "learning_rate=0.1", epochs=6)
+    result = go(digits({"a": 1, "b": 0}, 40, 30), "learning_rate=0.1", epochs=10)
     assert (result.next["limit"], result.next["command"].split()[:2]) == ("none", ["resnets", "predict"])
     assert typable(result.next["command"])["model"] == result.run
 
 
 def test_a_body_says_what_twice_the_photos_bring(digits, trained, capsys, tmp_path):
     """From cached features: an estimate out of fold, a calibration where few are held out, and a gain."""
-    data = digits({f"class {n}": n for n in range(6)}, 40, 8, noise=100)
+    data = digits({f"class {n}": n for n in range(6)}, 50, 8, noise=110)
     out = str(tmp_path / "from a body")
     command = ["train", str(data), "--weights", trained, "--recipe", "probe", "--out", out]
     assert main([*command, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["estimate"]["images"] == 240
+    assert document["estimate"]["images"] == 300
     assert document["estimate"]["how"] == "out of fold"
     low, high = document["estimate"]["interval"]
     assert 1 / 6 < low < document["estimate"]["top1"] < high < 1
@@ -201,7 +201,7 @@ def test_a_body_says_what_twice_the_photos_bring(digits, trained, capsys, tmp_pa
     assert main(["train", "--resume", out]) == 0
     shown = capsys.readouterr().out
     assert " on 48 held-out images; " in shown
-    assert " out of fold on 240" in shown
+    assert " out of fold on 300" in shown
     assert main(["evaluate", out, str(data), "--json"]) == 0  # the run is at hand, and so is its gain
     again = json.loads(capsys.readouterr().out)["next"]
     assert (again["limit"], again["gain"]) == ("few_photos", gain)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from resnets.architecture import ResNetSpec
+from resnets.data.preprocess import Preprocessing
 from resnets.training import Observer, Recipe, Training, loop, resume, train
 from resnets.training.glance import LOSS_ROWS, loss
 from resnets.training.schedule import Schedule
@@ -97,7 +98,9 @@ def test_on_a_gpu_the_losses_are_looked_at_in_bunches(device, seconds, bunches):
     """A device that is no device: only the loop's own policy is looked at, with batches of nobody in particular."""
     state = SimpleNamespace(step=0, device=device, rate_share=1.0, train=lambda head_alone: None)
     recipe = Recipe(epochs=2, checkpoint_seconds=seconds)
-    training = Training(recipe=recipe, schedule=Schedule(100, 50), image_size=8, batches=Numbers(), state=state)
+    preprocessing = Preprocessing.evaluation(8)
+    schedule, batches = Schedule(100, 50), Numbers()
+    training = Training(recipe=recipe, schedule=schedule, preprocessing=preprocessing, batches=batches, state=state)
 
     def step(*_):
         state.step += 1

@@ -209,11 +209,12 @@ def _shortcut(
     spec = flow.spec
     flow.at = start
     widens = flow.channels != channels
-    if not widens and (spec.stride_unit == "last" or spec.shortcut == "pad"):
+    always = spec.shortcut == "all"
+    if not widens and not always and (spec.stride_unit == "last" or spec.shortcut == "pad"):
         if stride > 1:  # the identity at a lower resolution: every second pixel (TF-Slim, Keras v2)
             yield flow.resampled(f"{role}.subsample", "subsample", channels, stride)
         return
-    if not widens and stride == 1 and not dilated:
+    if not widens and not always and stride == 1 and not dilated:
         return
     flow.at = active
     if spec.shortcut == "pad":

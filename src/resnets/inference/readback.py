@@ -20,7 +20,7 @@ from resnets.inference.classifier import Classifier
 from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
 from resnets.inference.quantize import Quantisation, Rounded
-from resnets.machine import needs, openvino_core
+from resnets.machine import int8_saturates, needs, openvino_core
 
 # How far a runtime's logits may lie from the network's own, as a share of their spread (zero included). In float32 only
 # the order of additions differs. In bfloat16 and int8 runtimes round in different places, and how much that matters
@@ -28,6 +28,9 @@ from resnets.machine import needs, openvino_core
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "int8": 0.25}
 # Where a picture is resized, a pixel that lies between two whole numbers may fall to the other side.
 RESIZED_TOLERANCE = 1e-2
+SATURATES = (
+    " Runtimes add int8 in 16 bits on this processor, which has no VNNI, and overflow: export it on another one."
+)
 
 Run = Callable[[np.ndarray], Tensor]
 
@@ -61,9 +64,10 @@ def check(
         relative = [max(d for d, e in zip(far, exact, strict=True) if e is kind) / spread for kind in (True, False)]
         for share, limit in zip(relative, limits, strict=True):
             if not share <= limit:  # NaN is not either
+                why = SATURATES if precision == "int8" and int8_saturates() else ""
                 raise ExportError(
                     f"{one.file}: in {one.runtime} its logits lie {share:.2g} of their spread from the network's, "
-                    f"and {limit:g} is the most for {precision}."
+                    f"and {limit:g} is the most for {precision}.{why}"
                 )
         agree = float((torch.cat(given).argmax(1) == wanted.argmax(1)).double().mean())
         row = {"max_abs": max(far), "relative": relative[0], "relative_resized": relative[1], "argmax_agreement": agree}

@@ -39,7 +39,7 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     training = Training(
         recipe=recipe,
         schedule=prepared.schedule,
-        image_size=prepared.preprocessing.image_size,
+        preprocessing=prepared.preprocessing,
         batches=batches,
         state=state,
     )

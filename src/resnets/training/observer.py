@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from resnets.data.batches import Batches
+from resnets.data.preprocess import Preprocessing
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
@@ -26,16 +27,21 @@ class Training:
 
     recipe      every value
     schedule    the steps, and what each of them is made with
-    image_size  of the full images, in pixels; they may have grown to it
+    preprocessing   of the images that are judged
     batches     where the images come from
     state       network, optimiser, average, and `state.step`, the steps made; `state.trained()` is a copy to judge
     """
 
     recipe: Recipe
     schedule: Schedule
-    image_size: int
+    preprocessing: Preprocessing
     batches: Batches
     state: State
+
+    @property
+    def image_size(self) -> int:
+        """Of the full images, in pixels; they may have grown to it."""
+        return self.preprocessing.image_size
 
     @property
     def total(self) -> int:

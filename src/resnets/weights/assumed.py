@@ -23,6 +23,7 @@ POOLS = {
 SHORTCUTS = {
     "projection": "a strided projection where the shape changes, else the input",
     "avgpool": "an average and a projection where the shape changes, else the input",
+    "all": "a projection in every unit",
     "pad": "the input, with zeros for new channels",
     "none": "none",
 }
