@@ -1,9 +1,11 @@
 """`resnets list` and `resnets show`: what people see, and what programs read."""
 
 import json
+import re
 
 import pytest
 
+import resnets
 from resnets.architecture import CATALOG, plan
 from resnets.cli.main import main
 
@@ -153,3 +155,69 @@ class TestShow:
         assert err.startswith("error: ")
         assert message in err
         assert "Traceback" not in err
+
+
+def test_all_rows_are_listed_as_hooks_print_them(capsys):
+    """Every leaf of the real network in the order in which it runs, with its output and its parameters."""
+    import torch
+
+    network = resnets.create("resnet18", num_classes=10).eval()
+    names, seen = {module: name for name, module in network.named_modules()}, []
+
+    def hook(module, _, output):
+        seen.append((names[module], "×".join(map(str, output.shape[1:])), sum(p.numel() for p in module.parameters())))
+
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(hook)
+    with torch.inference_mode():
+        network(torch.zeros(1, 3, 224, 224))
+    assert main(["show", "resnet18", "--classes", "10", "--all"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    rows = {words[0]: words for line in shown if (words := line.split())}
+    listed = [row for row in seen if row[0] in rows]  # the pool of the head is two modules
+    assert len(listed) == len(seen) - 2
+    for name, output, parameters in listed:
+        assert output in rows[name]
+        assert not parameters or f"{parameters:,}" in rows[name]
+    assert "stage1.unit1.add" in rows
+    assert f"{64 * 64 * 9 * 2 + 4 * 64:,}" in next(line for line in shown if line.startswith("stage1.unit1: sum"))
+    sums = [line.split() for line in shown if re.match(r"stage\d: sum", line)]
+    assert len(sums) == 4
+
+
+def test_a_run_is_shown(trained, capsys):
+    assert main(["show", trained]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for what in ("network ", "classes 10: 0, 1, 2, 3, 4 and 5 more", "trained on digits", "top-1 ", "(resnets)"):
+        assert what in out
+    assert main(["show", trained, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["file"]["classes"] == list("0123456789")
+    assert document["parameters"] == resnets.load(trained).network.plan.parameters
+    assert document["image_size"] == document["file"]["preprocessing"]["image_size"]
+
+
+def test_a_file_of_others_is_shown(tmp_path, capsys):
+    import torch
+
+    from resnets.data.preprocess import Preprocessing
+    from resnets.weights.convert import write
+
+    network = resnets.create("resnet18", num_classes=1000, seed=0)
+    model = resnets.Model(network, tuple(map(str, range(1000))), Preprocessing.evaluation(224))
+    write(model, tmp_path / "resnet18.pth", "torchvision")
+    assert main(["show", str(tmp_path / "resnet18.pth"), "--image-size", "64"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "(torchvision)" in out
+    assert "network resnet18" in out
+    assert "3×64×64 → 1000 classes" in out
+    torch.save({"nothing": torch.zeros(2)}, tmp_path / "other.pth")
+    for words, said in (
+        ([str(tmp_path / "other.pth")], "other.pth"),
+        (["no/where.pth"], "where.pth"),
+        (["resnet5"], "There is no network 'resnet5'"),
+        ([str(tmp_path / "resnet18.pth"), "--classes", "3"], "--classes is for a network by its name"),
+    ):
+        assert main(["show", *words]) == 2
+        assert said in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""`resnets show`: one network layer by layer, or two of them side by side, as tables and as a drawing."""
+"""`resnets show`: a network or a file layer by layer, or two networks side by side, as tables and as a drawing."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +16,16 @@ if TYPE_CHECKING:
 
     from resnets.architecture import Plan
     from resnets.inspection import Comparison, Line, Part
+    from resnets.weights.described import Described
 
 
 # What each argument and option is.
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A network that `resnets list` shows.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A network that `resnets list` shows; a run, a file or a tag.", show_default=False
+    ),
+]
 ImageSize = Annotated[
     int | None,
     typer.Option(metavar="N", help="Side of the square image in pixels [default: the network's own]."),
@@ -43,12 +50,14 @@ def show(
     against: Against = None,
     diagram: Diagram = None,
     unfold: Unfold = False,
+    every: Annotated[bool, typer.Option("--all", help="Every row: norms, ReLUs and additions, and sums.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show a network layer by layer.
+    """Show a network layer by layer; of a file also its classes, how pictures are prepared, and where it comes from.
 
     Each line is a layer with its output shape, parameters and multiply-adds (MACs) for one image.
-    Norms are summed up in one line, and three or more identical units are shown once, with their number.
+    Norms are summed up in one line, and three or more identical units are shown once, with their number: --all lists
+    each row as hooks on all modules would print it.
 
     \b
     Examples:
@@ -57,7 +66,9 @@ def show(
       resnets show resnet50 --against resnet50_v1
       resnets show resnet50 --diagram resnet50.svg
       resnets show resnet110 --diagram resnet110.svg --unfold
+      resnets show resnet20 --all
       resnets show resnet20 --json
+      resnets show runs/photos                          a run, a checkpoint, an .onnx file, a tag
     """
     from resnets.architecture import plan
     from resnets.inspection import compare, diagrams
@@ -68,7 +79,8 @@ def show(
         raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
     if diagram is not None:
         _check_place(diagram)
-    one = plan(name, num_classes=classes, image_size=image_size)
+    file = _file(name)
+    one = plan(name, num_classes=classes, image_size=image_size) if file is None else _plan(file, classes, image_size)
     other = plan(against, num_classes=classes, image_size=image_size) if against is not None else None
     comparison = compare(one, other, (name, against)) if other and against else None
     if diagram is not None:
@@ -79,6 +91,7 @@ def show(
         note(f"{' and '.join(pair or (name,))} drawn in {diagram}")
     if json:
         document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
+        document |= {} if file is None else {"file": file.document()}
         if other and against and comparison:
             document["against"] = _summary(against, other)
             document["differences"] = comparison.choices
@@ -87,7 +100,43 @@ def show(
     elif other and against and comparison:
         _print_comparison(comparison, (name, against), (one, other))
     else:
-        _print_layers(name, one)
+        _print_layers(name, one, every)
+        if file is not None:
+            _print_facts(file)
+
+
+def _file(name: str) -> Described | None:
+    """What is known of a file, a run or a tag; None for the name of a network."""
+    from resnets.architecture import names
+
+    if name in names() or not (os.path.exists(name) or _looks_like_a_file(name)):
+        return None
+    from resnets.weights.described import described
+
+    return described(name)
+
+
+def _looks_like_a_file(name: str) -> bool:
+    """Or like a tag; no network's name has such signs in it."""
+    return any(sign in name for sign in (":", ".", "/", os.sep))
+
+
+def _plan(file: Described, classes: int | None, image_size: int | None) -> Plan:
+    if classes is not None:
+        raise typer.BadParameter("--classes is for a network by its name: a file has its own head.")
+    own = file.model.network.plan
+    return own.at(image_size or file.model.preprocessing.image_size)
+
+
+def _print_facts(file: Described) -> None:
+    from rich.markup import escape
+
+    out = console()
+    table = _table(out, ("", ""), ())
+    table.columns[1].no_wrap = False
+    for what, words in file.facts():
+        table.add_row(what, escape(words))
+    out.print(table)
 
 
 def _check_place(path: Path) -> None:
@@ -117,10 +166,10 @@ def _row(row: Any) -> dict[str, Any]:
     return {**dataclasses.asdict(row), "parameters": row.parameters, "macs": row.macs}
 
 
-def _print_layers(name: str, plan: Plan) -> None:
-    from resnets.inspection import layer_table, total
+def _print_layers(name: str, plan: Plan, every: bool) -> None:
+    from resnets.inspection import every_row, layer_table, total
 
-    lines = layer_table(plan)
+    lines = every_row(plan) if every else layer_table(plan)
     grouped = ("groups",) if any(line.groups for line in lines) else ()
     columns = ("kernel", "stride", *grouped, "output", "parameters", "macs")
     out = console()
@@ -132,7 +181,7 @@ def _print_layers(name: str, plan: Plan) -> None:
     for line in lines:
         if line.starts:
             table.add_row()
-        add(line)
+        add(line, "dim" if line.sums else "")
     table.add_row()
     norms, sums = total(plan)
     add(norms)

@@ -2,7 +2,7 @@
 
 from resnets.inspection.compare import Comparison, Part, compare
 from resnets.inspection.diagram import diagram, diagrams
-from resnets.inspection.table import Line, count, layer_table, macs, shape, total
+from resnets.inspection.table import Line, count, every_row, layer_table, macs, shape, total
 
 __all__ = [
     "Comparison",
@@ -12,6 +12,7 @@ __all__ = [
     "count",
     "diagram",
     "diagrams",
+    "every_row",
     "layer_table",
     "macs",
     "shape",

@@ -8,7 +8,7 @@ units is folded into one, or a table of ResNet-1202 would be 2,400 lines long.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,7 +27,8 @@ class Line:
     label       the layer's role ('stage1.unit1.conv1'), or for a fold 'stage1.unit2..unit200 × 199' with the
                 lines of one such unit below it, indented
     output      channels×height×width; the head's classes alone
-    starts      True on the first line of the stem, of a stage and of the head
+    starts      True on the first line of the stem, of a stage (of a unit, where all rows are listed) and of the head
+    sums        True on a line that adds up those of a unit or a stage
     """
 
     label: str
@@ -38,12 +39,36 @@ class Line:
     parameters: str = ""
     macs: str = ""
     starts: bool = False
+    sums: bool = False
 
 
 def layer_table(plan: Plan) -> list[Line]:
     """The lines of the stem, every stage and the head, in the order in which they run."""
     parts = [_lines(plan.stem), *(_stage_lines(stage) for stage in plan.stages), _lines(plan.head)]
     return [dataclasses.replace(line, starts=i == 0) for part in parts for i, line in enumerate(part)]
+
+
+def every_row(plan: Plan) -> list[Line]:
+    """A line for every row, norms, ReLUs and additions too, as hooks on all modules print them.
+
+    Behind a unit of several rows and behind a stage stands its sum.
+    """
+    found = [*_starting(_line(row) for row in plan.stem)]
+    for number, stage in enumerate(plan.stages, 1):
+        for unit in stage:
+            found += [*_starting(_line(row) for row in unit.rows), _sum(f"{unit.role}: sum", unit.rows)]
+        found.append(_sum(f"stage{number}: sum", [row for unit in stage for row in unit.rows]))
+    return [*found, *_starting(_line(row) for row in plan.head)]
+
+
+def _starting(lines: Iterable[Line]) -> Iterator[Line]:
+    for number, line in enumerate(lines):
+        yield dataclasses.replace(line, starts=number == 0)
+
+
+def _sum(label: str, rows: Sequence[Row]) -> Line:
+    weights, work = sum(row.parameters for row in rows), sum(row.macs for row in rows)
+    return Line(label=label, output=shape(rows[-1]), parameters=count(weights), macs=macs(work), sums=True)
 
 
 def total(plan: Plan) -> list[Line]:
@@ -89,18 +114,19 @@ def _stage_lines(units: Iterable[Unit]) -> Iterator[Line]:
 
 
 def _lines(rows: Iterable[Row]) -> Iterator[Line]:
-    for row in rows:
-        if row.kind in HIDDEN:
-            continue
-        yield Line(
-            label=row.role,
-            kernel=f"{row.kernel}×{row.kernel}" if row.kind in WINDOWED else "",
-            stride=str(row.stride) if row.kind in WINDOWED or row.stride > 1 else "",
-            groups=str(row.groups) if row.groups > 1 else "",
-            output=shape(row),
-            parameters=count(row.parameters) if row.parameters else "",
-            macs=macs(row.macs) if row.macs else "",
-        )
+    return (_line(row) for row in rows if row.kind not in HIDDEN)
+
+
+def _line(row: Row) -> Line:
+    return Line(
+        label=row.role,
+        kernel=f"{row.kernel}×{row.kernel}" if row.kind in WINDOWED else "",
+        stride=str(row.stride) if row.kind in WINDOWED or row.stride > 1 else "",
+        groups=str(row.groups) if row.groups > 1 else "",
+        output=shape(row),
+        parameters=count(row.parameters) if row.parameters else "",
+        macs=macs(row.macs) if row.macs else "",
+    )
 
 
 def signature(unit: Unit) -> list[Row]:

@@ -50,9 +50,9 @@ def assumptions(
         else:
             assumed[fact] = words
     if preprocessing:
-        seen["preprocessing"] = f"{_prepared(own)} ({preprocessing})"
+        seen["preprocessing"] = f"{prepared(own)} ({preprocessing})"
     else:
-        assumed["preprocessing"] = _prepared(own)
+        assumed["preprocessing"] = prepared(own)
     return assumed, seen
 
 
@@ -74,7 +74,8 @@ def graph_facts(plan: Plan) -> dict[str, str]:
     }
 
 
-def _prepared(p: Preprocessing) -> str:
+def prepared(p: Preprocessing) -> str:
+    """How pictures become the input of a network, in words."""
     mean = "a mean image" if p.mean_image is not None else f"mean {_numbers(p.mean)}"
     cut = f"{p.resize} side to {p.resize_to}" if p.resize != "stretch" else f"both sides to {p.resize_to}"
     return f"{cut}, centre {p.image_size}, {p.channels} of 0..1, {mean}, std {_numbers(p.std)}"
