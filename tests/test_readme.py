@@ -24,6 +24,7 @@ SHORT = "epochs = 2\nbatch_size = 32\nlearning_rate = 0.02\nwarmup_epochs = 1\n"
 LEFT_OUT = {
     "python3 -m venv": "installs over the network; `.ci/run` and its tests do it",
     "resnets bench": "takes minutes; tests/benchmark",
+    "resnets study": "takes minutes; tests/studies",
     "resnets predict timm:": "fetches over the network; tests/weights",
 }
 

@@ -21,7 +21,7 @@ from resnets.cli.main import commands
 from resnets.cli.output import with_flags
 
 SOURCE = Path(resnets.__file__).parent
-FUNCTIONS = "plan create load save train evaluate predict doctor convert export explain bench names"
+FUNCTIONS = "plan create load save train evaluate predict doctor convert export explain bench study names"
 CLASSES = "ResNetSpec Plan Prediction Model Classifier Preprocessing"
 ERRORS = {name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and name.endswith("Error")}
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from resnets.inference import predict as predict
     from resnets.inference import save as save
     from resnets.network import create as create
+    from resnets.studies import study as study
     from resnets.training import train as train
     from resnets.weights import Model as Model
 
@@ -62,6 +63,7 @@ _ROOMS = {
     "resnets.explanation": ("explain",),
     "resnets.inference": ("Classifier", "Prediction", "load", "predict", "save"),
     "resnets.network": ("create",),
+    "resnets.studies": ("study",),
     "resnets.training": ("train",),
     "resnets.weights": ("Model",),
 }

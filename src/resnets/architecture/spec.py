@@ -113,8 +113,7 @@ class ResNetSpec:
     stride_unit         which unit halves the resolution: first of a stage (the paper) or last of the stage
                         before it (TF-Slim, Keras v2)
     shortcut            where the shape changes: projection (1x1, option B), pad (zero channels, option A),
-                        avgpool (average, then 1x1: ResNet-D); all: a projection in every unit (option C);
-                        none: a plain network, no shortcut anywhere
+                        avgpool (average, then 1x1: ResNet-D); all: a 1x1 in every unit (option C); none: no shortcut
     pad_side            with pad: the new zero channels come at the end, or half on both sides
     groups, width_per_group   inner width of a bottleneck = width * width_per_group / 64 * groups
                         (ResNeXt: Xie 2017; Wide ResNet on ImageNet: Zagoruyko 2016)

@@ -25,6 +25,7 @@ from resnets.cli.output import line, note, rows_of, speaking, with_flags
 from resnets.cli.predict import predict
 from resnets.cli.show import show
 from resnets.cli.streams import Output, Unwritten, drain, standard
+from resnets.cli.study import study
 from resnets.cli.train import train
 from resnets.errors import ResnetsError
 
@@ -52,6 +53,7 @@ app.command("explain")(explain)
 app.command("convert")(convert)
 app.command("export")(export)
 app.command("bench")(bench)
+app.command("study")(study)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,72 @@
+"""He 2015: deeper plain networks get worse, in training too; the same layers with shortcuts do not."""
+
+from __future__ import annotations
+
+from resnets.architecture import CATALOG
+from resnets.pages.plot import Plot
+from resnets.studies.design import CIFAR, DIGITS, Member
+from resnets.studies.drawn import over_axis, over_epochs
+from resnets.studies.experiment import Holds, Study
+from resnets.studies.found import Found, percent, points
+
+PLAIN, TWICE, RESIDUAL = "plain", "plain, twice the steps", "residual"
+HELD = 0.02  # of training accuracy, which the deepest residual network may lose and still be said not to degrade
+
+
+def _members(quick: bool) -> list[Member]:
+    depths = (20, 32, 44, 56)
+    found = [Member(name=f"plain{d}", spec=CATALOG[f"plain{d}"], series=PLAIN, at=d) for d in depths]
+    found += [Member(name=f"resnet{d}", spec=CATALOG[f"resnet{d}"], series=RESIDUAL, at=d) for d in depths]
+    ends = (depths[0], depths[-1])
+    return found + [
+        Member(name=f"plain{d}-twice", spec=CATALOG[f"plain{d}"], series=TWICE, at=d, times=2) for d in ends
+    ]
+
+
+def _says(found: Found) -> tuple[str, Holds]:
+    plain, residual = (found.difference(f"{kind}56", f"{kind}20", "train_top1") for kind in ("plain", "resnet"))
+    twice = found.difference("plain56-twice", "plain20-twice", "train_top1")
+
+    def between(kind: str, end: str = "") -> str:
+        return f"{percent(found.mean(f'{kind}20{end}', 'train_top1'))} with 20 layers and " + percent(
+            found.mean(f"{kind}56{end}", "train_top1")
+        )
+
+    sentences = [
+        f"Plain networks know {between('plain')} with 56 of the images that they are taught "
+        f"({points(plain.value)} points): it is no overfitting.",
+        f"The same layers with shortcuts: {between('resnet')} ({points(residual.value)} points).",
+        f"With twice the steps the plain ones have {between('plain', '-twice')} ({points(twice.value)} points).",
+        f"On held-out images: plain {percent(found.mean('plain20', 'top1'))} and "
+        f"{percent(found.mean('plain56', 'top1'))}, residual {percent(found.mean('resnet20', 'top1'))} and "
+        f"{percent(found.mean('resnet56', 'top1'))}; {found.chance}.",
+    ]
+    if not plain.told:
+        return " ".join(
+            [*sentences, "Whether plain networks get worse with depth cannot be told from these runs."]
+        ), None
+    return " ".join(sentences), plain.value < 0 and residual.value >= -HELD
+
+
+def _draws(found: Found) -> list[Plot]:
+    plain, residual = ([m.name for m in found.members if m.series == series] for series in (PLAIN, RESIDUAL))
+    return [
+        over_epochs(found, plain, "plain networks", top=1.0),
+        over_epochs(found, residual, "the same with shortcuts", top=1.0),
+        over_axis(found, STUDY.axis, "error at the end"),
+    ]
+
+
+STUDY = Study(
+    name="degradation",
+    title="Deeper plain networks get worse, in training too; a shortcut mends it",
+    source="He et al. 2015, Deep Residual Learning for Image Recognition, figures 1 and 6, table 6",
+    asks="A deeper network can do all that a shallower one can, so it should fit its training images at least as well. "
+    "Does it, when it is trained as networks are?",
+    axis="layers",
+    members=_members,
+    quick=DIGITS,
+    full=CIFAR,
+    says=_says,
+    draws=_draws,
+)

@@ -1,0 +1,42 @@
+"""How well a network knows the images that it is taught: what a paper draws as training error."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnets.data.batches import CachedBatches
+from resnets.evaluation.answers import answers, top1
+from resnets.training import EpochRecord, Observer, Training
+
+BETWEEN = 1000  # images that are asked about after an epoch; after the last one, all of them
+
+
+class Taught(Observer):
+    """Judges training images after each epoch, without augmentation, in float32: "train_top1" is of these."""
+
+    def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
+        """Take the place of what was judged on a few."""
+        images, labels = examples(training, None if training.state.step >= training.total else BETWEEN)
+        network, preprocessing = training.state.trained(), training.preprocessing
+
+        def run(pixels: np.ndarray) -> Tensor:
+            with torch.inference_mode():
+                x: Tensor = preprocessing.normalise(torch.from_numpy(np.array(pixels)).to(training.state.device))
+                return network(x)  # type: ignore[no-any-return]
+
+        logits = answers(run, images, network.plan.num_classes, what="")
+        epoch.figures["train_top1"] = top1(logits, labels)
+
+
+def examples(training: Training, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(images (N, S, S, 3) uint8, labels (N,)): so many of the training images, spread over all; None: all of them."""
+    batches = training.batches
+    assert isinstance(batches, CachedBatches)  # of decoded images, as every run's are
+    total = len(batches.images)
+    rows = np.unique(np.linspace(0, total - 1, min(count or total, total)).astype(int))
+    side, size = batches.images.shape[1], training.image_size
+    edge = (side - size) // 2
+    images = batches.images[rows] if len(rows) < total else batches.images
+    return images[:, edge : edge + size, edge : edge + size], batches.labels.numpy()[rows]

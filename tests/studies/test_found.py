@@ -1,0 +1,139 @@
+"""What may be said of runs: means, intervals, and what cannot be told from chance."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import ttest_ind
+
+from resnets.architecture import plan
+from resnets.studies import STUDIES
+from resnets.studies.found import APART, Found, Run, points, said
+
+
+def run(member, seed=0, train_top1=0.9, top1=0.9, **more):
+    line = {"epoch": 1, "loss": 1.0, "train_top1": train_top1, "top1": top1}
+    made = {"images": 100, "seconds": 10.0, "epochs": 1, "course": (line,), **more}
+    return Run(member=member, seed=seed, train_top1=train_top1, top1=top1, **made)
+
+
+def found(study, runs, quick=True):
+    chosen = STUDIES[study]
+    members = tuple(chosen.members(quick))
+    plans = {member.name: plan(member.spec, 10, image_size=16) for member in members}
+    return Found(setting=chosen.quick, members=members, plans=plans, runs=tuple(runs), wanted=len(runs), seeds=1)
+
+
+def test_with_three_seeds_welch_decides():
+    ours, theirs = (0.90, 0.92, 0.91), (0.89, 0.90, 0.91)
+    runs = [run("v1.5", s, top1=x) for s, x in enumerate(ours)] + [run("v1", s, top1=x) for s, x in enumerate(theirs)]
+    difference = found("stride-place", runs).difference("v1.5", "v1")
+    low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    assert difference.value == pytest.approx(0.01)
+    assert difference.interval == pytest.approx((low, high))
+    assert not difference.told
+    words = said(found("stride-place", runs), "v1.5", "v1")
+    assert "+1.0 points" in words
+    assert "cannot be told from chance" in words
+
+
+def test_with_few_seeds_small_differences_are_not_told():
+    for gap, told in ((APART - 0.01, False), (APART + 0.01, True)):
+        runs = [run("v1.5", top1=0.9), run("v1", top1=0.9 - gap)]
+        assert found("stride-place", runs).difference("v1.5", "v1").told is told
+    assert found("stride-place", runs).spread("v1", "top1") is None
+    assert "one seed a network" in found("stride-place", runs).chance
+
+
+def test_the_interval_of_a_mean_is_students():
+    runs = [run("v1", seed, top1=value) for seed, value in enumerate((0.8, 0.9, 1.0))]
+    low, high = found("stride-place", runs).spread("v1", "top1")
+    assert (low + high) / 2 == pytest.approx(0.9)
+    assert (high - low) / 2 == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-4)
+
+
+def degradation(plain, residual, twice):
+    made = []
+    for kind, values in (("plain{}", plain), ("resnet{}", residual), ("plain{}-twice", twice)):
+        made += [run(kind.format(depth), train_top1=value) for depth, value in values.items()]
+    return STUDIES["degradation"].says(found("degradation", made))
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "holds"),
+    [
+        ((0.99, 0.26), (0.99, 1.0), True),
+        ((0.99, 0.26), (0.99, 0.90), False),  # the residual ones degrade, too
+        ((0.60, 0.90), (0.99, 0.99), False),  # deeper is better
+        ((0.99, 0.97), (0.99, 0.99), None),
+    ],
+)
+def test_degradation_says_what_the_runs_say(plain, residual, holds):
+    between = {20: 0, 32: 0.5, 44: 0.5, 56: 1}
+
+    def at(ends):
+        return {depth: ends[0] + share * (ends[1] - ends[0]) for depth, share in between.items()}
+
+    says, found_to = degradation(at(plain), at(residual), {20: plain[0], 56: plain[1]})
+    assert found_to is holds
+    assert f"({points(plain[1] - plain[0])} points)" in says
+    assert ("cannot be told from these runs" in says) is (holds is None)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_study_says_and_draws_something_of_equal_runs(study, quick):
+    """Where all networks are alike, nothing that the paper says can be told."""
+    members = STUDIES[study].members(quick)
+    units = {m.name: [u.role for s in plan(m.spec).stages for u in s] for m in members}
+    runs = []
+    for member in members:
+        figures = {f"{kind}gradient {role}": 1e-3 for kind in ("", "first ") for role in units[member.name]}
+        runs.append(run(member.name, course=({"epoch": 1, "train_top1": 0.9, "top1": 0.9, **figures},)))
+    all_alike = found(study, runs, quick)
+    says, holds = STUDIES[study].says(all_alike)
+    assert says.endswith(".")
+    assert "nan" not in says
+    assert holds is (False if study == "gradients" else None)
+    plots = list(STUDIES[study].draws(all_alike))
+    assert plots
+    assert all(line.points for plot in plots for line in plot.lines)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_members_have_names_of_their_own_and_build(study):
+    for quick in (True, False):
+        members = STUDIES[study].members(quick)
+        assert len({member.name for member in members}) == len(members) >= 2
+        for member in members:
+            assert plan(member.spec, 10, image_size=32).parameters
+            if member.as_long_as is not None:
+                assert any(other.name == member.as_long_as for other in members)
+                assert any(other.spec == member.spec and other.as_long_as is None for other in members)
+            assert member.name.replace("-", "").replace(".", "").replace("_", "").isalnum()  # a folder's name
+
+
+def test_width_and_depth_have_the_same_weights():
+    for quick in (True, False):
+        weights = [plan(m.spec).parameters for m in STUDIES["width-or-depth"].members(quick)]
+        assert max(weights) / min(weights) < 1.25
+
+
+def test_cardinality_has_about_the_same_multiply_adds():
+    for quick in (True, False):
+        macs = [plan(m.spec).macs for m in STUDIES["cardinality"].members(quick)]
+        assert max(macs) / min(macs) < 1.1
+
+
+def test_a_bottleneck_has_a_seventeenth_of_the_weights():
+    runs = [run(member.name) for member in STUDIES["bottleneck"].members(True)]
+    assert "1,179,648 weights as two 3×3 and 69,632" in STUDIES["bottleneck"].says(found("bottleneck", runs))[0]
+
+
+def test_a_course_is_the_mean_of_whole_epochs():
+    def course(*values):
+        return tuple({"epoch": epoch, "top1": value} for epoch, value in enumerate(values, 1))
+
+    runs = [run("v1", 0, course=course(0.2, 0.4)), run("v1", 1, course=course(0.4, 0.6))]
+    assert found("stride-place", runs).course("v1", "top1") == [(1, pytest.approx(0.3)), (2, pytest.approx(0.5))]

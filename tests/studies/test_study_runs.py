@@ -1,0 +1,182 @@
+"""Studies that are made: real trainings of small networks on small pictures, kills included."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.datasets import load_digits
+
+import resnets
+from processes import Started
+from resnets.architecture import ResNetSpec
+from resnets.cli.main import main
+from resnets.errors import DataError, ParameterError
+from resnets.studies import gradients, run
+from resnets.studies.taught import Taught
+from resnets.training import Observer, train
+from resnets.weights.runlog import read_log
+
+SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
+FIXED = ("study", "network", "seed", "epochs", "train_top1", "top1")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Digits 0 and 1, 24 to train on and 12 held out of each."""
+    pictures, labels = load_digits(return_X_y=True)
+    for digit in (0, 1):
+        for number, pixels in enumerate(pictures[labels == digit][:36]):
+            folder = tmp_path / "digits" / ("train" if number < 24 else "val") / str(digit)
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = (pixels.reshape(8, 8) * 15).astype(np.uint8)
+            Image.fromarray(picture).convert("RGB").save(folder / f"{number}.png")
+    return tmp_path / "digits"
+
+
+def losses(folder):
+    return {
+        place.name: [line["loss"] for line in read_log(place) if line["kind"] == "step"]
+        for place in sorted((folder / "runs").iterdir())
+    }
+
+
+def test_a_study_is_made_once(data, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "study"
+    words = ["study", "bottleneck", "--quick", "--data", str(data), "--epochs", "1", "--out", str(out)]
+    assert main([*words, "--json"]) in (0, 1)
+    document = json.loads(capsys.readouterr().out)
+    assert document["study"] == "bottleneck"
+    assert document["left"] == 0
+    assert [made["network"] for made in document["runs"]] == ["basic", "bottleneck", "bottleneck-time"]
+    assert all({"seed", "epochs", "train_top1", "top1", "seconds"} <= made.keys() for made in document["runs"])
+    assert json.loads((out / "study.json").read_text()) == document
+    assert ET.parse(out / "study.svg").getroot().tag.endswith("svg")
+    with Image.open(out / "study.png") as picture:
+        assert picture.width > 800
+    page = (out / "study.html").read_text()
+    assert "1,179,648 weights" in page
+    assert "resnets study bottleneck --quick --data" in page
+    assert page.count("<svg") == 2
+
+    def never(*_, **__):
+        raise AssertionError("nothing is trained again")
+
+    monkeypatch.setattr(run, "train", never)
+    monkeypatch.setattr(run, "resume", never)
+    assert main([*words, "--json"]) in (0, 1)
+    again = json.loads(capsys.readouterr().out)
+    assert again["runs"] == document["runs"]
+
+
+def test_what_was_learnt_is_judged_on_all_training_images(data, tmp_path):
+    result = train(data, model=SPEC, recipe="paper-cifar", epochs=2, out=tmp_path / "run", observers=[Taught()])
+    last = [line for line in read_log(tmp_path / "run") if line["kind"] == "epoch"][-1]
+    assert last["train_top1"] == pytest.approx(resnets.evaluate(result.run, data, split="train").top1)
+
+
+def test_looking_at_gradients_disturbs_nothing(data, tmp_path):
+    for name, observers in (("looked", [gradients.Gradients()]), ("alone", [])):
+        train(data, model=SPEC, recipe="paper-cifar", epochs=2, out=tmp_path / name, observers=observers)
+    looked, alone = (load_file(tmp_path / name / "model.safetensors") for name in ("looked", "alone"))
+    assert all((looked[key] == alone[key]).all() for key in alone)
+    epochs = [line for line in read_log(tmp_path / "looked") if line["kind"] == "epoch"]
+    for unit in ("stage1.unit1", "stage2.unit1"):
+        assert epochs[0][f"first gradient {unit}"] > 0
+        assert epochs[-1][f"gradient {unit}"] > 0
+    assert "first gradient stage1.unit1" not in epochs[1]
+
+
+def test_the_gradient_is_that_of_the_loss(data, tmp_path):
+    """By differences: a step along what the last unit gives changes the loss by its gradient."""
+    seen = {}
+
+    class Keep(Observer):
+        def epoch_ended(self, training, epoch):
+            seen["sizes"] = gradients._sizes(training.state.network, training)
+            seen["again"] = gradients._sizes(training.state.network, training)
+
+    train(data, model=SPEC, recipe="paper-cifar", epochs=1, out=tmp_path / "run", observers=[Keep()])
+    assert seen["sizes"] == seen["again"]
+    assert list(seen["sizes"]) == ["stage1.unit1", "stage2.unit1"]
+
+
+def test_the_time_of_a_call_is_kept_and_the_next_one_goes_on(data, tmp_path):
+    words = {"quick": True, "epochs": 1, "out": tmp_path / "study", "seeds": 1}
+    first = resnets.study("bottleneck", data, minutes=1e-9, **words)
+    assert (len(first.found.runs), first.left, first.holds) == (0, 3, None)
+    assert first.says == "0 of 3 runs are made; the same command goes on."
+    whole = resnets.study("bottleneck", data, **words)
+    assert (len(whole.found.runs), whole.left) == (3, 0)
+
+
+@pytest.mark.slow
+def test_a_killed_study_has_the_same_numbers(data, tmp_path):
+    words = ["study", "stride-place", "--quick", "--seeds", "1", "--epochs", "3", "--data", str(data), "--json"]
+    assert main([*words, "--out", str(tmp_path / "whole")]) in (0, 1)
+    for kill_at in (1, 4):
+        out = tmp_path / f"killed at {kill_at}"
+        for _ in range(2):
+            started = Started(*words, "--out", str(out))
+            logs = sorted(out.glob("runs/*/log.jsonl")) if out.exists() else []
+            while started.poll() is None and sum(path.read_text().count('"step"') for path in logs) < kill_at:
+                time.sleep(0.05)
+                logs = sorted(out.glob("runs/*/log.jsonl"))
+            started.send_signal(signal.SIGKILL)
+            started.communicate(timeout=60)
+            assert started.returncode in (-signal.SIGKILL, 0, 1)
+        assert main([*words, "--out", str(out)]) in (0, 1)
+        assert losses(out) == losses(tmp_path / "whole")
+        ours, theirs = (json.loads((place / "study.json").read_text()) for place in (out, tmp_path / "whole"))
+        for one, other in zip(ours["runs"], theirs["runs"], strict=True):
+            assert {key: one[key] for key in FIXED[1:]} == {key: other[key] for key in FIXED[1:]}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"name": "degredation"}, 'Did you mean "degradation"'),
+        ({"name": "bottleneck", "seeds": 0}, "`seeds` lie between 1 and 100"),
+        ({"name": "bottleneck", "epochs": 0}, "`epochs` begin at 1"),
+        ({"name": "bottleneck", "minutes": 0}, "`minutes` lie above 0"),
+    ],
+)
+def test_what_cannot_be_is_said(tmp_path, words, said):
+    with pytest.raises(ParameterError, match=said):
+        resnets.study(**words, quick=True, out=tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_belongs_to_one_study(data, tmp_path):
+    out = tmp_path / "study"
+    with pytest.raises(DataError):
+        resnets.study("bottleneck", tmp_path / "nowhere", quick=True, out=out)
+    assert not out.exists()  # nothing was made, so nothing is in the way of the right data
+    resnets.study("bottleneck", data, minutes=1e-9, quick=True, out=out)
+    with pytest.raises(DataError, match="belongs to a study with other study, networks: choose another folder"):
+        resnets.study("shortcuts", data, minutes=1e-9, quick=True, out=out)
+    with pytest.raises(DataError, match="with other epochs"):
+        resnets.study("bottleneck", data, minutes=1e-9, quick=True, epochs=2, out=out)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match="is not empty, and no study"):
+        resnets.study("bottleneck", data, quick=True, out=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    with pytest.raises(DataError, match="is a file"):
+        resnets.study("bottleneck", data, quick=True, out=tmp_path / "mine" / "letter.txt")
+    (out / "asked.json").write_text("[" * 9999)
+    with pytest.raises(DataError, match="cannot be read"):
+        resnets.study("bottleneck", data, quick=True, out=out)
+
+
+def test_the_studies_are_listed(capsys):
+    assert main(["study"]) == 0
+    assert capsys.readouterr().out.startswith("degradation        Deeper plain networks")
+    assert main(["study", "--json"]) == 0
+    assert "table6" in [one["study"] for one in json.loads(capsys.readouterr().out)]
