@@ -103,7 +103,11 @@ def test_what_is_typed_needs_nothing_that_was_not_made_before():
             continue
         words = shlex.split(line)[1:]
         wanted = {word for word in words[1:] if re.search(r"[/.]", word) and "timm:" not in word}
-        fresh = {words[words.index(flag) + 1] for flag in ("--out", "--html", "--report", "--diagram") if flag in words}
+        fresh = {
+            words[words.index(flag) + 1]
+            for flag in ("--out", "--html", "--report", "--diagram", "--torch")
+            if flag in words
+        }
         fresh |= {words[words.index("--certificate") + 1]} if "--certificate" in words else set()
         if words[0] in ("convert", "export"):
             fresh |= {word for word in words[2:3] if not word.startswith("--")}

@@ -38,6 +38,11 @@ Diagram = Annotated[
     Path | None,
     typer.Option(metavar="F.svg", help="Draw the network (with --against: both, side by side) into this file."),
 ]
+Torch = Annotated[
+    Path | None,
+    typer.Option("--torch", metavar="F.py", help="Write it as one readable file that needs PyTorch alone."),
+]
+Prototxt = Annotated[Path | None, typer.Option("--prototxt", metavar="F", help="Write it as Caffe's layers.")]
 Unfold = Annotated[
     bool, typer.Option("--unfold", help="Draw every unit, instead of one and a number where they repeat.")
 ]
@@ -50,6 +55,8 @@ def show(
     against: Against = None,
     diagram: Diagram = None,
     unfold: Unfold = False,
+    torch: Torch = None,
+    prototxt: Prototxt = None,
     every: Annotated[bool, typer.Option("--all", help="Every row: norms, ReLUs and additions, and sums.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -66,29 +73,25 @@ def show(
       resnets show resnet50 --against resnet50_v1
       resnets show resnet50 --diagram resnet50.svg
       resnets show resnet110 --diagram resnet110.svg --unfold
+      resnets show resnet50 --torch resnet50.py         the network as a file of PyTorch, to read and to ship
       resnets show resnet20 --all
       resnets show resnet20 --json
       resnets show runs/photos                          a run, a checkpoint, an .onnx file, a tag
     """
     from resnets.architecture import plan
-    from resnets.inspection import compare, diagrams
-    from resnets.inspection import diagram as draw
-    from resnets.whole import write_text
+    from resnets.inspection import compare
 
     if unfold and diagram is None:
         raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
-    if diagram is not None:
-        _check_place(diagram)
+    _check_places((diagram, ".svg", "a diagram"), (torch, ".py", "source"), (prototxt, ".prototxt", "a prototxt"))
     file = _file(name)
     one = plan(name, num_classes=classes, image_size=image_size) if file is None else _plan(file, classes, image_size)
     other = plan(against, num_classes=classes, image_size=image_size) if against is not None else None
     comparison = compare(one, other, (name, against)) if other and against else None
     if diagram is not None:
-        pair = (name, against) if against else None
-        write_text(
-            diagram, diagrams(one, other, pair, unfold=unfold) if other and pair else draw(one, name, unfold=unfold)
-        )
-        note(f"{' and '.join(pair or (name,))} drawn in {diagram}")
+        _draw(diagram, (name, against), (one, other), unfold)
+    if torch is not None or prototxt is not None:
+        _write_source(one, _called(name, file), torch, prototxt)
     if json:
         document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
         document |= {} if file is None else {"file": file.document()}
@@ -103,6 +106,18 @@ def show(
         _print_layers(name, one, every)
         if file is not None:
             _print_facts(file)
+
+
+def _draw(path: Path, names: tuple[str, str | None], plans: tuple[Plan, Plan | None], unfold: bool) -> None:
+    from resnets.inspection import diagram, diagrams
+    from resnets.whole import write_text
+
+    (name, against), (one, other) = names, plans
+    if other is not None and against is not None:
+        write_text(path, diagrams(one, other, (name, against), unfold=unfold))
+    else:
+        write_text(path, diagram(one, name, unfold=unfold))
+    note(f"{' and '.join(filter(None, names))} drawn in {path}")
 
 
 def _file(name: str) -> Described | None:
@@ -139,14 +154,37 @@ def _print_facts(file: Described) -> None:
     out.print(table)
 
 
-def _check_place(path: Path) -> None:
-    """Refuse a place that no drawing can go to, before any work is done."""
+def _called(name: str, file: Described | None) -> str:
+    from resnets.architecture.catalog import name_of
+
+    return name if file is None else name_of(file.model.network.plan.spec) or "a residual network"
+
+
+def _write_source(plan: Plan, name: str, torch: Path | None, prototxt: Path | None) -> None:
+    from resnets.weights.worlds.caffe import source as caffe
+    from resnets.weights.worlds.torch import source
+    from resnets.whole import write_text
+
+    texts = [(torch, source.torch_source(plan, name), "PyTorch")] if torch is not None else []
+    texts += [(prototxt, caffe.prototxt(plan, name), "Caffe's layers")] if prototxt is not None else []
+    for path, text, what in texts:  # all of them, or none
+        write_text(path, text)
+        note(f"{name} written as {what} in {path}")
+
+
+def _check_places(*places: tuple[Path | None, str, str]) -> None:
+    """Refuse places that nothing can be written to, before any work is done: (path, its suffix, what it will be)."""
     from resnets.errors import ResnetsError
 
-    if path.suffix != ".svg":
-        raise ResnetsError(f"{path} does not end in .svg, and that is what a diagram is: give it a name that does.")
-    if not path.parent.is_dir():
-        raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
+    for path, suffix, what in places:
+        if path is None:
+            continue
+        if path.suffix != suffix:
+            raise ResnetsError(
+                f"{path} does not end in {suffix}, and that is what {what} is: give it a name that does."
+            )
+        if not path.parent.is_dir():
+            raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
 
 
 def _summary(name: str, plan: Plan) -> dict[str, Any]:
