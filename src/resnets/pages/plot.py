@@ -42,7 +42,7 @@ class Plot:
     """Lines in one frame.
 
     form        of the values: shares as percent, numbers, or powers of ten (y is the exponent)
-    ticks       names of places across, instead of numbers
+    ticks       names of places across, instead of numbers: nothing lies between them, so that no line joins the points
     says        what it shows, for those who do not see it
     top         where the frame ends, at most; None: where the lines do
     """
@@ -68,6 +68,8 @@ class Plot:
         left, right = min(xs, default=0.0), max(xs, default=1.0)
         side = 0.05 * (right - left or 1.0)
         y_range = (0.0 if self.form == "percent" else low - room, high + room)
+        if self.form == "power":  # whole decades
+            y_range = (float(math.floor(low)), float(max(math.ceil(high), math.floor(low) + 1)))
         return Frame((left - side, right + side), y_range, left=46)
 
     def x_ticks(self) -> list[tuple[float, str]]:
@@ -77,6 +79,11 @@ class Plot:
         known = sorted({x for line in self.lines for x, _ in line.points})
         values = known if len(known) <= 8 else self.frame.x_ticks()
         return [(value, f"{value:g}") for value in values]
+
+    def y_ticks(self) -> list[float]:
+        """Round values along the left edge; whole decades of powers."""
+        found = self.frame.y_ticks()
+        return [value for value in found if value == round(value)] if self.form == "power" else found
 
     def shown(self, value: float) -> str:
         """A value along the left edge."""
@@ -115,14 +122,15 @@ def _draw(axis: Any, plot: Plot) -> None:
         xs, ys = [x for x, _ in line.points], [y for _, y in line.points]
         colour = COLOURS[line.colour % len(COLOURS)]
         style = {"linestyle": "--", "linewidth": 1.1} if line.dashed else {"linestyle": "-", "linewidth": 1.7}
-        axis.plot(xs, ys, color=colour, marker="o", ms=3, label=line.name, **style)
+        style |= {"linestyle": "none"} if plot.ticks else {}
+        axis.plot(xs, ys, color=colour, marker="o", ms=2.5 if line.dashed else 4, label=line.name, **style)
         for x, low, high in line.bars:
             axis.plot([x, x], [low, high], color=colour, linewidth=2, alpha=0.5)
     frame = plot.frame
     axis.set_xlim(frame.x_range)
     axis.set_ylim(frame.y_range)
     axis.set_xticks([x for x, _ in plot.x_ticks()], [text for _, text in plot.x_ticks()])
-    axis.set_yticks(frame.y_ticks(), [plot.shown(value) for value in frame.y_ticks()])
+    axis.set_yticks(plot.y_ticks(), [plot.shown(value) for value in plot.y_ticks()])
     axis.set_title(plot.title, fontsize=9.5, loc="left", parse_math=False)
     axis.set_xlabel(plot.x_label)
     axis.set_ylabel(plot.y_label)

@@ -10,7 +10,7 @@ from resnets.pages.plot import Plot
 from resnets.studies.design import CIFAR, DIGITS, Member
 from resnets.studies.drawn import over_axis, over_epochs
 from resnets.studies.experiment import Holds, Study
-from resnets.studies.found import Found, percent, ranked, said
+from resnets.studies.found import Found, beside, percent, ranked
 
 
 def _members(quick: bool) -> list[Member]:
@@ -29,7 +29,7 @@ def _says(found: Found) -> tuple[str, Holds]:
     order = ", ".join(f"{name} {percent(found.mean(name, 'top1'))}" for name in names)
     sentences = [
         f"At {depth} layers, from best to worst: {order}.",
-        f"Against the original order: {said(found, 'pre', 'post')}; {said(found, 'norm_after_add', 'post')}.",
+        f"Against the original order: {beside(found, 'pre', 'post')}; {beside(found, 'norm_after_add', 'post')}.",
         "The paper has, at 110 layers on CIFAR-10, pre 93.63 %, post 93.39 %, relu_pre 93.29 %, relu_before_add "
         f"92.16 %, norm_after_add 91.83 %; {found.chance}.",
     ]

@@ -11,23 +11,24 @@ from resnets.studies.drawn import over_axis, over_epochs
 from resnets.studies.experiment import Holds, Study
 from resnets.studies.found import Found, said
 
-# Groups and the width of each, as the paper's table 2 has them for a bottleneck of width 64.
+# Groups and the width of each, as the paper's table 2 has them for a bottleneck of width 64; the quick form is half as
+# wide.
 SHAPES = ((1, 64), (2, 40), (4, 24), (8, 14), (32, 4))
 
 
 def _members(quick: bool) -> list[Member]:
-    base = ResNetSpec(
-        depths=(1 if quick else 3,) * 3, widths=(64, 128, 256), block="bottleneck", stem="cifar", stem_width=64
-    )
+    width, units = (32, 1) if quick else (64, 3)
+    widths = (width, 2 * width, 4 * width)
+    base = ResNetSpec(depths=(units,) * 3, widths=widths, block="bottleneck", stem="cifar", stem_width=width)
     return [
         Member(
-            name=f"{groups}x{width}d",
-            spec=dataclasses.replace(base, groups=groups, width_per_group=width),
+            name=f"{groups}x{each}d",
+            spec=dataclasses.replace(base, groups=groups, width_per_group=each),
             series="groups",
             at=at,
             label=str(groups),
         )
-        for at, (groups, width) in enumerate(SHAPES)
+        for at, (groups, each) in enumerate(SHAPES)
     ]
 
 

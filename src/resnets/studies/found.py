@@ -56,15 +56,13 @@ class Found:
     """The runs of a study so far.
 
     members     in the study's order; plans: how each was built for this data, by name
-    runs        those that were made, and `wanted`, how many there will be
+    runs        those that were made
     """
 
     setting: Setting
     members: tuple[Member, ...]
     plans: Mapping[str, Plan]
     runs: tuple[Run, ...]
-    wanted: int
-    seeds: int
 
     def of(self, member: str) -> list[Run]:
         """The runs of a member, by seed."""
@@ -143,12 +141,23 @@ def percent(share: float) -> str:
 
 def said(found: Found, one: str, other: str, key: str = "top1") -> str:
     """ "A 91.3 %, B 90.2 % (+1.1 points)", and that it cannot be told where that is so."""
+    shares = ", ".join(f"{name} {percent(found.mean(name, key))}" for name in (one, other))
+    return f"{shares} ({gap(found, one, other, key)})"
+
+
+def beside(found: Found, one: str, other: str, key: str = "top1") -> str:
+    """ "A 91.3 % (+1.1 points)", where the other's share was said before."""
+    return f"{one} {percent(found.mean(one, key))} ({gap(found, one, other, key)})"
+
+
+def gap(found: Found, one: str, other: str, key: str = "top1") -> str:
+    """ "+1.1 points", with the interval where there is one, and that it cannot be told where that is so."""
     difference = found.difference(one, other, key)
     ends = difference.interval
     between = f", {points(ends[0])} to {points(ends[1])}" if ends else ""
-    unsure = "" if difference.told else ", which cannot be told from chance"
-    a, b = percent(found.mean(one, key)), percent(found.mean(other, key))
-    return f"{one} {a}, {other} {b} ({points(difference.value)} points{between}{unsure})"
+    return (
+        f"{points(difference.value)} points{between}{'' if difference.told else ', which cannot be told from chance'}"
+    )
 
 
 def ranked(found: Found, members: Sequence[str], key: str = "top1") -> list[str]:

@@ -91,15 +91,19 @@ def ratio(found: Found, member: str, key: str) -> float:
     return 10.0 ** (points[0][1] - points[-2][1]) if len(points) > 1 else math.nan
 
 
+def _times(value: float) -> str:
+    return f"{value:,.0f} times" if value >= 10 else f"{value:.1f} times"
+
+
 def _says(found: Found) -> tuple[str, Holds]:
     first = {name: ratio(found, name, FIRST) for name in ("plain20", "plain56", "resnet20", "resnet56")}
     last = {name: ratio(found, name, LATER) for name in first}
     sentences = [
-        "How the gradient behind the first unit compares with that of the last but one, at initialisation: "
-        + ", ".join(f"{name} {value:.3g} times" for name, value in first.items())
+        "The gradient behind the first unit beside that of the last but one, at initialisation: "
+        + ", ".join(f"{name} {_times(value)}" for name, value in first.items())
         + ".",
-        "At the end of the training: " + ", ".join(f"{name} {value:.3g} times" for name, value in last.items()) + ".",
-        "With shortcuts the gradient of a sum goes on unchanged beside the branch, so that it hardly changes with "
+        "At the end of the training: " + ", ".join(f"{name} {_times(value)}" for name, value in last.items()) + ".",
+        "With shortcuts the gradient of a sum goes on unchanged beside the branch, so that it changes less with "
         "depth; without, it goes through every convolution, and its size is a product of as many factors as there are "
         "layers.",
     ]
@@ -111,18 +115,15 @@ def _draws(found: Found) -> list[Plot]:
     names = [member.name for member in found.members if found.of(member.name)]
 
     def profile(key: str, title: str) -> Plot:
-        lines = [
-            Line(name=name, points=_profile(found, name, key), colour=colour, dashed=name.startswith("plain"))
-            for colour, name in enumerate(names)
-        ]
-        says = "Size of the gradient behind each unit; plain networks dashed."
+        lines = [Line(name=name, points=_profile(found, name, key), colour=colour) for colour, name in enumerate(names)]
+        says = "Root mean square of the gradient behind each unit."
         return Plot(
             title=title, x_label="place in the network", y_label="gradient", lines=lines, form="power", says=says
         )
 
     return [
-        profile(FIRST, "gradient at initialisation (plain: dashed)"),
-        profile(LATER, "gradient at the end (plain: dashed)"),
+        profile(FIRST, "gradient at initialisation"),
+        profile(LATER, "gradient at the end"),
         over_epochs(found, names, "errors", top=1.0),
     ]
 

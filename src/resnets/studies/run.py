@@ -34,6 +34,7 @@ from resnets.weights.runlog import read_log
 from resnets.whole import write_json
 
 MOST_SEEDS = 100
+START = 15.0  # seconds of a run beside its steps: opening, looking for what is wrong with the data, judging, drawing
 STUDY, ASKED = "study.json", "asked.json"
 PAGE, FIGURES = "study.html", ("study.svg", "study.png")
 
@@ -221,11 +222,11 @@ class _Engine:
             return 0.0
         made = next((run for run in self.runs.values() if run.member == member.name), None)
         if made is not None:
-            return made.seconds
+            return made.seconds + START
         size = next(iter(self.plans.values())).image_size
         own = plan(member.spec, image_size=size).macs
         paces = [run.seconds / (self.plans[run.member].macs * run.epochs) for run in self.runs.values()]
-        return max(paces) * own * self._epochs(member)
+        return max(paces) * own * self._epochs(member) + START
 
     def _unusual(self) -> dict[str, str]:
         """What was asked for beside the study's own setting, quoted as a shell wants it."""
@@ -246,14 +247,13 @@ class _Engine:
             members=self.members,
             plans=self.plans,
             runs=tuple(self.runs.values()),
-            wanted=self.setting.seeds * len(self.members),
-            seeds=self.setting.seeds,
         )
-        left = found.wanted - len(found.runs)
-        if left and not found.told(member.name for member in self.members):
-            says, holds = f"{len(found.runs)} of {found.wanted} runs are made; the same command goes on.", None
-        else:
-            says, holds = self.study.says(found)
+        wanted = self.setting.seeds * len(self.members)
+        left = wanted - len(found.runs)
+        says, holds = f"{len(found.runs)} of {wanted} runs are made; the same command goes on.", None
+        if found.told(member.name for member in self.members):
+            about, holds = self.study.says(found)
+            says = f"{about} {says}" if left else about
         result = StudyResult(
             study=self.study.name, says=says, holds=holds, found=found, page=str(self.folder / PAGE), left=left
         )

@@ -10,7 +10,7 @@ from resnets.pages.plot import Plot
 from resnets.studies.design import CIFAR, DIGITS, Member
 from resnets.studies.drawn import over_axis, over_epochs
 from resnets.studies.experiment import Holds, Study
-from resnets.studies.found import Found, said
+from resnets.studies.found import Found, beside, gap, percent
 
 OPTIONS: dict[str, Shortcut] = {"none": "none", "A": "pad", "B": "projection", "C": "all"}
 
@@ -27,8 +27,11 @@ def _says(found: Found) -> tuple[str, Holds]:
     gains = [found.difference(f"option-{key}", "option-none") for key in "ABC"]
     between = [found.difference("option-B", "option-A"), found.difference("option-C", "option-B")]
     sentences = [
-        "Any shortcut against none: " + "; ".join(said(found, f"option-{key}", "option-none") for key in "ABC") + ".",
-        f"Among the options: {said(found, 'option-B', 'option-A')}; {said(found, 'option-C', 'option-B')}.",
+        f"Without a shortcut {percent(found.mean('option-none', 'top1'))}; "
+        + ", ".join(beside(found, f"option-{key}", "option-none") for key in "ABC")
+        + ".",
+        f"Among the options: B against A {gap(found, 'option-B', 'option-A')}; C against B "
+        f"{gap(found, 'option-C', 'option-B')}.",
         f"The paper finds B slightly better than A and C than B, and no option essential; {found.chance}.",
     ]
     if not all(gain.told for gain in gains):
