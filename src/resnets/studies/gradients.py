@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 import statistics
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -91,18 +92,16 @@ def ratio(found: Found, member: str, key: str) -> float:
     return 10.0 ** (points[0][1] - points[-2][1]) if len(points) > 1 else math.nan
 
 
-def _times(value: float) -> str:
-    return f"{value:,.0f} times" if value >= 10 else f"{value:.1f} times"
+def _listed(ratios: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:,.{0 if value >= 10 else 1}f} ({name})" for name, value in ratios.items())
 
 
 def _says(found: Found) -> tuple[str, Holds]:
-    first = {name: ratio(found, name, FIRST) for name in ("plain20", "plain56", "resnet20", "resnet56")}
-    last = {name: ratio(found, name, LATER) for name in first}
+    names = [member.name for member in found.members]
+    first, last = ({name: ratio(found, name, key) for name in names} for key in (FIRST, LATER))
     sentences = [
-        "The gradient behind the first unit beside that of the last but one, at initialisation: "
-        + ", ".join(f"{name} {_times(value)}" for name, value in first.items())
-        + ".",
-        "At the end of the training: " + ", ".join(f"{name} {_times(value)}" for name, value in last.items()) + ".",
+        f"At initialisation the gradient behind the first unit is {_listed(first)} times that behind the last but one.",
+        f"At the end of the training: {_listed(last)} times.",
         "With shortcuts the gradient of a sum goes on unchanged beside the branch, so that it changes less with "
         "depth; without, it goes through every convolution, and its size is a product of as many factors as there are "
         "layers.",
