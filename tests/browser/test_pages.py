@@ -6,9 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+import studied
 from reports import classifier, evaluation, judgement
 from resnets.evaluation.comparison import compare_judgements
 from resnets.pages import comparison, report
+from resnets.studies import STUDIES, StudyResult
+from resnets.studies import page as study_page
 from resnets.weights import Provenance
 
 pytestmark = pytest.mark.browser
@@ -77,6 +80,18 @@ def logged(run):
     return run
 
 
+def _study(path):
+    """A study of which every network has three runs."""
+    course = [{"epoch": n, "taught_top1": 1 - 1 / n, "top1": 1 - 1.2 / (n + 0.2)} for n in range(1, 9)]
+    members = STUDIES["shortcuts"].members(True)
+    runs = [studied.run(m.name, seed, 0.9, 0.7 + seed / 50, course=course) for m in members for seed in range(3)]
+    found = studied.found("shortcuts", runs)
+    says, holds = STUDIES["shortcuts"].says(found)
+    result = StudyResult(study="shortcuts", says=says, holds=holds, found=found, page=str(path), left=0)
+    plots = list(STUDIES["shortcuts"].draws(found))
+    study_page.write(path, result, STUDIES["shortcuts"], plots, quick=True, asked={"data": "'my <b> photos'"})
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Reports of several kinds, and a comparison: name to file."""
@@ -86,13 +101,14 @@ def pages(tmp_path_factory):
         model = classifier(classes, provenance=Provenance(network="resnet18", recipe={"learning_rate": 0.1}))
         report.write(folder / f"{name}.html", model, evaluation(one), data="photos", findings=FINDINGS)
     result = compare_judgements(judgement(NAMES, seed=1), judgement(NAMES, seed=2), NAMES[:2])
+    _study(folder / "study.html")
     comparison.write(folder / "comparison.html", result, "photos", [str(logged(folder / name)) for name in "ab"])
     return folder
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1200])
-@pytest.mark.parametrize("name", [*PAGES, "comparison"])
+@pytest.mark.parametrize("name", [*PAGES, "comparison", "study"])
 def test_a_page_is_readable_and_keeps_to_itself(chromium, pages, name, width, scheme):
     page = chromium.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     address, asked, said = (pages / f"{name}.html").as_uri(), [], []

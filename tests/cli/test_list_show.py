@@ -212,12 +212,21 @@ def test_a_file_of_others_is_shown(tmp_path, capsys):
     assert "(torchvision)" in out
     assert "network resnet18" in out
     assert "3×64×64 → 1000 classes" in out
+    grey = resnets.Model(resnets.create("resnet18", 1000, in_channels=1, seed=0), model.classes, model.preprocessing)
+    write(grey, tmp_path / "own's [red]grey.pth", "torchvision")
+    assert main(["show", str(tmp_path / "own's [red]grey.pth"), "--against", "resnet18"]) == 0
+    assert main(["show", str(tmp_path / "own's [red]grey.pth")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "own's [red]grey.pth (torchvision)" in out
+    assert "pictures in grey" in out
     torch.save({"nothing": torch.zeros(2)}, tmp_path / "other.pth")
     for words, said in (
         ([str(tmp_path / "other.pth")], "other.pth"),
         (["no/where.pth"], "where.pth"),
         (["resnet5"], "There is no network 'resnet5'"),
         ([str(tmp_path / "resnet18.pth"), "--classes", "3"], "--classes is for a network by its name"),
+        ([str(tmp_path / "resnet18.pth"), "--image-size", "0"], "image_size"),
+        (["resnet18", "--against", "resnet34", "--all"], "leave one out"),
     ):
         assert main(["show", *words]) == 2
         assert said in capsys.readouterr().err

@@ -9,20 +9,8 @@ from scipy.stats import ttest_ind
 
 from resnets.architecture import plan
 from resnets.studies import STUDIES
-from resnets.studies.found import APART, Found, Run, points, said
-
-
-def run(member, seed=0, train_top1=0.9, top1=0.9, **more):
-    line = {"epoch": 1, "loss": 1.0, "train_top1": train_top1, "top1": top1}
-    made = {"images": 100, "seconds": 10.0, "epochs": 1, "course": (line,), **more}
-    return Run(member=member, seed=seed, train_top1=train_top1, top1=top1, **made)
-
-
-def found(study, runs, quick=True):
-    chosen = STUDIES[study]
-    members = tuple(chosen.members(quick))
-    plans = {member.name: plan(member.spec, 10, image_size=16) for member in members}
-    return Found(setting=chosen.quick, members=members, plans=plans, runs=tuple(runs))
+from resnets.studies.found import APART, points, said
+from studied import found, run
 
 
 def test_with_three_seeds_welch_decides():
@@ -47,10 +35,68 @@ def test_with_few_seeds_small_differences_are_not_told():
 
 
 def test_the_interval_of_a_mean_is_students():
-    runs = [run("v1", seed, top1=value) for seed, value in enumerate((0.8, 0.9, 1.0))]
+    runs = [run("v1", seed, top1=value) for seed, value in enumerate((0.5, 0.6, 0.7))]
     low, high = found("stride-place", runs).spread("v1", "top1")
-    assert (low + high) / 2 == pytest.approx(0.9)
+    assert (low + high) / 2 == pytest.approx(0.6)
     assert (high - low) / 2 == pytest.approx(4.302653 * 0.1 / math.sqrt(3), rel=1e-4)
+
+
+def test_an_interval_stays_a_share():
+    runs = [run("v1", seed, top1=value) for seed, value in enumerate((0.90, 0.95, 0.99))]
+    assert found("stride-place", runs).spread("v1", "top1")[1] == 1.0
+
+
+def test_what_few_images_show_is_not_told():
+    for images, told in ((20, False), (2000, True)):
+        runs = [run("v1.5", top1=1.0, images=images), run("v1", top1=0.9, images=images)]
+        assert found("stride-place", runs).difference("v1.5", "v1").told is told
+    alike = [run("v1.5", s, top1=0.978) for s in range(3)] + [run("v1", s, top1=0.975) for s in range(3)]
+    assert not found("stride-place", alike).difference("v1.5", "v1").told
+
+
+def verdict(study, **shares):
+    """What a study finds where its members have these shares, "_" for "-" in their names; others have 90 %."""
+    runs = [run(m.name, top1=shares.get(m.name.replace("-", "_"), 0.9)) for m in STUDIES[study].members(True)]
+    return STUDIES[study].says(found(study, runs))[1]
+
+
+@pytest.mark.parametrize(
+    ("study", "shares", "holds"),
+    [
+        ("bottleneck", {"basic": 0.98}, False),  # worse in the same time, too
+        ("bottleneck", {"bottleneck": 0.8}, None),  # what is told is not what is asked
+        ("bottleneck", {"basic": 0.8}, True),
+        ("bottleneck", {"bottleneck": 0.98}, True),
+        ("activation-order", {"pre": 0.98, "norm_after_add": 0.8}, True),
+        ("activation-order", {"norm_after_add": 0.8}, None),  # pre is no better than post
+        ("activation-order", {"relu_pre": 0.99, "norm_after_add": 0.8}, False),  # another one is the best
+        ("cardinality", {"32x4d": 0.98}, True),
+        ("cardinality", {"1x64d": 0.98}, False),
+    ],
+)
+def test_only_what_is_told_decides(study, shares, holds):
+    members = {m.name.replace("-", "_") for m in STUDIES[study].members(True)}
+    assert shares.keys() <= members
+    found_to = verdict(study, **shares)
+    assert found_to is holds
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "holds"), [(1000, 2, True), (2, 1000, False), (3, 2, None), (0, 2, None)]
+)
+def test_gradients_are_compared_by_how_often_they_grow(plain, residual, holds):
+    runs = []
+    for member in STUDIES["gradients"].members(True):
+        roles = [unit.role for stage in plan(member.spec).stages for unit in stage]
+        grows = plain if member.name.startswith("plain") else residual
+        figures = {f"{kind}gradient {role}": 1e-3 for kind in ("", "first ") for role in roles}
+        figures |= {f"{kind}gradient {roles[0]}": grows * 1e-3 for kind in ("", "first ")}
+        if not grows:
+            figures = {}
+        runs.append(run(member.name, course=({"epoch": 1, "taught_top1": 0.9, "top1": 0.9, **figures},)))
+    says, found_to = STUDIES["gradients"].says(found("gradients", runs))
+    assert found_to is holds
+    assert ("With shortcuts the gradient of a sum goes on" in says) is (holds is True)
 
 
 def degradation(plain, residual, twice):
@@ -67,6 +113,8 @@ def degradation(plain, residual, twice):
         ((0.99, 0.26), (0.99, 0.90), False),  # the residual ones degrade, too
         ((0.60, 0.90), (0.99, 0.99), False),  # deeper is better
         ((0.99, 0.97), (0.99, 0.99), None),
+        ((0.99, 0.26), (0.10, 0.10), False),  # they learn less than the plain ones
+        ((0.99, 0.26), (0.99, 0.96), None),  # more than may be lost, and less than can be told
     ],
 )
 def test_degradation_says_what_the_runs_say(plain, residual, holds):
@@ -78,7 +126,14 @@ def test_degradation_says_what_the_runs_say(plain, residual, holds):
     says, found_to = degradation(at(plain), at(residual), {20: plain[0], 56: plain[1]})
     assert found_to is holds
     assert f"({points(plain[1] - plain[0])} points)" in says
-    assert ("cannot be told from these runs" in says) is (holds is None)
+    assert ("it is no overfitting" in says) is (plain[1] < plain[0] - APART)
+    assert ("cannot be told from these runs" in says) is (abs(plain[1] - plain[0]) < APART)
+
+
+def test_plain_networks_that_lacked_steps_alone_show_nothing():
+    plain, residual = {20: 0.99, 32: 0.9, 44: 0.9, 56: 0.5}, dict.fromkeys((20, 32, 44, 56), 0.99)
+    assert degradation(plain, residual, {20: 0.99, 56: 0.60})[1] is True
+    assert degradation(plain, residual, {20: 0.99, 56: 0.99})[1] is None
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -90,12 +145,12 @@ def test_every_study_says_and_draws_something_of_equal_runs(study, quick):
     runs = []
     for member in members:
         figures = {f"{kind}gradient {role}": 1e-3 for kind in ("", "first ") for role in units[member.name]}
-        runs.append(run(member.name, course=({"epoch": 1, "train_top1": 0.9, "top1": 0.9, **figures},)))
+        runs.append(run(member.name, course=({"epoch": 1, "taught_top1": 0.9, "top1": 0.9, **figures},)))
     all_alike = found(study, runs, quick)
     says, holds = STUDIES[study].says(all_alike)
     assert says.endswith(".")
     assert "nan" not in says
-    assert holds is (False if study == "gradients" else None)
+    assert holds is None
     plots = list(STUDIES[study].draws(all_alike))
     assert plots
     assert all(line.points for plot in plots for line in plot.lines)

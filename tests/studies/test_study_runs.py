@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 import xml.etree.ElementTree as ET
@@ -18,7 +19,7 @@ from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import DataError, ParameterError
-from resnets.studies import gradients, run
+from resnets.studies import STUDIES, gradients, run
 from resnets.studies.taught import Taught
 from resnets.training import Observer, train
 from resnets.weights.runlog import read_log
@@ -78,7 +79,7 @@ def test_a_study_is_made_once(data, tmp_path, capsys, monkeypatch):
 def test_what_was_learnt_is_judged_on_all_training_images(data, tmp_path):
     result = train(data, model=SPEC, recipe="paper-cifar", epochs=2, out=tmp_path / "run", observers=[Taught()])
     last = [line for line in read_log(tmp_path / "run") if line["kind"] == "epoch"][-1]
-    assert last["train_top1"] == pytest.approx(resnets.evaluate(result.run, data, split="train").top1)
+    assert last["taught_top1"] == pytest.approx(resnets.evaluate(result.run, data, split="train").top1)
 
 
 def test_looking_at_gradients_disturbs_nothing(data, tmp_path):
@@ -111,9 +112,59 @@ def test_the_time_of_a_call_is_kept_and_the_next_one_goes_on(data, tmp_path):
     words = {"quick": True, "epochs": 1, "out": tmp_path / "study", "seeds": 1}
     first = resnets.study("bottleneck", data, minutes=1e-9, **words)
     assert (len(first.found.runs), first.left, first.holds) == (0, 3, None)
-    assert first.says == "0 of 3 runs are made; the same command goes on."
+    assert first.says == "Runs made so far: 0 of 3; the same command goes on."
     whole = resnets.study("bottleneck", data, **words)
     assert (len(whole.found.runs), whole.left) == (3, 0)
+
+
+def test_the_time_that_ends_within_a_run_ends_it_there(data, tmp_path, monkeypatch):
+    """And the next call goes on from its checkpoint, to the same numbers."""
+    words = {"quick": True, "epochs": 2}
+    whole = resnets.study("bottleneck", data, out=tmp_path / "whole", **words)
+    seen = []
+
+    def stepped(self, training, step):
+        seen.append(step.step)
+        if len(seen) == 1:
+            raise run.TimeUp
+
+    monkeypatch.setattr(run.Until, "stepped", stepped)
+    first = resnets.study("bottleneck", data, out=tmp_path / "stopped", minutes=60, **words)
+    assert (len(first.found.runs), first.left) == (0, 3)
+    second = resnets.study("bottleneck", data, out=tmp_path / "stopped", **words)
+    assert seen[:2] == [0, 0]  # nothing of it had been saved yet
+    pairs = zip(second.found.runs[:2], whole.found.runs[:2], strict=True)
+    assert all((one.train_top1, one.top1) == (other.train_top1, other.top1) for one, other in pairs)
+
+
+def test_runs_of_other_data_are_not_mixed(data, tmp_path):
+    words = {"quick": True, "epochs": 1, "out": tmp_path / "study"}
+    resnets.study("bottleneck", data, **words)
+    shutil.rmtree(tmp_path / "study" / "runs" / "bottleneck-time-0")
+    moved = data.rename(tmp_path / "moved")
+    again = resnets.study("bottleneck", moved, **words)  # the same pictures, elsewhere
+    assert again.left == 0
+    shutil.rmtree(tmp_path / "study" / "runs" / "bottleneck-time-0")
+    next((moved / "train" / "0").iterdir()).unlink()
+    with pytest.raises(DataError, match="was trained on other images than the runs before it"):
+        resnets.study("bottleneck", moved, **words)
+
+
+def test_a_run_that_was_killed_as_it_began_begins_again(data, tmp_path):
+    words = {"quick": True, "epochs": 1, "out": tmp_path / "study"}
+    resnets.study("bottleneck", data, minutes=1e-9, **words)
+    (tmp_path / "study" / "runs" / "basic-0").mkdir(parents=True)
+    assert resnets.study("bottleneck", data, **words).left == 0
+
+
+def test_a_run_that_another_command_has_ended_is_refused(data, tmp_path):
+    out = tmp_path / "study"
+    resnets.study("bottleneck", data, minutes=1e-9, quick=True, epochs=1, out=out)
+    recipe = [*STUDIES["bottleneck"].quick.overrides]
+    spec = STUDIES["bottleneck"].members(True)[0].spec
+    train(data, model=spec, recipe="paper-cifar", weights="none", epochs=1, out=out / "runs/basic-0", overrides=recipe)
+    with pytest.raises(DataError, match="or was trained by another command: remove it"):
+        resnets.study("bottleneck", data, quick=True, epochs=1, out=out)
 
 
 @pytest.mark.slow
@@ -142,8 +193,8 @@ def test_a_killed_study_has_the_same_numbers(data, tmp_path):
     ("words", "said"),
     [
         ({"name": "degredation"}, 'Did you mean "degradation"'),
-        ({"name": "bottleneck", "seeds": 0}, "`seeds` lie between 1 and 100"),
-        ({"name": "bottleneck", "epochs": 0}, "`epochs` begin at 1"),
+        ({"name": "bottleneck", "seeds": 0}, "`seeds` is a whole number from 1 to 100"),
+        ({"name": "bottleneck", "epochs": 0}, "`epochs` is a whole number from 1"),
         ({"name": "bottleneck", "minutes": 0}, "`minutes` lie above 0"),
     ],
 )

@@ -78,15 +78,17 @@ def show(
       resnets show resnet20 --json
       resnets show runs/photos                          a run, a checkpoint, an .onnx file, a tag
     """
-    from resnets.architecture import plan
     from resnets.inspection import compare
 
+    if every and against is not None:
+        raise typer.BadParameter("--all lists one network, and --against compares two part by part: leave one out.")
     if unfold and diagram is None:
         raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
     _check_places((diagram, ".svg", "a diagram"), (torch, ".py", "source"), (prototxt, ".prototxt", "a prototxt"))
     file = _file(name)
-    one = plan(name, num_classes=classes, image_size=image_size) if file is None else _plan(file, classes, image_size)
-    other = plan(against, num_classes=classes, image_size=image_size) if against is not None else None
+    one = _plan_of(name, file, classes, image_size)
+    beside = _file(against) if against is not None else None
+    other = _plan_of(against, beside, classes, image_size) if against is not None else None
     comparison = compare(one, other, (name, against)) if other and against else None
     if diagram is not None:
         _draw(diagram, (name, against), (one, other), unfold)
@@ -136,21 +138,22 @@ def _looks_like_a_file(name: str) -> bool:
     return any(sign in name for sign in (":", ".", "/", os.sep))
 
 
-def _plan(file: Described, classes: int | None, image_size: int | None) -> Plan:
+def _plan_of(name: str, file: Described | None, classes: int | None, image_size: int | None) -> Plan:
+    from resnets.architecture import plan
+
+    if file is None:
+        return plan(name, num_classes=classes, image_size=image_size)
     if classes is not None:
         raise typer.BadParameter("--classes is for a network by its name: a file has its own head.")
-    own = file.model.network.plan
-    return own.at(image_size or file.model.preprocessing.image_size)
+    return file.model.network.plan.at(file.model.preprocessing.image_size if image_size is None else image_size)
 
 
 def _print_facts(file: Described) -> None:
-    from rich.markup import escape
-
     out = console()
     table = _table(out, ("", ""), ())
     table.columns[1].no_wrap = False
     for what, words in file.facts():
-        table.add_row(what, escape(words))
+        table.add_row(what, words)
     out.print(table)
 
 

@@ -33,9 +33,10 @@ def _says(found: Found) -> tuple[str, Holds]:
         "The paper has, at 110 layers on CIFAR-10, pre 93.63 %, post 93.39 %, relu_pre 93.29 %, relu_before_add "
         f"92.16 %, norm_after_add 91.83 %; {found.chance}.",
     ]
-    if not (before.told or after.told):
-        return " ".join(sentences), None
-    return " ".join(sentences), (not before.told or before.value > 0) and (not after.told or after.value < 0)
+    others = [found.difference(order, "pre") for order in ORDERS if order != "pre"]
+    if any(one.told and one.value > 0 for one in others) or (after.told and after.value > 0):
+        return " ".join(sentences), False
+    return " ".join(sentences), True if before.told and after.told else None
 
 
 def _draws(found: Found) -> list[Plot]:

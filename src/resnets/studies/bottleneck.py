@@ -42,9 +42,8 @@ def _says(found: Found) -> tuple[str, Holds]:
         f"After as many epochs: {said(found, 'bottleneck', 'basic')}.",
         f"In the same time: {said(found, 'bottleneck-time', 'basic')}; {found.chance}.",
     ]
-    if not equal.told and not lasting.told:
-        return " ".join(sentences), None
-    return " ".join(sentences), lasting.value >= 0
+    told = lasting if lasting.told else equal
+    return " ".join(sentences), told.value > 0 if told.told and (lasting.told or equal.value > 0) else None
 
 
 def _inner(found: Found, name: str) -> int:

@@ -7,7 +7,7 @@ from resnets.pages.plot import Plot
 from resnets.studies.design import CIFAR, DIGITS, Member
 from resnets.studies.drawn import over_axis, over_epochs
 from resnets.studies.experiment import Holds, Study
-from resnets.studies.found import Found, percent, points
+from resnets.studies.found import Difference, Found, percent, points
 
 PLAIN, TWICE, RESIDUAL = "plain", "plain, twice the steps", "residual"
 HELD = 0.02  # of training accuracy, which the deepest residual network may lose and still be said not to degrade
@@ -24,28 +24,36 @@ def _members(quick: bool) -> list[Member]:
 
 
 def _says(found: Found) -> tuple[str, Holds]:
-    plain, residual = (found.difference(f"{kind}56", f"{kind}20", "train_top1") for kind in ("plain", "resnet"))
-    twice = found.difference("plain56-twice", "plain20-twice", "train_top1")
+    key = "train_top1"
+    plain, residual = (found.difference(f"{kind}56", f"{kind}20", key) for kind in ("plain", "resnet"))
+    twice = found.difference("plain56-twice", "plain20-twice", key)
+    shortcut = found.difference("resnet56", "plain56", key)
 
     def between(kind: str, end: str = "") -> str:
-        return f"{percent(found.mean(f'{kind}20{end}', 'train_top1'))} with 20 layers and " + percent(
-            found.mean(f"{kind}56{end}", "train_top1")
-        )
+        first, last = (percent(found.mean(f"{kind}{depth}{end}", key)) for depth in (20, 56))
+        return f"{first} with 20 layers and {last} with 56"
 
+    held_out = {name: percent(found.mean(name, "top1")) for name in ("plain20", "plain56", "resnet20", "resnet56")}
     sentences = [
-        f"Plain networks know {between('plain')} with 56 of the images that they are taught "
-        f"({points(plain.value)} points): it is no overfitting.",
+        f"Plain networks know {between('plain')} of the images that they are taught ({points(plain.value)} points)"
+        + (": it is no overfitting." if plain.told and plain.value < 0 else "."),
         f"The same layers with shortcuts: {between('resnet')} ({points(residual.value)} points).",
         f"With twice the steps the plain ones have {between('plain', '-twice')} ({points(twice.value)} points).",
-        f"On held-out images: plain {percent(found.mean('plain20', 'top1'))} and "
-        f"{percent(found.mean('plain56', 'top1'))}, residual {percent(found.mean('resnet20', 'top1'))} and "
-        f"{percent(found.mean('resnet56', 'top1'))}; {found.chance}.",
+        f"On held-out images: plain {held_out['plain20']} and {held_out['plain56']}, residual {held_out['resnet20']} "
+        f"and {held_out['resnet56']}; {found.chance}.",
     ]
     if not plain.told:
-        return " ".join(
-            [*sentences, "Whether plain networks get worse with depth cannot be told from these runs."]
-        ), None
-    return " ".join(sentences), plain.value < 0 and residual.value >= -HELD
+        sentences.append("Whether plain networks get worse with depth cannot be told from these runs.")
+    return " ".join(sentences), _holds(plain, residual, twice, shortcut)
+
+
+def _holds(plain: Difference, residual: Difference, twice: Difference, shortcut: Difference) -> Holds:
+    """Worse with depth without shortcuts, after twice the steps too; not with them; and better with than without."""
+    rises = any(one.told and one.value > 0 for one in (plain, twice))
+    falls = any(one.told and one.value < 0 for one in (residual, shortcut))
+    if rises or falls:
+        return False
+    return None if residual.value < -HELD or not (plain.told and twice.told and shortcut.told) else True
 
 
 def _draws(found: Found) -> list[Plot]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from resnets.pages.plot import Line, Plot, errors
 from resnets.studies.found import Found
+from resnets.studies.taught import TAUGHT
 
 LEARNT, HELD_OUT = "train_top1", "top1"
 
@@ -14,7 +15,7 @@ def over_epochs(found: Found, members: Sequence[str], title: str, top: float | N
     """The errors of some members after each epoch, as He 2015, figure 6, draws them."""
     lines = []
     for colour, member in enumerate(members):
-        lines.append(Line(name="", points=errors(found.course(member, LEARNT)), colour=colour, dashed=True))
+        lines.append(Line(name="", points=errors(found.course(member, TAUGHT)), colour=colour, dashed=True))
         lines.append(Line(name=member, points=errors(found.course(member, HELD_OUT)), colour=colour))
     ends = "; ".join(f"{member}: {1 - found.mean(member, 'top1'):.1%}" for member in members if found.of(member))
     says = f"Errors after each epoch. Held-out error at the end: {ends}."

@@ -30,6 +30,7 @@ class Study:
     says            what is true of the runs: sentences, and whether they show what the paper says; None: cannot be told
     draws           the figures
     observer        what looks on in every run; None: nothing more than usual
+    measures        what figures of it begin with, in the first and in the last epoch
     """
 
     name: str
@@ -43,3 +44,4 @@ class Study:
     says: Callable[[Found], tuple[str, Holds]]
     draws: Callable[[Found], Iterable[Plot]]
     observer: Callable[[], Observer] | None = None
+    measures: tuple[str, str] | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnets.architecture import Plan
-from resnets.evaluation.significance import LEVEL
+from resnets.evaluation.significance import LEVEL, interval
 from resnets.studies.design import Member, Setting
 
 ENOUGH = 3  # seeds, from which on their spread can be told
@@ -23,23 +23,27 @@ class Run:
     """One training of one member.
 
     train_top1      on the training images without augmentation, at the end, all of them; a fraction
+    taught          how many training images these are
     top1, images    on the held-out images, and how many these are
     seconds         of its steps, judging and start-up left out: its epochs times the median one, since one that was
                     interrupted has lost a part of its time
     epochs          how often each image was seen
     course          a mapping for each epoch: "epoch", "loss", and what was judged ("train_top1", "top1", ...)
     fallbacks       how often its learning rate was lowered, because it diverged
+    machine         what it was made on: processor, device, precision
     """
 
     member: str
     seed: int
     train_top1: float
+    taught: int
     top1: float
     images: int
     seconds: float
     epochs: int
     course: tuple[Mapping[str, Any], ...]
     fallbacks: int = 0
+    machine: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +93,33 @@ class Found:
         if len(values) < ENOUGH:
             return None
         reach = t.ppf(1 - LEVEL / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-        return statistics.mean(values) - reach, statistics.mean(values) + reach
+        return max(statistics.mean(values) - reach, 0.0), min(statistics.mean(values) + reach, 1.0)
 
     def difference(self, one: str, other: str, key: str = "top1") -> Difference:
         """How much `one` is above `other`: by Welch's t where both have `ENOUGH` seeds.
 
-        With fewer, a difference counts from `APART` on.
+        With fewer, or where no seed differs from another, a difference counts from `APART` on, and where it is more
+        than so many images can show by chance (Newcombe 1998).
         """
         from scipy.stats import ttest_ind
 
         a, b = self.values(one, key), self.values(other, key)
         value = statistics.mean(a) - statistics.mean(b)
-        if min(len(a), len(b)) < ENOUGH:
-            return Difference(value=value, interval=None, told=abs(value) >= APART)
-        if statistics.stdev(a) == statistics.stdev(b) == 0:
-            return Difference(value=value, interval=(value, value), told=value != 0)
+        if min(len(a), len(b)) < ENOUGH or statistics.stdev(a) == statistics.stdev(b) == 0:
+            least = max(APART, self._by_chance(one, other, key))
+            return Difference(value=value, interval=None, told=abs(value) > least + 1e-9)
         low, high = ttest_ind(a, b, equal_var=False).confidence_interval(1 - LEVEL)
         return Difference(value=value, interval=(float(low), float(high)), told=not low <= 0 <= high)
+
+    def _by_chance(self, one: str, other: str, key: str) -> float:
+        """How far two shares may lie apart because of the images that they are of."""
+        reach = 0.0
+        for member in (one, other):
+            images = min(run.taught if key == "train_top1" else run.images for run in self.of(member))
+            share = self.mean(member, key)
+            low, high = interval(share, images)
+            reach += max(high - share, share - low) ** 2
+        return math.sqrt(reach)
 
     def course(self, member: str, key: str) -> list[tuple[float, float]]:
         """(epoch, the mean over seeds) of what was judged after each epoch."""
@@ -124,8 +138,8 @@ class Found:
         if seeds >= ENOUGH:
             return f"{seeds} seeds a network, Welch's t-test at 95 %"
         return (
-            f"{'one seed' if seeds == 1 else f'{seeds} seeds'} a network, so that less than "
-            f"{100 * APART:.0f} points cannot be told from chance"
+            f"{'one seed' if seeds == 1 else f'{seeds} seeds'} a network, so that {100 * APART:.0f} points and less "
+            "cannot be told from chance"
         )
 
 

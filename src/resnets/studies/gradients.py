@@ -23,6 +23,7 @@ from resnets.studies.taught import examples
 from resnets.training import EpochRecord, Observer, Training
 
 IMAGES = 128  # that the gradient is taken of, always the same
+APART = math.log10(2)  # of the ratios of two networks, below which nothing is said of them
 FIRST, LATER = "first gradient ", "gradient "  # figures of the log: at initialisation, and after an epoch; with a unit
 
 
@@ -93,7 +94,8 @@ def ratio(found: Found, member: str, key: str) -> float:
 
 
 def _listed(ratios: Mapping[str, float]) -> str:
-    return ", ".join(f"{value:,.{0 if value >= 10 else 1}f} ({name})" for name, value in ratios.items())
+    shown = {name: f"{value:,.0f}" if value >= 10 else f"{value:.2g}" for name, value in ratios.items()}
+    return ", ".join(f"{value} ({name})" for name, value in shown.items())
 
 
 def _says(found: Found) -> tuple[str, Holds]:
@@ -102,12 +104,18 @@ def _says(found: Found) -> tuple[str, Holds]:
     sentences = [
         f"At initialisation the gradient behind the first unit is {_listed(first)} times that behind the last but one.",
         f"At the end of the training: {_listed(last)} times.",
-        "With shortcuts the gradient of a sum goes on unchanged beside the branch, so that it changes less with "
-        "depth; without, it goes through every convolution, and its size is a product of as many factors as there are "
-        "layers.",
     ]
-    plain, residual = (abs(math.log10(first[name])) for name in ("plain56", "resnet56"))
-    return " ".join(sentences), bool(residual < plain)
+    sizes = [abs(math.log10(first[name])) if first[name] > 0 else math.nan for name in ("plain56", "resnet56")]
+    if not all(map(math.isfinite, sizes)):
+        return " ".join(sentences), None
+    plain, residual = sizes
+    if plain - residual > APART:
+        sentences.append(
+            "With shortcuts the gradient of a sum goes on unchanged beside the branch, so that it changes less with "
+            "depth; without, it goes through every convolution, and its size is a product of as many factors as there "
+            "are layers."
+        )
+    return " ".join(sentences), plain > residual if abs(plain - residual) > APART else None
 
 
 def _draws(found: Found) -> list[Plot]:
@@ -140,4 +148,5 @@ STUDY = Study(
     says=_says,
     draws=_draws,
     observer=Gradients,
+    measures=(FIRST, LATER),
 )

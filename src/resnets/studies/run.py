@@ -6,9 +6,7 @@ not made again; what was killed goes on from its checkpoint. DIR/study.json says
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import math
 import shlex
 import statistics
@@ -19,23 +17,23 @@ from pathlib import Path
 from resnets.architecture import Plan, plan
 from resnets.errors import DataError, ParameterError, ResnetsError, nearest
 from resnets.progress import duration, say
-from resnets.regular import read_regular
 from resnets.studies.catalog import STUDIES
 from resnets.studies.design import Member, Setting
 from resnets.studies.experiment import Study
+from resnets.studies.folder import claim, leave, place_of
 from resnets.studies.found import Found, Run
 from resnets.studies.result import StudyResult
-from resnets.studies.taught import Taught
-from resnets.text import printable
+from resnets.studies.taught import OF, TAUGHT, Taught, TimeUp, Until
+from resnets.text import brief, printable
 from resnets.training import resume, train
+from resnets.training.claim import is_free, left_by_a_kill
 from resnets.training.moved import absolute
 from resnets.weights.run import RunRecord, check_minutes
 from resnets.weights.runlog import read_log
 from resnets.whole import write_json
 
-MOST_SEEDS = 100
-START = 15.0  # seconds of a run beside its steps: opening, looking for what is wrong with the data, judging, drawing
-STUDY, ASKED = "study.json", "asked.json"
+MOST_SEEDS, MOST_EPOCHS = 100, 10**6
+STUDY = "study.json"
 PAGE, FIGURES = "study.html", ("study.svg", "study.png")
 
 
@@ -55,7 +53,7 @@ def study(
     name        one of `resnets.studies.STUDIES`
     data        what to train on, as `resnets.train` takes it; default: the study's own
     seeds       runs of each network; default: the study's own
-    minutes     that this call may take: runs that would not fit are left to the next call. None: all are made
+    minutes     of training in this call: the run that is under way then, and all others, are left to the next call
     quick       the small form, on handwritten digits: the effect in minutes
     epochs      instead of the study's own
     out         the folder of its runs, page and figures; default: runs/study-NAME, or runs/study-NAME-quick
@@ -66,10 +64,9 @@ def study(
     if name not in STUDIES:
         raise ParameterError(f"There is no study {printable(name)!r}.{nearest(name, STUDIES) or _known()}")
     check_minutes(minutes)
-    if seeds is not None and not 1 <= seeds <= MOST_SEEDS:
-        raise ParameterError(f"`seeds` lie between 1 and {MOST_SEEDS}, not at {seeds}.")
-    if epochs is not None and epochs < 1:
-        raise ParameterError(f"`epochs` begin at 1, not at {epochs}.")
+    for what, value, most in (("seeds", seeds, MOST_SEEDS), ("epochs", epochs, MOST_EPOCHS)):
+        if value is not None and (type(value) is not int or not 1 <= value <= most):
+            raise ParameterError(f"`{what}` is a whole number from 1 to {most:,}, not {brief(value)}.")
     chosen = STUDIES[name]
     setting = chosen.quick if quick else chosen.full
     setting = dataclasses.replace(
@@ -78,13 +75,13 @@ def study(
         epochs=epochs or setting.epochs,
         seeds=seeds or setting.seeds,
     )
-    folder = Path(out) if out is not None else Path("runs") / f"study-{name}{'-quick' if quick else ''}"
+    folder = Path(out) if out is not None else place_of(name, quick)
     engine = _Engine(chosen, setting, folder, quick=quick, device=device)
-    engine.claim()
+    claim(folder, engine.asked())
     try:
         engine.make(minutes)
     except ResnetsError:
-        engine.leave()
+        leave(folder)
         raise
     return engine.conclude()
 
@@ -101,44 +98,18 @@ class _Engine:
         self.members: tuple[Member, ...] = tuple(study.members(quick))
         self.runs: dict[tuple[str, int], Run] = {}
         self.plans: dict[str, Plan] = {}
+        self.data: tuple[object, ...] | None = None  # what the first run was trained on
 
-    def claim(self) -> None:
-        """See that the folder is new, or of the same study of the same networks, trained alike."""
-        mine = {
+    def asked(self) -> dict[str, object]:
+        """What the folder is for, fit for JSON."""
+        return {
             "study": self.study.name,
             "data": self.setting.data,
+            "device": self.device,
             "recipe": [self.setting.recipe, *self.setting.overrides],
             "epochs": self.setting.epochs,
             "networks": {member.name: member.spec.to_dict() for member in self.members},
         }
-        path, shown = self.folder / ASKED, printable(str(self.folder))
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"{shown} is a file: name a folder for the study.")
-        if path.exists():
-            try:
-                theirs = json.loads(read_regular(path, 2**24))
-            except (OSError, ValueError, RecursionError) as problem:
-                raise DataError(f"{shown} has an {ASKED} that cannot be read: choose another folder.") from problem
-            differ = [key for key, value in mine.items() if not isinstance(theirs, dict) or theirs.get(key) != value]
-            if differ:
-                raise DataError(
-                    f"{shown} belongs to a study with other {', '.join(differ)}: choose another folder with `out`."
-                )
-            return
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            raise DataError(f"{shown} is not empty, and no study: choose another folder with `out`.")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise DataError(f"{shown} cannot be made a folder ({problem.strerror}): choose another.") from problem
-        write_json(path, mine)
-
-    def leave(self) -> None:
-        """Leave no folder behind that nothing was made in, because its data cannot be used, say."""
-        if not (self.folder / "runs").exists():
-            (self.folder / ASKED).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
 
     def make(self, minutes: float | None) -> None:
         """Make what is not there yet, seed by seed, as far as the time reaches."""
@@ -146,12 +117,19 @@ class _Engine:
         todo = list(self._wanted())
         for number, (member, seed) in enumerate(todo, 1):
             place = self.folder / "runs" / f"{member.name}-{seed}"
-            if not self._finished(place) and time.perf_counter() + self._guess(member) > ends:
-                say(f"The time is up before {member.name}, seed {seed}; the same command goes on from here.")
+            try:
+                if not self._finished(place):
+                    if time.perf_counter() > ends:
+                        raise TimeUp
+                    say(f"run {number} of {len(todo)}: {member.name}, seed {seed}, epochs: {self._epochs(member)}")
+                    self._train(member, seed, place, ends)
+            except TimeUp:
+                say(f"The time is up at run {number} of {len(todo)}; the same command goes on from here.")
                 return
-            if not self._finished(place):
-                say(f"run {number} of {len(todo)}: {member.name}, seed {seed}, {self._epochs(member)} epochs")
-            self.runs[member.name, seed] = self._run(member, seed, place)
+            except KeyboardInterrupt:
+                say("The study is stopped: what goes on with it is not its run's command, but its own, typed again.")
+                raise
+            self.runs[member.name, seed] = self._read(member, seed, place)
 
     def _wanted(self) -> Iterator[tuple[Member, int]]:
         for seed in range(self.setting.seeds):
@@ -171,43 +149,59 @@ class _Engine:
         """The member of the same network that is trained for the usual epochs, by which its pace is known."""
         return next(one.name for one in self.members if one.spec == member.spec and one.as_long_as is None)
 
-    def _run(self, member: Member, seed: int, place: Path) -> Run:
-        observers = [Taught(), *([self.study.observer()] if self.study.observer else [])]
-        if place.exists():
-            if not self._finished(place):
-                resume(place, observers)
-        else:
-            train(
-                self.setting.data,
-                model=member.spec,
-                recipe=self.setting.recipe,
-                weights="none",
-                epochs=self._epochs(member),
-                out=place,
-                seed=seed,
-                device=self.device,
-                overrides=self.setting.overrides,
-                observers=observers,
-            )
-        record = RunRecord.read(place)
-        result = record.result
+    def _train(self, member: Member, seed: int, place: Path, ends: float) -> None:
+        """To its end, or to that of the time; from its checkpoint, where it has been begun."""
+        observers = [Taught(), *([self.study.observer()] if self.study.observer else []), Until(ends)]
+        if place.exists() and not is_free(place):
+            begun = left_by_a_kill(place)
+            asked = begun[0] if begun is not None else RunRecord.read(place).asked
+            resume(place, observers, data=None if asked.data == self.setting.data else self.setting.data)
+            return
+        train(
+            self.setting.data,
+            model=member.spec,
+            recipe=self.setting.recipe,
+            weights="none",
+            epochs=self._epochs(member),
+            out=place,
+            seed=seed,
+            device=self.device,
+            overrides=self.setting.overrides,
+            observers=observers,
+        )
+
+    def _read(self, member: Member, seed: int, place: Path) -> Run:
+        """What came of a run. Raises DataError for one that is not of this study, or not made by it alone."""
+        record, shown = RunRecord.read(place), printable(str(place))
+        result, size = record.result, record.preprocessing["image_size"]
         if record.asked.network != member.spec.to_dict() or record.asked.seed != seed or result is None:
-            raise DataError(f"{printable(str(place))} is a run of another network or seed: remove it.")
+            raise DataError(f"{shown} is a run of another network or seed: remove it.")
+        data = record.dataset["fingerprint"], record.classes, size
+        if data != (first := self.data or data):
+            what = "images" if data[1:] == first[1:] else "classes or sizes"
+            raise DataError(
+                f"{shown} was trained on other {what} than the runs before it: remove what is of other data."
+            )
+        self.data = first
         course = tuple(line for line in read_log(place) if line["kind"] == "epoch")
-        if not course or "train_top1" not in course[-1]:
-            raise DataError(f"{printable(str(place))} has lost its log: remove it, and it is trained again.")
-        size = int(record.preprocessing["image_size"])
-        self.plans.setdefault(member.name, plan(member.spec, len(record.classes), image_size=size))
+        wanted = self.study.measures or ("", "")
+        for line, beginning in zip((course or ({},))[:: max(len(course) - 1, 1)], wanted, strict=False):
+            if TAUGHT not in line or not any(key.startswith(beginning) for key in line):
+                raise DataError(f"{shown} has lost its log, or was trained by another command: remove it.")
+        self.plans.setdefault(member.name, plan(member.spec, len(record.classes), image_size=int(size)))
+        processor = record.machine.get("processor")
         return Run(
             member=member.name,
             seed=seed,
-            train_top1=float(course[-1]["train_top1"]),
+            train_top1=float(course[-1][TAUGHT]),
+            taught=int(course[-1][OF]),
             top1=result.top1,
             images=result.held_out_images or 0,
-            seconds=record.epochs * statistics.median(float(line["seconds"]) for line in course),
+            seconds=max(record.epochs * statistics.median(float(line["seconds"]) for line in course), 1e-6),
             epochs=record.epochs,
             course=course,
             fallbacks=len(result.fallbacks),
+            machine=f"{processor}, {record.machine.get('cores')} cores, {record.precision}",
         )
 
     def _finished(self, place: Path) -> bool:
@@ -216,25 +210,17 @@ class _Engine:
         except ResnetsError:
             return False
 
-    def _guess(self, member: Member) -> float:
-        """Seconds that a run takes: as its network's others, or by the multiply-adds of those that were made."""
-        if not self.runs:
-            return 0.0
-        made = next((run for run in self.runs.values() if run.member == member.name), None)
-        if made is not None:
-            return made.seconds + START
-        size = next(iter(self.plans.values())).image_size
-        own = plan(member.spec, image_size=size).macs
-        paces = [run.seconds / (self.plans[run.member].macs * run.epochs) for run in self.runs.values()]
-        return max(paces) * own * self._epochs(member) + START
-
     def _unusual(self) -> dict[str, str]:
         """What was asked for beside the study's own setting, quoted as a shell wants it."""
         from resnets.data.named import here
 
         usual = self.study.quick if self.quick else self.study.full
-        asked = {"data": here(self.setting.data), "epochs": self.setting.epochs, "seeds": self.setting.seeds}
-        own = {"data": usual.data, "epochs": usual.epochs, "seeds": usual.seeds}
+        asked: dict[str, object] = {
+            "data": here(self.setting.data),
+            "epochs": self.setting.epochs,
+            "seeds": self.setting.seeds,
+        }
+        own = {"data": usual.data, "epochs": usual.epochs, "seeds": usual.seeds, "device": "auto"}
         return {name: shlex.quote(str(value)) for name, value in asked.items() if value != own[name]}
 
     def conclude(self) -> StudyResult:
@@ -250,10 +236,12 @@ class _Engine:
         )
         wanted = self.setting.seeds * len(self.members)
         left = wanted - len(found.runs)
-        says, holds = f"{len(found.runs)} of {wanted} runs are made; the same command goes on.", None
+        says, holds = f"Runs made so far: {len(found.runs)} of {wanted}; the same command goes on.", None
         if found.told(member.name for member in self.members):
             about, holds = self.study.says(found)
             says = f"{about} {says}" if left else about
+        if len({run.machine for run in found.runs}) > 1:
+            says += " The runs were made on different machines, so that their times do not compare."
         result = StudyResult(
             study=self.study.name, says=says, holds=holds, found=found, page=str(self.folder / PAGE), left=left
         )
@@ -263,5 +251,5 @@ class _Engine:
         page.write(self.folder / PAGE, result, self.study, plots, quick=self.quick, asked=self._unusual())
         write_json(self.folder / STUDY, result.document())
         took = sum(run.seconds for run in found.runs)
-        say(f"{len(found.runs)} runs, {duration(took)} of training; wrote {printable(result.page)}")
+        say(f"runs: {len(found.runs)}, {duration(took)} of training; wrote {printable(result.page)}")
         return result

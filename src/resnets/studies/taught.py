@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnets.data.batches import CachedBatches
 from resnets.evaluation.answers import answers, top1
-from resnets.training import EpochRecord, Observer, Training
+from resnets.training import EpochRecord, Observer, StepRecord, Training
 
 BETWEEN = 1000  # images that are asked about after an epoch; after the last one, all of them
 
 
+TAUGHT, OF = "taught_top1", "taught_images"  # figures of the log, which no training has that a study has not made
+
+
 class Taught(Observer):
-    """Judges training images after each epoch, without augmentation, in float32: "train_top1" is of these."""
+    """Judges training images after each epoch, without augmentation, in float32."""
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
-        """Take the place of what was judged on a few."""
+        """A share, and of how many images."""
         images, labels = examples(training, None if training.state.step >= training.total else BETWEEN)
         network, preprocessing = training.state.trained(), training.preprocessing
 
@@ -27,7 +32,23 @@ class Taught(Observer):
                 return network(x)  # type: ignore[no-any-return]
 
         logits = answers(run, images, network.plan.num_classes, what="")
-        epoch.figures["train_top1"] = top1(logits, labels)
+        epoch.figures.update({TAUGHT: top1(logits, labels), OF: len(labels)})
+
+
+class TimeUp(Exception):
+    """The time of a call is over; the run goes on from its checkpoint in the next one."""
+
+
+class Until(Observer):
+    """Ends a training between two steps when the clock (`time.perf_counter`) says so, by raising TimeUp."""
+
+    def __init__(self, ends: float) -> None:
+        self.ends = ends
+
+    def stepped(self, training: Training, step: StepRecord) -> None:
+        """Look at the clock."""
+        if time.perf_counter() > self.ends:
+            raise TimeUp
 
 
 def examples(training: Training, count: int | None) -> tuple[np.ndarray, np.ndarray]:

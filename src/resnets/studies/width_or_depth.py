@@ -54,9 +54,9 @@ def _says(found: Found) -> tuple[str, Holds]:
         f"an epoch of the wide one takes {1 / faster:.2f} of the time.",
         f"In the same time: {said(found, f'{wide}-time', deep)}; {found.chance}.",
     ]
-    if not by_weights.told and not by_time.told:
-        return " ".join(sentences), None
-    return " ".join(sentences), by_time.value > 0 or (by_weights.value > 0 and faster > 1)
+    if by_time.told:
+        return " ".join(sentences), by_time.value > 0
+    return " ".join(sentences), True if by_weights.told and by_weights.value > 0 and faster > 1 else None
 
 
 def _draws(found: Found) -> list[Plot]:

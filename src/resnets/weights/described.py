@@ -30,8 +30,8 @@ class Described:
         found: list[tuple[str, Any]] = [
             ("file", f"{self.source} ({self.dialect})"),
             ("network", name_of(model.network.plan.spec) or "one that the catalog has no name for"),
-            ("classes", f"{len(model.classes)}: {some(model.classes, NAMED)}" if model.classes else "no head"),
-            ("pictures", prepared(model.preprocessing)),
+            ("classes", f"{len(model.classes)}: {some(model.classes, NAMED)}"),
+            ("pictures", prepared(model.preprocessing) if model.network.plan.in_channels == 3 else "in grey"),
             ("trained on", _table(said, "dataset").get("name")),
             ("epochs", said.get("epochs")),
             ("seed", said.get("seed")),

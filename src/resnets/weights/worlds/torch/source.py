@@ -32,6 +32,7 @@ def torch_source(plan: Plan, name: str) -> str:
 
     name    what its first line calls the network
     """
+    name = name.replace("\\", "/").replace('"', "'")  # it stands in a docstring
     theirs = torchvision_has(plan.spec)
     words = THEIRS if theirs else OURS
     kinds = _kinds(plan)
