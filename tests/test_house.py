@@ -305,3 +305,9 @@ def test_importing_the_library_imports_nothing_heavy():
         f"print(sorted({HEAVY!r} & set(sys.modules)))"
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by these names, wherever they lie."""
+    files = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(files) == sorted(set(files))
