@@ -151,7 +151,7 @@ def _plan_of(name: str, file: Described | None, classes: int | None, image_size:
 def _print_facts(file: Described) -> None:
     out = console()
     table = _table(out, ("", ""), ())
-    table.columns[1].no_wrap = False
+    table.columns[1].no_wrap, table.columns[1].overflow = False, "fold"  # nothing of a long path is lost
     for what, words in file.facts():
         table.add_row(what, words)
     out.print(table)
