@@ -76,7 +76,7 @@ def show(
       resnets show resnet50 --torch resnet50.py         the network as a file of PyTorch, to read and to ship
       resnets show resnet20 --all
       resnets show resnet20 --json
-      resnets show runs/photos                          a run, a checkpoint, an .onnx file, a tag
+      resnets show runs/photos                          a run, anybody's checkpoint, a tag
     """
     from resnets.inspection import compare
 

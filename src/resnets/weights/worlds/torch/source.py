@@ -52,7 +52,7 @@ def torch_source(plan: Plan, name: str) -> str:
     ]
     for key, units in kinds.items():
         lines += ["", *_unit_class(names[key], units, plan.spec, words), ""]
-    body = _whole(plan, names, words, theirs)
+    body = _whole(plan, kinds, names, words, theirs)
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join([*lines, "", *body])) + "\n"
 
 
@@ -200,7 +200,9 @@ def _channels(unit: Unit, taken: Sequence[str]) -> dict[str, str]:
     return {unit.rows[0].reads[0]: "inputs" if "inputs" in taken else "outputs", **found}
 
 
-def _whole(plan: Plan, names: Mapping[Key, str], words: Mapping[str, str], theirs: bool) -> list[str]:
+def _whole(
+    plan: Plan, kinds: Mapping[Key, Sequence[Unit]], names: Mapping[Key, str], words: Mapping[str, str], theirs: bool
+) -> list[str]:
     """The class ResNet, and with our names those of its stem and head."""
     spec, classes = plan.spec, {plan.head[-1].role: "num_classes"}
     numbers = {row.role: str(row.out_channels) for row in plan.rows if row.kind == "conv"}
@@ -210,7 +212,7 @@ def _whole(plan: Plan, names: Mapping[Key, str], words: Mapping[str, str], their
     made, called = [], []
     for number, stage in enumerate(plan.stages, 1):
         place = f"self.{words['stage']}{number}"
-        calls = list(_calls(stage, names, plan))
+        calls = list(_calls(stage, kinds, names))
         before, behind = ("nn.Sequential(", ")") if theirs else ("stage(", ")")
         made += listed(f"{place} = {before}", calls, behind)
         called.append(f"x = {place}(x)")
@@ -238,9 +240,8 @@ def _whole(plan: Plan, names: Mapping[Key, str], words: Mapping[str, str], their
     ]
 
 
-def _calls(stage: Sequence[Unit], names: Mapping[Key, str], plan: Plan) -> Iterator[str]:
+def _calls(stage: Sequence[Unit], kinds: Mapping[Key, Sequence[Unit]], names: Mapping[Key, str]) -> Iterator[str]:
     """The units of a stage as they are made: equal ones that follow each other in one expression."""
-    kinds = _kinds(plan)
 
     def call(unit: Unit) -> str:
         key = _key(unit)
