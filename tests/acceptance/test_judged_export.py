@@ -10,6 +10,7 @@ from PIL import Image
 from resnets.acceptance import exported, gate
 from resnets.cli.main import main
 from resnets.errors import ExportError, ParameterError
+from resnets.inference import load
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import runtimes
 
@@ -28,6 +29,7 @@ def _short(monkeypatch):
         ("m.xml", "int8", ["openvino"]),
         ("m.xml", "bfloat16", ["openvino"]),
         ("m.pt2", "float32", ["torch.export"]),
+        ("m.safetensors", "float16", ["resnets"]),
     ],
 )
 def test_what_is_written_is_as_good(classifier, tmp_path, name, precision, readers):
@@ -54,6 +56,32 @@ def test_a_file_says_what_the_classifier_says_of_photos_of_odd_shapes(classifier
             image = np.asarray(digit.resize((width, height), Image.Resampling.BICUBIC))
             own = classifier.logits(classifier.preprocessing.pixels(Image.fromarray(image))[None])
             assert int(opened(image[None]).argmax()) == int(own.argmax()), (opened.runtime, width, height)
+
+
+def test_our_own_file_in_float16_is_half_as_large_and_loads(classifier, tmp_path):
+    sizes = {}
+    for precision in ("float32", "float16"):
+        exported.export(classifier, tmp_path / f"{precision}.safetensors", precision=precision)
+        sizes[precision] = (tmp_path / f"{precision}.safetensors").stat().st_size
+    weights = classifier.network.plan.parameters  # what is not weights stays as it is
+    assert sizes["float32"] - sizes["float16"] > 0.9 * 2 * weights
+    picture = Image.fromarray(gate.examples(classifier, "digits").judged.images[0])
+    one, other = (load(tmp_path / f"{name}.safetensors").predict([picture])[0].top for name in sizes)
+    assert [name for name, _ in one[:1]] == [name for name, _ in other[:1]]
+    assert one[0][1] == pytest.approx(other[0][1], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "wish", "said"),
+    [
+        ("m.safetensors", {"precision": "int8"}, r"stores float32 or float16, not int8"),
+        ("m.safetensors", {"raw": True}, r"has the preprocessing beside the network: leave `raw` out"),
+        ("m.onnx", {"precision": "float16"}, r"float16 is what a model file \(\.safetensors\) can store"),
+    ],
+)
+def test_what_a_format_does_not_hold_is_said_before_any_work(tmp_path, name, wish, said):
+    with pytest.raises(ParameterError, match=said):
+        exported.export("no such model", tmp_path / name, **wish)
 
 
 @pytest.mark.parametrize("factor", [0.02, 500])
@@ -96,7 +124,7 @@ def test_on_the_command_line(trained, tmp_path, capsys):
     ("arguments", "status", "said"),
     [
         (["m.onnx", "--precision", "int8"], 2, "--data DATA"),
-        (["m.tflite"], 2, ".onnx, .xml or .pt2"),
+        (["m.tflite"], 2, ".onnx, .xml, .pt2 or .safetensors"),
         (["m.onnx", "--precision", "int4"], 2, "int4"),
         (["m.pt2", "--precision", "int8", "--data", "digits"], 2, "take .onnx or .xml"),
         (["nowhere/m.onnx"], 2, "no folder"),

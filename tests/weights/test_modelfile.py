@@ -90,6 +90,76 @@ def test_everything_comes_back(tmp_path):
     assert torch.equal(loaded.network(x), model.network.eval()(x))
 
 
+def test_weights_in_float16_take_half_the_bytes_and_are_the_rounded_ones(tmp_path):
+    model = make()
+    save(tmp_path / "whole.safetensors", model)
+    save(tmp_path / "half.safetensors", model, half=True)
+    whole, half = (parts(tmp_path / f"{name}.safetensors") for name in ("whole", "half"))
+    for name, tensor in whole[1].items():  # what counts batches stays as it is
+        assert half[1][name].nbytes == tensor.nbytes // (2 if tensor.is_floating_point() else 1)
+    loaded = load(tmp_path / "half.safetensors")
+    for name, tensor in loaded.network.state_dict().items():
+        wanted = model.network.state_dict()[name]
+        assert tensor.dtype == wanted.dtype
+        assert torch.equal(tensor, wanted.half().float() if wanted.is_floating_point() else wanted), name
+    save(tmp_path / "again.safetensors", loaded, half=True)
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "half.safetensors").read_bytes()
+
+
+def test_a_weight_that_float16_cannot_hold_is_named(tmp_path):
+    model = make()
+    model.network.state_dict()["head.linear.weight"][0] = 1e6
+    save(tmp_path / "m.safetensors", model)
+    with pytest.raises(ModelFileError, match=r"head\.linear\.weight has values too large for float16; save it in"):
+        save(tmp_path / "m.safetensors", model, half=True)
+    assert load(tmp_path / "m.safetensors").network.state_dict()["head.linear.weight"][0, 0] == 1e6
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_what_a_norm_divides_out_is_no_reason_to_refuse(tmp_path, order):
+    """As after a long training with Muon: convolutions, and what their norms have seen, a million times as large."""
+    spec = dataclasses.replace(TINY, order=order)
+    model = make(spec)
+    with torch.no_grad():
+        model.network.train()(torch.rand(16, 3, 8, 8))
+        state, plan = model.network.state_dict(), model.network.plan
+        read = [role for row in plan.rows for role in row.reads]
+        for row in plan.rows:
+            if row.kind == "norm" and "conv" in row.reads[0] and read.count(row.reads[0]) == 1:
+                state[f"{row.reads[0]}.weight"] *= 1e6
+                state[f"{row.role}.running_mean"] *= 1e6
+                state[f"{row.role}.running_var"] *= 1e12
+    x = torch.rand(4, 3, 8, 8)
+    wanted = model.network.eval()(x)
+    save(tmp_path / "m.safetensors", model, half=True)
+    given = load(tmp_path / "m.safetensors").network(x)
+    assert (given - wanted).abs().max() < 1e-2 * (wanted.max() - wanted.min())
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_that_is_not_float32_is_not_saved_over_a_good_file(path, half, dtype):
+    before = path.read_bytes()
+    model = make()
+    with pytest.raises(ModelFileError, match=r"was not written: .*float32"):
+        save(path, dataclasses.replace(model, network=model.network.to(dtype)), half=half)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_stores_something_else_is_refused(path):
+    document, tensors = parts(path)
+    container.write(path, json.dumps({**document, "stored": "bfloat99"}), tensors)
+    assert "its weights are stored as 'bfloat99'" in refusal(path)
+
+
+def test_halves_are_no_weights_of_a_file_that_does_not_say_so(tmp_path):
+    save(tmp_path / "m.safetensors", make(), half=True)
+    document, tensors = parts(tmp_path / "m.safetensors")
+    del document["stored"]
+    container.write(tmp_path / "m.safetensors", json.dumps(document), tensors)
+    assert "torch.float32 (3,), but there is torch.float16 (3,)" in refusal(tmp_path / "m.safetensors")
+
+
 def test_what_a_plan_depends_on_comes_back(tmp_path):
     network = create(TINY, num_classes=2, in_channels=5, output_stride=8, seed=0)
     save(tmp_path / "m.safetensors", Model(network, ("a", "b"), Preprocessing.evaluation(8)))

@@ -51,7 +51,7 @@ class InRuntime:
 class Exported:
     """A file for other runtimes, and what it is worth there.
 
-    out, precision      where it is, and what it computes in
+    out, precision      where it is, and what it computes in; of a model file what it stores
     images              that judged it; 0 without data
     top1_source         share of them that the network gets right in float32, and
     top1_exported       the file, in the runtime that does worst; both None without data
@@ -95,8 +95,9 @@ def export(
     """Write a model as a file for other runtimes, if it is as good there.
 
     model       a classifier, a model, or whatever `resnets.load` takes
-    out         .onnx, .xml (OpenVINO) or .pt2 (torch.export); what stood there is replaced by a good file only
-    precision   "float32", "bfloat16", or "int8", which needs `data`
+    out         .onnx, .xml (OpenVINO), .pt2 (torch.export) or our own .safetensors; what stood there is replaced by a
+                good file only
+    precision   "float32", "bfloat16", or "int8", which needs `data`; for .safetensors "float32" or "float16"
     data        images whose classes are known: the training ones calibrate, the held-out ones judge
     max_drop    points of top-1 that the file may lose on them, in any installed runtime, against the network in float32
     raw         a graph without preprocessing and softmax; the metadata stays
@@ -104,7 +105,7 @@ def export(
     Raises ExportError when the file is refused, DataError and ResnetsError for what cannot be.
     """
     out = Path(out)
-    check_place(out, precision)
+    check_place(out, precision, raw)
     if not 0 <= max_drop <= 100:
         raise ParameterError(f"`max_drop` is a number of points from 0 to 100, not {max_drop!r}.")
     if precision == "int8" and data is None:

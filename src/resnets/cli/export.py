@@ -12,8 +12,13 @@ from resnets.cli.output import console, emit, note
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="F.onnx, F.xml (OpenVINO) or F.pt2 (torch.export).")],
-    precision: Annotated[str, typer.Option(metavar="P", help="float32, bfloat16, or int8.")] = "float32",
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="F.onnx, F.xml (OpenVINO), F.pt2 (torch.export) or F.safetensors (ours)."),
+    ],
+    precision: Annotated[
+        str, typer.Option(metavar="P", help="float32, bfloat16, or int8; for F.safetensors float16.")
+    ] = "float32",
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Labelled images: they calibrate int8, and judge.", show_default=False),
@@ -31,13 +36,14 @@ def export(
     The file takes uint8 pictures (N, H, W, 3) of any size. It is read back in every installed runtime and
     compared with the network; with DATA its top-1 is measured there too. A file that disagrees or loses too
     much is not written, and the exit status is 1. For int8, convolutions fall back to float one after the
-    other before the file is refused.
+    other before the file is refused. F.safetensors is our own model file; float16 makes it half as large.
 
     \b
     Examples:
       resnets export runs/photos photos.onnx
       resnets export runs/photos photos.onnx --precision int8 --data photos/
       resnets export runs/photos photos.xml --precision bfloat16 --data photos/ --max-drop 0.2
+      resnets export runs/photos small.safetensors --precision float16 --data photos/
     """
     from resnets.acceptance import Exported
     from resnets.acceptance import export as write

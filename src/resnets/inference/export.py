@@ -1,8 +1,9 @@
 """A classifier -> one file that other runtimes run, preprocessing included; it is read back before it counts.
 
-The suffix says the format: .onnx, .xml (OpenVINO's, with its .bin beside it: see `pair`) or .pt2 (torch.export). A
-file takes uint8 pictures (N, H, W, 3) of any size as "images" and gives "probabilities" and "logits"; a raw one takes
-what `Preprocessing.normalise` gives, as "input" (in .onnx and .xml of any height and width), and has "logits" alone.
+The suffix says the format: .onnx, .xml (OpenVINO's, with its .bin beside it: see `pair`), .pt2 (torch.export), or
+.safetensors, our own model file, which float16 makes half as large. One of the first three takes uint8 pictures
+(N, H, W, 3) of any size as "images" and gives "probabilities" and "logits"; a raw one takes what
+`Preprocessing.normalise` gives, as "input" (in .onnx and .xml of any height and width), and has "logits" alone.
 
 A runtime that lowers the precision by itself lowers that of the preprocessing too: OpenVINO does on processors that
 multiply in bfloat16, unless its reader sets INFERENCE_PRECISION_HINT to f32. No file can do that for its reader.
@@ -33,9 +34,12 @@ from resnets.inference.readback import Opened, check, runtimes
 from resnets.inference.resample import TorchOps, normalised, probabilities, resized
 from resnets.inference.runner import DTYPES
 from resnets.machine import needs, openvino_core
+from resnets.weights import save
 from resnets.whole import staged
 
-SUFFIXES = (".onnx", ".xml", ".pt2")
+OWN = ".safetensors"  # our own model file
+SUFFIXES = (".onnx", ".xml", ".pt2", OWN)
+STORED = ("float32", "float16")  # what it stores weights in
 METADATA = "resnets.json"  # where a .pt2 keeps it
 
 Accept = Callable[[list[Opened], int], None]
@@ -52,7 +56,7 @@ def write(
 ) -> list[dict[str, Any]]:
     """Export a classifier, and return what `readback.check` found.
 
-    precision       float32, bfloat16 or int8
+    precision       float32, bfloat16 or int8; for our own file float32 or float16
     quantisation    for int8: the grids, and what stays float
     raw             a graph without preprocessing and softmax; the metadata stays
     accept          called with the runtimes and bytes of a file that has passed; what it raises refuses the file
@@ -63,10 +67,12 @@ def write(
     cannot hold the precision or whose package is missing, ExportError when the file does not hold up.
     """
     out = Path(out)
-    check_place(out, precision)
+    check_place(out, precision, raw)
     with staged(out) as stage:
         if out.suffix == ".pt2":
             _write_pt2(stage.path, classifier, precision, raw)
+        elif out.suffix == OWN:
+            save(stage.path, classifier.model, half=precision == "float16")
         else:
             _write_onnx(stage.path, classifier, precision, quantisation, raw)
         stage.parts = tuple(sorted(stage.path.parent.iterdir(), reverse=True))  # the .xml, then the .bin it asks for
@@ -77,18 +83,23 @@ def write(
     return table
 
 
-def check_place(out: Path, precision: str) -> None:
+def check_place(out: Path, precision: str, raw: bool = False) -> None:
     """Raise what `write` raises for a place, a suffix or a precision that cannot be, before any work is done."""
-    engines.check("torch", precision)
     if out.suffix not in SUFFIXES:
         raise DataError(f"{out} has no suffix of a format: end it with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}.")
+    if out.suffix == OWN:
+        _check_own(precision, raw)
+    elif precision == "float16":
+        raise ParameterError(f"float16 is what a model file ({OWN}) can store: for {out.suffix} take bfloat16.")
+    else:
+        engines.check("torch", precision)
     if out.is_dir():
         raise DataError(f"{out} is a folder: name a file.")
     if not out.parent.is_dir():
         raise DataError(f"{out} cannot be written: there is no folder {out.parent}.")
     if out.suffix == ".pt2" and precision == "int8":
         raise ParameterError("int8 cannot be written as .pt2: take .onnx or .xml.")
-    if out.suffix != ".pt2":
+    if out.suffix in (".onnx", ".xml"):
         needs("onnx", extra="export")
         needs("openvino" if out.suffix == ".xml" else "onnxruntime", extra="export")
     weights = out.with_suffix(".bin")
@@ -96,6 +107,13 @@ def check_place(out: Path, precision: str) -> None:
         raise DataError(
             f"{weights} is there and belongs to something else, and {out.name} needs that name: take another."
         )
+
+
+def _check_own(precision: str, raw: bool) -> None:
+    if precision not in STORED:
+        raise ParameterError(f"A model file ({OWN}) stores {' or '.join(STORED)}, not {precision}.")
+    if raw:
+        raise ParameterError(f"A model file ({OWN}) has the preprocessing beside the network: leave `raw` out.")
 
 
 _CALIBRATION = ("temperature", "unsure", "coverage")

@@ -21,11 +21,12 @@ from resnets.inference.lower import OUTPUT, lower
 from resnets.inference.onnx_graph import IMAGES
 from resnets.inference.quantize import Quantisation, Rounded
 from resnets.machine import int8_saturates, needs, openvino_core
+from resnets.weights import load
 
 # How far a runtime's logits may lie from the network's own, as a share of their spread (zero included). In float32 only
 # the order of additions differs. In bfloat16 and int8 runtimes round in different places, and how much that matters
 # depends on the network: here a file is only asked whether it is the same network; accuracy is judged on data.
-TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "int8": 0.25}
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 0.1, "int8": 0.25}
 # Where a picture is resized, a pixel that lies between two whole numbers may fall to the other side.
 RESIZED_TOLERANCE = 1e-2
 SATURATES = (
@@ -109,7 +110,8 @@ def runtimes(path: Path, preprocessing: Preprocessing, precision: str) -> list[O
 
     Raises ResnetsError when no package is installed that reads the file, ExportError when one refuses it.
     """
-    readers = {".onnx": (_onnxruntime, _openvino), ".xml": (_openvino,), ".pt2": (_torch,)}[path.suffix]
+    known = {".onnx": (_onnxruntime, _openvino), ".xml": (_openvino,), ".pt2": (_torch,), ".safetensors": (_resnets,)}
+    readers = known[path.suffix]
     there = [reader for reader in readers if find_spec(reader.__name__[1:])]
     if not there:
         needs(readers[0].__name__[1:], extra="export")
@@ -151,6 +153,16 @@ def _torch(path: Path, precision: str) -> tuple[str, Run]:
             return module(torch.from_numpy(x))[OUTPUT]  # type: ignore[no-any-return]
 
     return program.graph_signature.user_inputs[0], run
+
+
+def _resnets(path: Path, precision: str) -> tuple[str, Run]:
+    network = load(path).network
+
+    def run(x: np.ndarray) -> Tensor:
+        with torch.inference_mode():
+            return network(torch.from_numpy(x))  # type: ignore[no-any-return]
+
+    return "input", run
 
 
 def _reason(problem: Exception) -> str:

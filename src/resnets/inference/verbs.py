@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from resnets.errors import ParameterError
 from resnets.inference.classifier import Classifier
+from resnets.inference.export import STORED
 from resnets.inference.pictures import Picture
 from resnets.inference.prediction import Predictions
 from resnets.inference.session import open_session
@@ -30,18 +32,22 @@ def as_classifier(what: str | Path | Model | Classifier) -> Classifier:
     return Classifier(what) if isinstance(what, Model) else load(what)
 
 
-def save(model: str | Path | Model | Classifier, path: str | Path) -> None:
+def save(model: str | Path | Model | Classifier, path: str | Path, *, precision: str = "float32") -> None:
     """Write a model as a model file: whole, or not at all; what stood there before stays until the new one is safe.
 
-    model   a classifier, a model, or whatever `load` takes
-    path    the file to write, by habit with the suffix .safetensors
+    model       a classifier, a model, or whatever `load` takes
+    path        the file to write, by habit with the suffix .safetensors
+    precision   what the weights are stored in: "float32", or "float16" for half the bytes. Nothing judges here what the
+                rounding costs: `resnets export MODEL F.safetensors` with precision float16 does
 
-    Raises ModelFileError for weights that are not finite or not float32, for class names that do not fit the head, and
-    when the file cannot be written.
+    Raises ModelFileError for weights that are not finite, not float32, or too large for float16, for class names that
+    do not fit the head, and when the file cannot be written; ParameterError for another precision.
     """
+    if precision not in STORED:
+        raise ParameterError(f"A model file stores {' or '.join(STORED)}, not {precision!r}.")
     if not isinstance(model, Model):
         model = model.model if isinstance(model, Classifier) else load_model(model)
-    save_model(path, model)
+    save_model(path, model, half=precision == "float16")
 
 
 def predict(

@@ -1,8 +1,9 @@
 """The model file: one .safetensors that holds everything a prediction depends on, and proves it.
 
-Tensors: the network's state (float32, row-major) and, if there is one, `preprocessing.mean_image`. The
-document beside them (JSON) says format, spec, classes, preprocessing, calibration, provenance and a self-test (its
-key is "probe"): the logits of a fixed input. Loading checks the file's hash, then runs it. Nothing is unpickled.
+Tensors: the network's state (float32, or float16 where the document says "stored": "float16"; row-major) and, if
+there is one, `preprocessing.mean_image` in float32. The document beside them (JSON) says format, spec, classes,
+preprocessing, calibration, provenance and a self-test (its key is "probe"): the logits of a fixed input. Loading checks
+the file's hash, then runs it. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from resnets.network import ResNet
 from resnets.text import brief
 from resnets.weights import calibration, container
 from resnets.weights.calibration import Calibration
+from resnets.weights.halved import halved
 from resnets.weights.model import Model
 from resnets.weights.provenance import Provenance
 
@@ -44,16 +46,20 @@ _PARTS = (
 )
 
 
-def save(path: str | Path, model: Model) -> None:
+def save(path: str | Path, model: Model, *, half: bool = False) -> None:
     """Write a model file: whole, or not at all; what stood there before stays until the new one is safe.
 
+    half    store the weights in float16, rounded (`halved`): half the bytes. Who loads the file computes in float32
+
     The network is left as it is (mode, device, gradients), and no random number is drawn.
-    Raises ModelFileError for weights that are not finite or not float32, for class names that do not fit
-    the head, and when the file cannot be written.
+    Raises ModelFileError for weights that are not finite or not float32 or, halved, too large for float16; for class
+    names that do not fit the head, and when the file cannot be written.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     try:
-        document = _document(model, state)
+        if half:
+            state = halved(model.network.plan, state)
+        document = _document(model, _widened(state) if half else state) | ({"stored": "float16"} if half else {})
         text = json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":"))
     except (KeyError, TypeError, ValueError, ResnetsError) as problem:
         raise ModelFileError(f"{path} was not written: {_clause(problem)}.") from problem
@@ -87,6 +93,10 @@ def load(path: str | Path) -> Model:
             f"{path} is whole but cannot be used: {_clause(problem)}; "
             "update resnets and torch, or save the model again."
         ) from problem
+
+
+def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
 
 
 def self_test_input(in_channels: int, side: int) -> Tensor:
@@ -162,6 +172,10 @@ def _model(document: dict[str, Any], tensors: dict[str, Tensor]) -> Model:
     )
     if p.parameters > sum(tensor.numel() for tensor in tensors.values()):
         raise ValueError(f"the network has {p.parameters} parameters, more than the file holds")
+    if (stored := document.get("stored", "float32")) not in ("float16", "float32"):
+        raise ValueError(f"its weights are stored as {brief(str(stored))}")
+    if stored == "float16":
+        tensors = _widened(tensors)
     # In memory of its own: the file may be replaced while the network lives.
     network = _build(p, {name: tensor.clone() for name, tensor in tensors.items()})
     recorded = torch.tensor(document["probe"]["logits"], dtype=torch.float32)

@@ -14,7 +14,8 @@ class Provenance:
     network     the name of the architecture, or "custom"
     dataset     "name", "fingerprint" and "split" of what it was trained on
     recipe      every value of the recipe
-    epochs, seed
+    epochs      of the training
+    seed        of the training: weights, order, augmentation, split
     weights     what training started from; None: from random numbers, if there is a recipe
     versions    the machine and the packages
     metrics     figures on the held-out images
