@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnets.cli import boxed
 from resnets.cli.output import emit, line, note
 from resnets.errors import DataError
 
@@ -23,9 +24,17 @@ DEFAULT = ("torch", "float32")  # what a classifier does by itself
 
 
 # What each argument and option is.
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A model file, a run, anybody's weights, or a tag. Without one, box: the model that comes along.",
+        show_default=False,
+    ),
+]
 Paths = Annotated[
-    list[str],
-    typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -."),
+    list[str] | None,
+    typer.Argument(metavar="PATH", help="Files, folders (with all below them), globs, or -.", show_default=False),
 ]
 Engine = Annotated[
     str | None,
@@ -50,8 +59,8 @@ Out = Annotated[
 
 
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model file, a run, anybody's weights, or a tag.")],
-    paths: Paths,
+    model: Model,
+    paths: Paths = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name.")] = 5,
     engine: Engine = None,
     precision: Annotated[str, typer.Option(metavar="P", help="float32, bfloat16, or int8.")] = DEFAULT[1],
@@ -69,11 +78,15 @@ def predict(
     A model that was calibrated, as `resnets train` does with 100 held-out images or more, says so when it is
     unsure which of some classes it is, and when a picture is unlike all that it knows.
 
+    Where the first word is a picture, the model that comes with this package answers: it knows the ten things of
+    CIFAR-10, and says how well.
+
     A table has one row for each file. Killed and started again with the same arguments, the command goes on
     where it was; pictures that are others now, or could not be read, are done again.
 
     \b
     Examples:
+      resnets predict new.jpg                                 by the model in the box
       resnets predict runs/photos new.jpg                     one picture
       resnets predict runs/photos inbox/ --out table.parquet  a whole folder, into a table
       resnets predict runs/photos inbox/ --out table.csv --engine auto --precision int8 --data photos/
@@ -85,9 +98,12 @@ def predict(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from resnets.inference import engines, load
 
+    model, paths = boxed.meant(model, paths or [])
     engine = engine or engines.usual(precision)
     _check(engine, precision, out)
     classifier = load(model)
+    if words := boxed.told(model, classifier):
+        note(words)
     pictures, failed = _wanted(paths, out)
     outcomes, taken = _prepared(classifier, model, engine, precision, data, top, fast_decode)
     # A live bar and lines of results would write over each other on one terminal.
@@ -179,7 +195,7 @@ def _finish(listed: list[Outcome], failed: list[Outcome], failures: int, titles:
         emit({**document(listed), **({"titles": dict(titles)} if titles else {})})
     if failures:
         more = f"; and {failures - NAMED} more" if failures > NAMED else ""
-        note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}")
+        note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}", serious=True)
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Where a model lies: a path, a run's folder or a tag; and whether the file is one of our own."""
+"""Where a model lies: a path, a run's folder, a tag, or this package; and whether the file is one of our own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from resnets.text import PATH, brief
 from resnets.weights import registry
 from resnets.weights.formats.safetensors_file import opened
 from resnets.weights.run import MODEL
+
+BOX = "box"  # the model that comes with this package: a ResNet-20 for CIFAR-10 (docs/guides/box.md)
+BOXED = Path(__file__).with_name("box.safetensors")
 
 
 def located(what: str | Path) -> tuple[Path, str | None]:
@@ -29,6 +32,8 @@ def located(what: str | Path) -> tuple[Path, str | None]:
         raise ModelFileError(f"{brief(text, PATH)} cannot be read: {why}.") from problem
     if there:
         return path, None
+    if text == BOX:
+        return BOXED, None
     if registry.is_tag(text):
         return registry.fetch_weights(text), text
     if text in names():
