@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from resnets.benchmark import BenchResult, bench, measure, ours, peers, plain, report, worker
+from resnets.benchmark import groups as grouping
 from resnets.benchmark.job import Job, UnableError, make_photos, noise
 from resnets.benchmark.side import Side
 from resnets.cli.bench import bench as verb
@@ -144,7 +145,7 @@ def test_a_side_answers_sets_up_and_fails_in_words():
 
 def test_who_is_compared_with_whom():
     def groups(task, precisions, files=()):
-        found = measure._jobs("resnet20", task, ["timm", "onnxruntime"], ["torch", "openvino"], precisions, files)
+        found = grouping.groups("resnet20", task, ["timm", "onnxruntime"], ["torch", "openvino"], precisions, files)
         return [[f"{one.who} {one.task} {one.precision}" for one in group] for group in found]
 
     base = "torchvision infer float32"
@@ -199,7 +200,7 @@ def test_one_run(capsys, monkeypatch):
         assert row["ratio"] == row["images_per_second"] / shown
         assert row["baseline_images_per_second"] == shown
     assert rows["resnets torch float32", 1]["latency"].keys() == {"p50", "p90", "p99"}
-    assert {"machine", "versions", "rows", "task", "date", "rounds", "skipped"} == document.keys()
+    assert {"machine", "versions", "rows", "task", "date", "rounds", "steps", "skipped"} == document.keys()
     assert [(one["who"], one["name"]) for one in document["skipped"]] == [
         (p, "resnet20") for p in ("torchvision", "timm")
     ]
@@ -261,11 +262,12 @@ def test_noise_is_of_the_range_of_photos():
     assert 0.5 < float(x.std()) < 1.5
 
 
-def result_of(rows):
+def result_of(rows, steps=None):
     machine = {"processor": "a <processor>", "cores": 2}
     versions = {"torch": "9"}
     date = "2030-01-02T03:04:05+00:00"
-    return BenchResult(task="infer", date=date, machine=machine, versions=versions, rounds=3, rows=tuple(rows))
+    about = {"date": date, "machine": machine, "versions": versions, "rounds": 3, "steps": steps}
+    return BenchResult(task="infer", rows=tuple(rows), **about)
 
 
 def rows():
@@ -284,6 +286,40 @@ def test_the_table():
     assert len(lines) == 2 + 2 + 6
     assert lines[5] == "| resnet20 | infer | float32 | 1 | resnets torch | 20.0 | 2.00 | 50.00 | 150.00 | 150.00 |"
     assert lines[8] == "| resnet20 | infer | float32 | 8 | resnets torch | 160.0 | 2.00 |  |  |  |"
+
+
+def test_counted_calls_have_their_mean_and_deviation():
+    """Three calls of 50, 50 and 150 ms in each of two rounds."""
+    baseline = side([20, 20], batch=2, who="torchvision")
+    found = measure.speed(baseline, 2, baseline, counted=True)
+    assert found.batch_seconds == pytest.approx({"mean": 1 / 6, "sd": 0.1032796, "calls": 6})
+    assert found.latency == pytest.approx({"p50": 0.1, "p90": 0.3, "p99": 0.3})
+    text = report.markdown(result_of([found], steps=6).document())
+    assert "6 calls of each in turn on 2 cores" in text
+    assert text.splitlines()[2].endswith("| p99 ms | s / batch |")
+    assert text.splitlines()[4].endswith("| 300.00 | 0.1667 +/- 0.1033 |")
+
+
+def test_a_number_of_calls_is_that_of_each_side():
+    calls = []
+    run = measure._Run((1,), rounds=1, seconds=9e9, steps=4)
+    sides = [Fake(replace(JOB, who=who), calls) for who in ("torchvision", "resnets torch")]
+    rows = run._batch(1, sides, sides[0], lambda *_: None)
+    assert [row.batch_seconds["calls"] for row in rows] == [4, 4]
+    assert len(calls) == 8
+
+
+def test_steps_measure_forward_and_backward(monkeypatch):
+    found = bench(["resnet20"], engines=["torch"], against=[], precisions=["float32"], batches=[2], steps=3)
+    assert [(row.task, row.who) for row in found.rows] == [
+        ("infer", "plain torch"),
+        ("infer", "resnets torch"),
+        ("backward", "plain torch"),
+        ("backward", "resnets"),
+    ]
+    assert {row.batch_seconds["calls"] for row in found.rows} == {3}
+    assert all(row.latency for row in found.rows)
+    assert found.document()["steps"] == 3
 
 
 def test_everything_is_written(tmp_path):

@@ -24,7 +24,8 @@ class Job:
     """One side's task.
 
     who          "resnets ENGINE", "plain torch" (our network as it is, without any of our settings), or a peer
-    task         "infer", "files" (from JPEG files to labels), "train" (a step), "input" (from files to pixels)
+    task         "infer", "backward" (forward, loss and gradients), "train" (a step: these, and the optimiser), "files"
+                 (from JPEG files to labels), "input" (from files to pixels)
     model        a name of the catalog, or a model file
     catalog      the catalog's name of that network, by which peers may know it; None if it has none
     files        JPEG files for "files" and "input"

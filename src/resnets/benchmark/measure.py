@@ -20,26 +20,24 @@ from typing import Any
 import numpy as np
 
 from resnets import __version__
-from resnets.architecture.catalog import name_of
 from resnets.benchmark import peers, plain
+from resnets.benchmark.groups import groups, input_jobs
 from resnets.benchmark.job import Job, UnableError, make_photos
-from resnets.benchmark.plain import open_model
 from resnets.benchmark.result import BenchResult, Speed
 from resnets.benchmark.side import Side
 from resnets.errors import DataError, ParameterError, nearest
-from resnets.inference.engines import KINDS, PRECISIONS, installed, supported
+from resnets.inference.engines import KINDS, PRECISIONS
 from resnets.machine import describe
 from resnets.progress import Tracker, say, track
 from resnets.whole import workspace
 
-TASKS = ("infer", "train", "input")
+TASKS = ("infer", "train", "backward", "input")
 PEERS = tuple(peers.PRECISIONS)
 ROUNDS = 7
 SECONDS = 0.5  # of a round, for each side
 MOST_IMAGES = 4096  # at once
 BATCHES = (1, 8, 32)
 MOST_FILES = 256  # photos of the whole job
-BASELINE = "torchvision"  # as it is, in float32: what ratios are to
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "nncf")
 
 
@@ -54,18 +52,22 @@ def bench(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     images: str | Path | None = None,
+    steps: int | None = None,
 ) -> BenchResult:
     """Measure our engines beside those of others, each side in a process of its own, call by call in turn.
 
     models      names of the catalog (random weights), model files, runs, tags
-    task        "infer" (batches to logits), "train" (one step), "input" (from JPEG files to pixels, per core)
+    task        "infer" (batches to logits), "train" (one step), "backward" (one without the optimiser), "input" (from
+                JPEG files to pixels, per core)
     against     the peers; one that is not installed, or cannot do it, is named on standard error and left out
     engines     our engines. Default: those installed, without "compiled", which takes long to compile
     precisions  what to compute in
-    batches     images at once. Default: 1, 8 and 32; for "train" 32
+    batches     images at once. Default: 1, 8 and 32; for "train" and "backward", and with `steps`, 32
     rounds      how often the sides are gone through, in alternating order
     seconds     how long a round is at least, for each side; in it they make single calls in turn
     images      a folder of JPEG files: "infer" then has the whole job, from files to labels, too
+    steps       so many calls of each side in turn, instead of rounds of a time: mean, deviation and percentiles of a
+                batch; "infer" is then followed by "backward"
 
     Raises ParameterError for a wrong choice and DataError for a folder without JPEG files.
     """
@@ -73,20 +75,19 @@ def bench(
     _choices("peer", against, PEERS)
     _choices("precision", precisions, PRECISIONS)
     _choices("engine", engines or [], list(KINDS))
-    _counts(batches, rounds, seconds)
+    _counts(batches, rounds, seconds, steps)
+    tasks = (task, "backward") if steps and task == "infer" else (task,)
     files = _photos(Path(images)) if images else ()
     with workspace() as temporary:
         if task == "input":
-            jobs = [_input_jobs(against, files or make_photos(temporary))]
-            batches = (32,)
+            jobs = [input_jobs(against, files or make_photos(temporary))]
         else:
-            jobs = []
-            for model in models:
-                jobs += _jobs(model, task, against, engines, precisions, files)
-            batches = batches or ((32,) if task == "train" else BATCHES)
+            pairs = [(model, one) for model in models for one in tasks]
+            jobs = [group for pair in pairs for group in groups(*pair, against, engines, precisions, files)]
         if not jobs:
             raise ParameterError("There is nothing to measure: training is in float32 and bfloat16.")
-        run = _Run(batches, rounds, seconds)
+        sizes = (32,) if task == "input" else batches or (BATCHES if tasks == ("infer",) else (32,))
+        run = _Run(sizes, 1 if steps else rounds, seconds, steps)
         with track("measuring", sum(map(run.steps, jobs)), "steps") as tracker:
             rows = tuple(speed for group in jobs for speed in run.group(group, tracker))
     return BenchResult(
@@ -94,64 +95,16 @@ def bench(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe(),
         versions={"resnets": __version__, **{name: found for name in PACKAGES if (found := _version(name))}},
-        rounds=rounds,
+        rounds=run.rounds,
+        steps=steps,
         rows=rows,
         skipped=tuple(run.skipped),
     )
 
 
-def _jobs(
-    model: str,
-    task: str,
-    against: Sequence[str],
-    own: Sequence[str] | None,
-    precisions: Sequence[str],
-    files: tuple[str, ...],
-) -> list[list[Job]]:
-    """Groups of jobs that are compared with each other; the first of a group is the baseline."""
-    opened = open_model(model)
-    plan, size = opened.network.plan, opened.preprocessing.image_size
-    about: dict[str, Any] = {
-        "model": model,
-        "catalog": name_of(plan.spec),
-        "classes": plan.num_classes,
-        "image_size": size,
-    }
-    ours = own or [name for name in installed() if name != "compiled"]
-    sides: list[tuple[str, str]] = []
-    for precision in precisions:
-        if task == "train" and precision == "int8":
-            continue
-        here = [f"resnets {name}" for name in ours if supported(name, precision)]
-        here += [name for name in against if precision in peers.PRECISIONS[name]]
-        if task == "train":
-            here = ["resnets", *(name for name in here if name in ("torchvision", "timm"))]
-        sides += [(who, precision) for who in here]
-    groups = []
-    for kind in (task, *(("files",) if files and task == "infer" else ())):
-        baseline = Job(who=BASELINE, task=kind, precision="float32", files=files, **about)
-        others = [replace(baseline, who=who, precision=precision) for who, precision in sides]
-        groups.append([baseline, *(job for job in others if job != baseline)])
-    return groups if sides else []
-
-
-def _input_jobs(against: Sequence[str], files: tuple[str, ...]) -> list[Job]:
-    baseline = Job(
-        who=BASELINE,
-        task="input",
-        model="photos",
-        catalog=None,
-        classes=0,
-        image_size=224,
-        precision="uint8",
-        files=files,
-    )
-    return [baseline, replace(baseline, who="resnets")]
-
-
 class _Run:
-    def __init__(self, batches: Sequence[int], rounds: int, seconds: float) -> None:
-        self.batches, self.rounds, self.seconds = tuple(batches), rounds, seconds
+    def __init__(self, batches: Sequence[int], rounds: int, seconds: float, steps: int | None = None) -> None:
+        self.batches, self.rounds, self.seconds, self.calls = tuple(batches), rounds, seconds, steps
         self.skipped: list[dict[str, str]] = []
 
     def steps(self, jobs: Sequence[Job]) -> int:
@@ -200,14 +153,20 @@ class _Run:
                     if answer is None:
                         working.remove(side)
                     calls[side] += answer["times"] if answer else []
-                if time.perf_counter() >= end:
+                if self._enough(calls, end):
                     break
             for side, times in calls.items():
                 side.times.append(times)
                 job = side.job
                 tracker(1, f"{job.model} {job.precision}, batches of {batch}: {job.who}")
         against = baseline if baseline in working else None
-        return [speed(side, batch, against) for side in working]
+        return [speed(side, batch, against, counted=self.calls is not None) for side in working]
+
+    def _enough(self, calls: dict[Side, list[float]], end: float) -> bool:
+        """Whether a round is over: so many calls were made, or so much time has passed."""
+        if self.calls is None:
+            return time.perf_counter() >= end
+        return max(map(len, calls.values())) >= self.calls
 
     def _tell(self, side: Side, order: dict[str, Any]) -> dict[str, Any] | None:
         try:
@@ -221,8 +180,8 @@ class _Run:
             return None
 
 
-def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
-    """What a side's turns came to."""
+def speed(side: Side, batch: int, baseline: Side | None, counted: bool = False) -> Speed:
+    """What a side's turns came to; counted: whether percentiles are wanted of any batch."""
     job = side.job
     count = len(job.files) if job.task == "files" else batch
     rate, theirs = (
@@ -230,10 +189,11 @@ def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
         for one in (side, baseline)
     )
     assert rate is not None
+    # Of a whole job a call is all files: what a batch takes of it is its share.
+    calls = np.array([time * batch / count for times in side.times for time in times])
     latency = None
-    if batch == 1:
-        seconds = np.percentile([time for times in side.times for time in times], (50, 90, 99))
-        latency = dict(zip(("p50", "p90", "p99"), seconds.tolist(), strict=True))
+    if batch == 1 or counted:
+        latency = dict(zip(("p50", "p90", "p99"), np.percentile(calls, (50, 90, 99)).tolist(), strict=True))
     return Speed(
         task=job.task,
         name=job.model,
@@ -245,6 +205,11 @@ def speed(side: Side, batch: int, baseline: Side | None) -> Speed:
         baseline=None if baseline is None else f"{baseline.job.who} {baseline.job.precision}",
         baseline_images_per_second=theirs,
         latency=latency,
+        batch_seconds={
+            "mean": float(calls.mean()),
+            "sd": float(calls.std(ddof=1)) if len(calls) > 1 else 0.0,
+            "calls": len(calls),
+        },
         image_size=job.image_size,
         set_up_seconds=side.set_up,
     )
@@ -257,12 +222,13 @@ def _photos(folder: Path) -> tuple[str, ...]:
     return tuple(found[:MOST_FILES])
 
 
-def _counts(batches: Sequence[int] | None, rounds: int, seconds: float) -> None:
+def _counts(batches: Sequence[int] | None, rounds: int, seconds: float, steps: int | None) -> None:
     for batch in batches or ():
         if not isinstance(batch, int) or not 0 < batch <= MOST_IMAGES:
             raise ParameterError(f"`batches` are whole numbers from 1 to {MOST_IMAGES}, not {batch!r}.")
-    if not isinstance(rounds, int) or rounds < 1:
-        raise ParameterError(f"`rounds` is a whole number of 1 or more, not {rounds!r}.")
+    for name, count in (("rounds", rounds), ("steps", steps)):
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise ParameterError(f"`{name}` is a whole number of 1 or more, not {count!r}.")
     if not 0 <= seconds < math.inf:
         raise ParameterError(f"A round lasts 0 seconds or more, not {seconds!r}.")
 

@@ -23,7 +23,8 @@ CALIBRATION = 16  # images: what the ranges are does not matter to the speed
 def maker(job: Job) -> Maker:
     """How our side works."""
     keep_memory()
-    return {"infer": _infer, "files": _files, "train": _train, "input": _input}[job.task](job)
+    makers = {"infer": _infer, "backward": _train, "train": _train, "files": _files, "input": _input}
+    return makers[job.task](job)
 
 
 def _infer(job: Job) -> Maker:
@@ -61,7 +62,7 @@ def _files(job: Job) -> Maker:
 
 
 def _train(job: Job) -> Maker:
-    """The step of `resnets train` itself, on a batch that is augmented already."""
+    """The step of `resnets train` itself, or its gradients alone, on a batch that is augmented already."""
     from resnets.training.recipe import load_recipe
     from resnets.training.schedule import Schedule
     from resnets.training.state import State
@@ -75,7 +76,14 @@ def _train(job: Job) -> Maker:
     def make(batch: int) -> Work:
         x = noise(batch, job.image_size).contiguous(memory_format=state.layout)
         labels = torch.arange(batch) % job.classes
-        return lambda: step(x, labels)
+        if job.task == "train":
+            return lambda: step(x, labels)
+
+        def backward() -> None:
+            state.optimiser.zero_grad(set_to_none=True)
+            step.backward(x, labels)
+
+        return backward
 
     return make
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.benchmark.job import Job, Maker, UnableError, Work, noise
-from resnets.benchmark.plain import eager, open_model, training
+from resnets.benchmark.plain import TRAINING, eager, open_model, training
 from resnets.whole import workspace
 
 PRECISIONS = {
@@ -34,7 +34,7 @@ def maker(job: Job) -> Maker:
         return _transforms(job)
     if job.task == "files":
         return _folder(job)
-    if job.task == "train":
+    if job.task in TRAINING:
         return training(_network(job), job)
     match job.who:
         case "onnxruntime":

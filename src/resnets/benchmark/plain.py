@@ -14,6 +14,7 @@ from resnets.weights import Model, load
 from resnets.weights.registry import is_tag
 
 WHO = "plain torch"  # what this side is called
+TRAINING = ("backward", "train")  # the tasks of a network in training mode
 
 
 def open_model(model: str, image_size: int | None = None) -> Model:
@@ -30,10 +31,10 @@ def open_model(model: str, image_size: int | None = None) -> Model:
 
 def maker(job: Job) -> Maker:
     """Our network without any of our settings: where there is no torchvision, this is what it would do."""
-    if job.task not in ("infer", "train"):
+    if job.task not in ("infer", *TRAINING):
         raise UnableError("it reads no files")
     network = open_model(job.model, job.image_size).network
-    return training(network, job) if job.task == "train" else eager(network, job)
+    return training(network, job) if job.task in TRAINING else eager(network, job)
 
 
 def eager(network: nn.Module, job: Job) -> Maker:
@@ -53,7 +54,7 @@ def eager(network: nn.Module, job: Job) -> Maker:
 
 
 def training(network: nn.Module, job: Job) -> Maker:
-    """A step as tutorials have it: forward, backward, SGD with momentum."""
+    """A step as tutorials have it: forward, backward, SGD with momentum; or forward and backward alone."""
     network.train()
     optimiser = torch.optim.SGD(network.parameters(), 0.1, 0.9, weight_decay=1e-4)
 
@@ -65,7 +66,8 @@ def training(network: nn.Module, job: Job) -> Maker:
                 loss = nn.functional.cross_entropy(network(x), labels)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            if job.task == "train":
+                optimiser.step()
 
         return step
 

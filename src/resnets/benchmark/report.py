@@ -12,6 +12,7 @@ from resnets.text import printable
 from resnets.whole import whole, write_json, write_text
 
 COLUMNS = ("network", "task", "precision", "batch", "who", "images/s", "ratio", "p50 ms", "p90 ms", "p99 ms")
+SPREAD = "s / batch"  # one more column, where the calls of each side were counted
 LEFT = ("network", "task", "precision", "who")  # columns of words
 # Ours in blues, others in warm colours, the baseline in grey.
 COLOURS = {
@@ -38,23 +39,30 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
 
 
+def spread(row: dict[str, Any]) -> str:
+    """Mean and deviation of a row's calls."""
+    return "{mean:.4f} +/- {sd:.4f}".format(**row["batch_seconds"])
+
+
 def caption(document: dict[str, Any]) -> str:
     """One line: what the ratio is to, on which machine, when, with which versions."""
     machine = document["machine"]
     baselines = sorted({row["baseline"] for row in document["rows"] if row["baseline"]})
     ratio = f"Ratio to {' or '.join(baselines)} at the same batch. " if baselines else ""
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    return (
-        f"{ratio}Medians of {document['rounds']} alternating rounds on {machine['cores']} cores of "
-        f"{machine['processor']}, {document['date'][:10]}: {versions}."
-    )
+    turns = f"{document['steps']} calls of each in turn" if document["steps"] else None
+    turns = turns or f"Medians of {document['rounds']} alternating rounds"
+    return f"{ratio}{turns} on {machine['cores']} cores of {machine['processor']}, {document['date'][:10]}: {versions}."
 
 
 def markdown(document: dict[str, Any]) -> str:
     """The table for a document, with its caption."""
-    rule = ("---" if column in LEFT else "---:" for column in COLUMNS)
-    rows = ([cell.replace("|", "\\|") for cell in cells(row)] for row in document["rows"])
-    lines = [COLUMNS, rule, *rows]
+    more = (SPREAD,) if document["steps"] else ()
+    rule = ("---" if column in LEFT else "---:" for column in (*COLUMNS, *more))
+    rows = (
+        [*(cell.replace("|", "\\|") for cell in cells(row)), *(spread(row) for _ in more)] for row in document["rows"]
+    )
+    lines = [(*COLUMNS, *more), rule, *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{caption(document)}\n\n{table}\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 class Speed:
     """How fast one side was with batches of one size.
 
-    task                "infer", "files", "train", "input"
+    task                "infer", "backward", "train", "files", "input"
     name                the network: a name of the catalog, or a model file
     who                 "resnets ENGINE", "plain torch", or a peer
     precision           what it computed in
@@ -21,7 +21,9 @@ class Speed:
     ratio               images_per_second by that of the baseline; None without one
     baseline            who that was, and its precision: a row of the same name, task and batch
     baseline_images_per_second  of that row, measured in turn with this one
-    latency             seconds of one call, over all calls: "p50", "p90", "p99"; None for more than one image at once
+    latency             seconds of one call, over all calls: "p50", "p90", "p99"; None for more than one image at once,
+                        unless the calls were counted (`steps`)
+    batch_seconds       "mean" and "sd" of the seconds of one call, and how many "calls" there were
     image_size          side of the images in pixels
     set_up_seconds      from the network to the first answer
     """
@@ -36,6 +38,7 @@ class Speed:
     baseline: str | None
     baseline_images_per_second: float | None
     latency: Mapping[str, float] | None
+    batch_seconds: Mapping[str, float]
     image_size: int
     set_up_seconds: float
 
@@ -49,6 +52,7 @@ class BenchResult:
     machine     processor, cores, system: see `resnets.machine.describe`
     versions    package to version
     rounds      how often each side had its turn
+    steps       calls of each side, where they were counted; None where a round lasted a time
     rows        a `Speed` for each side and batch
     skipped     "who", "name" and "why" of the sides that could not take part
     """
@@ -58,6 +62,7 @@ class BenchResult:
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     rounds: int
+    steps: int | None
     rows: tuple[Speed, ...]
     skipped: tuple[Mapping[str, str], ...] = ()
 

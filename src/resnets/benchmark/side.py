@@ -26,7 +26,7 @@ class Side:
         self.times: list[list[float]] = []
         # Only what it says last is of interest, when it dies.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process that writes)
-        command = [sys.executable, "-m", "resnets.benchmark.worker"]
+        command = [sys.executable, "-P", "-m", "resnets.benchmark.worker"]
         environment = dict(os.environ)
         if job.task == "files" and job.who.startswith("resnets"):
             environment["OMP_WAIT_POLICY"] = "passive"  # as `resnets predict` has it

@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from resnets.cli.complete import networks
 from resnets.cli.output import console, emit, note
 
 # What each argument and option is.
 Models = Annotated[
     list[str] | None,
-    typer.Argument(metavar="MODEL", help="Networks of `resnets list`, or model files.", show_default=False),
+    typer.Argument(
+        metavar="MODEL", help="Networks of `resnets list`, or model files.", show_default=False, autocompletion=networks
+    ),
 ]
 Against = Annotated[
     str, typer.Option(metavar="PEER,...", help="Who to compare with; empty for nobody but the baseline.")
@@ -23,7 +26,16 @@ Engines = Annotated[
 ]
 Precisions = Annotated[str, typer.Option("--precision", metavar="P,...", help="Precisions to measure.")]
 Batches = Annotated[
-    str | None, typer.Option("--batch", metavar="N,...", help="Images at once [default: 1,8,32; for train 32].")
+    str | None,
+    typer.Option("--batch", metavar="N,...", help="Images at once [default: 1,8,32; for train and with --steps 32]."),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="So many calls of each side, instead of rounds: mean and deviation of a batch, forward and backward.",
+    ),
 ]
 Images = Annotated[
     Path | None,
@@ -37,12 +49,15 @@ Out = Annotated[
 
 def bench(
     models: Models = None,
-    task: Annotated[str, typer.Option(metavar="TASK", help="infer, train or input.")] = "infer",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="infer, train, backward (a step without the optimiser) or input.")
+    ] = "infer",
     against: Against = "torchvision,timm,onnxruntime,openvino",
     engines: Engines = None,
     precisions: Precisions = "float32,bfloat16,int8",
     batches: Batches = None,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="How often each side has its turn.")] = 7,
+    steps: Steps = None,
     images: Images = None,
     out: Out = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -59,6 +74,7 @@ def bench(
       resnets bench resnet50 --precision bfloat16 --batch 1,32
       resnets bench runs/photos/model.safetensors --images photos/ --out bench/
       resnets bench resnet18 --task train --against torchvision
+      resnets bench resnet50 --steps 100 --batch 32       forward, and forward and backward: s / batch +/- deviation
       resnets bench --task input --json
     """
     from resnets.benchmark import bench as measure
@@ -76,6 +92,7 @@ def bench(
         batches=[_count(word) for word in _words(batches)] if batches else None,
         rounds=rounds,
         images=images,
+        steps=steps,
     )
     document = result.document()
     if out:
@@ -91,21 +108,22 @@ def _show(document: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from resnets.benchmark.report import COLUMNS, caption, cells
+    from resnets.benchmark.report import COLUMNS, SPREAD, caption, cells, spread
 
-    figures = COLUMNS[COLUMNS.index("who") :]
+    figures = (*COLUMNS[COLUMNS.index("who") :], *((SPREAD,) if document["steps"] else ()))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in figures:
         table.add_column(column, justify="left" if column == "who" else "right", no_wrap=True)
     last = ""
     for row in document["rows"]:
         name, task, precision, batch, *texts = map(escape, cells(row))
-        title = f"{name}{', files' if task == 'files' else ''} {precision}, {batch} at once"
+        what = {"files": ", files", "backward": ", forward and backward"}.get(task, "")
+        title = f"{name}{what} {precision}, {batch} at once"
         if title != last:
             table.add_row()
             table.add_row(title, style="bold")
             last = title
-        table.add_row(*texts)
+        table.add_row(*texts, *((spread(row),) if document["steps"] else ()))
     out = console()
     out.print(table)
     out.print(f"\n{caption(document)}", style="dim")

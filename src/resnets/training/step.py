@@ -17,6 +17,7 @@ from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.training.weighing import Weighing
+from resnets.training.wide import Wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,28 +48,34 @@ class Step:
     schedule        which the rate is a function of
     precision       "float32", or "bfloat16" for autocast
     weighing        of classes of unequal size
+    wide            the processes that each have a part of a batch; None: this one has all of it
     """
 
     def __init__(
-        self, state: State, recipe: Recipe, schedule: Schedule, *, precision: str, weighing: Weighing | None = None
+        self,
+        state: State,
+        recipe: Recipe,
+        schedule: Schedule,
+        *,
+        precision: str,
+        weighing: Weighing | None = None,
+        wide: Wide | None = None,
     ) -> None:
         self.state, self.recipe, self.schedule, self.precision = state, recipe, schedule, precision
-        self.weighing = weighing or Weighing()
+        self.weighing, self.wide = weighing or Weighing(), wide
         tiles = precision == "bfloat16" and state.device == "cpu" and "amx_bf16" in processor_flags()
         self.gradients = ByProduct() if tiles and gains(state.network) else nullcontext()
 
     def __call__(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
-        """Make one step; returns the loss, still on the device, so that nobody has to wait for it.
+        """Make one step; returns the loss, still on the device, so that nobody has to wait for it: of the whole batch.
 
         x (B, 3, S, S) float32, normalised; labels (B,) int64; share (B,) of an image's own class, the rest being that
         of the image before it in the batch.
         """
         state = self.state
-        half = self.precision == "bfloat16"
-        with torch.autocast(state.device, torch.bfloat16, enabled=half), self.gradients:
-            logits = state.network(x)
-        loss = self.weighing.loss(logits.float(), labels, share, self.recipe.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self.backward(x, labels, share)
+        if self.wide is not None:
+            loss = self.wide.average(state.network, loss, self.weighing.total(labels, share))
         now = self.schedule.rate(self.recipe, state.step) * state.rate_share
         for group in state.optimiser.param_groups:
             group["lr"] = now * group["scale"]
@@ -77,4 +84,16 @@ class Step:
         if state.average is not None:
             state.average.update(state.step)
         state.step += 1
+        return loss
+
+    def backward(self, x: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensor:
+        """Forward, loss and backward alone, of what a step is given: gradients are added to those that are there.
+
+        Returns the loss as a step does.
+        """
+        half = self.precision == "bfloat16"
+        with torch.autocast(self.state.device, torch.bfloat16, enabled=half), self.gradients:
+            logits = self.state.network(x)
+        loss = self.weighing.loss(logits.float(), labels, share, self.recipe.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
