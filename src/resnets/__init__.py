@@ -68,6 +68,8 @@ _ROOMS = {
     "resnets.weights": ("Model",),
 }
 _ROOM_OF = {name: room for room, own in _ROOMS.items() for name in own}
+# What objects of a lower room show in a notebook, by `surface.verb`; no public names.
+_SHOWN = {"_plan_page": "page", "_plan_drawing": "drawing"}
 
 _install()  # before a program says how it wants to be spoken to
 
@@ -80,6 +82,8 @@ def __getattr__(name: str) -> object:
         value: object = _version()
     elif name in _ROOM_OF:
         value = getattr(_import_module(_ROOM_OF[name]), name)
+    elif name in _SHOWN:
+        value = getattr(_import_module("resnets.inspection.notebook"), _SHOWN[name])
     else:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
     globals()[name] = value

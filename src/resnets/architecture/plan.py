@@ -17,6 +17,7 @@ from resnets.architecture.flow import Flow, Value
 from resnets.architecture.rows import Row, Unit
 from resnets.architecture.spec import BOTH, ORDERS, ResNetSpec, Thin
 from resnets.errors import SpecError
+from resnets.surface import verb
 from resnets.text import brief
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -55,6 +56,14 @@ class Plan:
         name, size = name_of(self.spec) or "custom", "x".join(map(str, self.stem[0].input))
         numbers = f"{len(self.rows):,} rows, {self.parameters:,} parameters, {self.macs:,} MACs"
         return f"Plan({name}: {size} -> {self.num_classes} classes, {numbers})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the drawing and the layer table."""
+        return str(verb("_plan_page")(self))
+
+    def _repr_svg_(self) -> str:
+        """In a notebook that shows no HTML: the drawing."""
+        return str(verb("_plan_drawing")(self))
 
     @property
     def parameters(self) -> int:

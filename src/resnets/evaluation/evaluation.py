@@ -20,6 +20,7 @@ from resnets.evaluation.held_out import Chosen, choose
 from resnets.evaluation.judging import Judgement, judge
 from resnets.evaluation.whatnext import Next, what_next
 from resnets.inference import Classifier, as_classifier
+from resnets.notebook import table
 from resnets.weights import Model
 from resnets.weights.run import RECORD, RunRecord
 
@@ -127,6 +128,16 @@ class Evaluation:
                 course = Course.of(RunRecord.read(run), run)
         return replace(self, next=what_next(self.judgement, course, data, model))
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is worth in one line, and a row for each class."""
+        low, high = self.top1_interval
+        title = (
+            f"top-1 {self.top1:.1%} ({low:.1%} to {high:.1%}) of {self.images:,} images, guessing {self.baseline:.1%}; "
+            f"top-5 {self.top5:.1%}, macro-F1 {self.macro_f1:.3f}, calibration error {self.ece:.3f}"
+        )
+        rows = [(row.name, f"{row.images:,}", _share(row.precision), _share(row.recall)) for row in self.per_class]
+        return table(("class", "images", "precision", "recall"), rows, title=title)
+
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
         figures = {name: value for name, value in vars(self).items() if name != "judgement"}
@@ -140,6 +151,10 @@ class Evaluation:
             "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},
             "left_out": {role: list(keys) for role, keys in self.left_out.items()},
         }
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: str | None = None) -> Evaluation:

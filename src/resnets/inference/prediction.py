@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resnets.inference.seen import Seen
+from resnets.notebook import table
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,16 @@ class Prediction:
         """Whether the model cannot tell one class alone; None for a model that was never calibrated."""
         return None if self.among is None else len(self.among) != 1
 
+    @property
+    def doubts(self) -> str:
+        """What it is unsure of, in words; "" where it is not."""
+        among = f"unsure: one of {', '.join(self.among or ()) or 'no class'}" if self.unsure else ""
+        return "; ".join(filter(None, (among, "unlike all that the model knows" if self.unlike else "")))
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the classes and their probabilities."""
+        return table(("class", "%"), [(name, f"{100 * p:.1f}") for name, p in self.top], title=self.doubts)
+
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
         return {
@@ -48,11 +59,24 @@ class Predictions(list[Prediction]):
         pairs = list(named)
         super().__init__(prediction for _, prediction in pairs)
         self.paths = tuple(path for path, _ in pairs)
+        self._pairs = tuple(pairs)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a row for each picture."""
+        rows = [
+            (path, ", ".join(f"{name} {100 * p:.1f} %" for name, p in one.top), one.doubts)
+            for path, one in self._named()
+        ]
+        return table(("picture", "classes", ""), rows, words=3)
 
     def document(self) -> dict[str, list[dict[str, Any]]]:
         """What a program reads, ready for JSON: as of `document`, with nothing that failed."""
-        good = [{"path": path, **one.document()} for path, one in zip(self.paths, self, strict=True)]
-        return {"predictions": good, "failed": []}
+        return {"predictions": [{"path": path, **one.document()} for path, one in self._named()], "failed": []}
+
+    def _named(self) -> list[tuple[str, Prediction]]:
+        """Each with its path, though the list was sorted or cut since."""
+        paths = {id(one): path for path, one in self._pairs}
+        return [(paths.get(id(one), f"image {number}"), one) for number, one in enumerate(self)]
 
 
 @dataclass(frozen=True, slots=True)

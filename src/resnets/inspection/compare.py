@@ -10,6 +10,7 @@ from resnets.architecture import Plan, Row
 from resnets.architecture.catalog import same_network
 from resnets.inspection.table import count, macs
 from resnets.inspection.words import said
+from resnets.notebook import table, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,17 @@ class Comparison:
     parts: list[tuple[Part | None, Part | None]]
     words: tuple[str, ...]
     sentence: str
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the words, the choices, and the parts side by side."""
+        said = "".join(f"<p>{text_of(word)}</p>" for word in self.words)
+        choices = [(key, *map(str, values)) for key, values in self.choices.items()]
+        parts = []
+        for pair in self.parts:
+            cells = [(count(part.parameters), macs(part.macs)) if part else ("", "") for part in pair]
+            parts.append((next(part.name for part in pair if part), *cells[0], *cells[1]))
+        columns = ("", "parameters", "MACs", "parameters of the other", "MACs of the other")
+        return f"{said}{table(('choice', 'one', 'the other'), choices, words=3)}{table(columns, parts)}"
 
 
 def compare(one: Plan, other: Plan, names: tuple[str, str]) -> Comparison:
