@@ -84,7 +84,11 @@ ENVIRONMENTS = {
     "transformers": Environment(("transformers==5.23.0", "safetensors==0.8.0", *TORCH)),
 }
 
-SHARED = {"tf_keras": "slim", "keras_early": "keras"}  # workers that run in the environment of another
+SHARED = {
+    "tf_keras": "slim",
+    "keras_early": "keras",
+    "keras_source": "keras",
+}  # workers that run in the environment of another
 
 
 class Unavailable(Exception):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import dataclasses
 import sys
+import types
 
 import pytest
 import torch
@@ -13,7 +15,11 @@ import resnets
 from resnets.architecture import CATALOG, ResNetSpec, names, plan
 from resnets.cli.main import main
 from resnets.errors import ModelFileError
+from resnets.weights.worlds.base import Part
 from resnets.weights.worlds.caffe.source import prototxt
+from resnets.weights.worlds.keras.config import layers
+from resnets.weights.worlds.keras.names import layer_name
+from resnets.weights.worlds.keras.source import keras_source
 from resnets.weights.worlds.torch.names import torch_naming
 from resnets.weights.worlds.torch.source import torch_source, torchvision_has
 from resnets.weights.worlds.torchvision.names import PARTS, UNIT
@@ -129,3 +135,59 @@ def test_the_prototxt_is_that_of_a_conversion(tmp_path):
     assert theirs == prototxt(plan(spec, 3, image_size=64), "resnet").splitlines()
     with pytest.raises(ModelFileError, match="no layer that adds channels of zeros"):
         prototxt(plan("resnet20"), "resnet20")
+
+
+@pytest.mark.parametrize("name", names("keras_*"))
+def test_keras_source_has_the_layers_of_keras(name):
+    """Run in Keras itself by tests/parity; here its layers are those that the network's weights are written for."""
+    made = plan(name)
+    text = keras_source(made, name)
+    ast.parse(text)
+    assert len(text.splitlines()) <= MOST_LINES
+    assert max(map(len, text.splitlines())) <= LONGEST
+    assert recorded(text, made.image_size) == {
+        layer.name: layer.reads
+        for layer in layers(made, lambda role: layer_name(made, Part.of(f"{role}.output")))
+        if layer.kind != "InputLayer"
+    }
+
+
+def recorded(text, side):
+    """What each layer of a source reads, by running it with layers that only write that down."""
+    found, unnamed = {}, iter(["max_pooling2d", *(f"max_pooling2d_{n}" for n in range(1, 99))])
+
+    class Layers:
+        def __getattr__(self, kind):
+            def make(*values, name=None, **settings):
+                name = name or next(unnamed)
+
+                def call(x):
+                    found[name] = tuple(x) if isinstance(x, list) else (x,)
+                    return name
+
+                return call
+
+            return make
+
+    stand_in = types.ModuleType("keras")
+    stand_in.Input, stand_in.Model, stand_in.layers = lambda shape: "input_layer", lambda *ends: ends, Layers()
+    defined = {"__builtins__": {**vars(builtins), "__import__": lambda *_: stand_in}}
+    exec(compile(text, "source", "exec"), defined)
+    defined["resnet"](side=side)
+    return found
+
+
+@pytest.mark.parametrize("name", ["keras_resnet50", "keras_resnet50v2"])
+@pytest.mark.parametrize("stride", [8, 16])
+def test_a_network_that_dilates_is_not_written_for_keras(name, stride):
+    with pytest.raises(ModelFileError, match="have four stages, and do not dilate"):
+        keras_source(plan(name, output_stride=stride), name)
+
+
+def test_only_what_keras_has_is_written_for_keras(tmp_path, capsys):
+    assert main(["show", "resnet18", "--keras", str(tmp_path / "r.py")]) == 2
+    assert "resnet18 cannot be written for Keras" in capsys.readouterr().err
+    assert not (tmp_path / "r.py").exists()
+    assert main(["-q", "show", "keras_resnet50", "--keras", str(tmp_path / "r.py")]) == 0
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "r.py").read_text().startswith('"""keras_resnet50: 25,')

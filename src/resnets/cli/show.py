@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnets.cli.complete import networks
 from resnets.cli.output import console, emit, note
+from resnets.cli.sources import check_places, write_sources
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A network that `resnets list` shows; a run, a file or a tag.", show_default=False
+        metavar="NAME",
+        help="A network that `resnets list` shows; a run, a file or a tag.",
+        show_default=False,
+        autocompletion=networks,
     ),
 ]
 ImageSize = Annotated[
@@ -32,7 +37,10 @@ ImageSize = Annotated[
 ]
 Classes = Annotated[int | None, typer.Option(metavar="N", help="Outputs of the head [default: the network's own].")]
 Against = Annotated[
-    str | None, typer.Option(metavar="NAME2", help="Compare with this network, in words and part by part.")
+    str | None,
+    typer.Option(
+        metavar="NAME2", help="Compare with this network, in words and part by part.", autocompletion=networks
+    ),
 ]
 Diagram = Annotated[
     Path | None,
@@ -43,6 +51,10 @@ Torch = Annotated[
     typer.Option("--torch", metavar="F.py", help="Write it as one readable file that needs PyTorch alone."),
 ]
 Prototxt = Annotated[Path | None, typer.Option("--prototxt", metavar="F", help="Write it as Caffe's layers.")]
+KerasFile = Annotated[
+    Path | None,
+    typer.Option("--keras", metavar="F.py", help="Write it as one readable file of Keras (keras_* networks)."),
+]
 Unfold = Annotated[
     bool, typer.Option("--unfold", help="Draw every unit, instead of one and a number where they repeat.")
 ]
@@ -57,6 +69,7 @@ def show(
     unfold: Unfold = False,
     torch: Torch = None,
     prototxt: Prototxt = None,
+    keras: KerasFile = None,
     every: Annotated[bool, typer.Option("--all", help="Every row: norms, ReLUs and additions, and sums.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -84,7 +97,12 @@ def show(
         raise typer.BadParameter("--all lists one network, and --against compares two part by part: leave one out.")
     if unfold and diagram is None:
         raise typer.BadParameter("--unfold says how to draw: name the file with --diagram F.svg.")
-    _check_places((diagram, ".svg", "a diagram"), (torch, ".py", "source"), (prototxt, ".prototxt", "a prototxt"))
+    check_places(
+        (diagram, ".svg", "a diagram"),
+        (torch, ".py", "source"),
+        (prototxt, ".prototxt", "a prototxt"),
+        (keras, ".py", "source"),
+    )
     file = _file(name)
     one = _plan_of(name, file, classes, image_size)
     beside = _file(against) if against is not None else None
@@ -92,22 +110,28 @@ def show(
     comparison = compare(one, other, (name, against)) if other and against else None
     if diagram is not None:
         _draw(diagram, (name, against), (one, other), unfold)
-    if torch is not None or prototxt is not None:
-        _write_source(one, _called(name, file), torch, prototxt)
+    if torch or prototxt or keras:
+        write_sources(one, _called(name, file), torch, prototxt, keras)
     if json:
-        document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
-        document |= {} if file is None else {"file": file.document()}
-        if other and against and comparison:
-            document["against"] = _summary(against, other)
-            document["differences"] = comparison.choices
-            document["sentence"] = comparison.sentence
-        emit(document)
+        emit(_document(name, one, file, against, other, comparison))
     elif other and against and comparison:
         _print_comparison(comparison, (name, against), (one, other))
     else:
         _print_layers(name, one, every)
         if file is not None:
             _print_facts(file)
+
+
+def _document(
+    name: str, one: Plan, file: Described | None, against: str | None, other: Plan | None, comparison: Comparison | None
+) -> dict[str, Any]:
+    document = {**_summary(name, one), "rows": [_row(row) for row in one.rows]}
+    document |= {} if file is None else {"file": file.document()}
+    if other and against and comparison:
+        document["against"] = _summary(against, other)
+        document["differences"] = comparison.choices
+        document["sentence"] = comparison.sentence
+    return document
 
 
 def _draw(path: Path, names: tuple[str, str | None], plans: tuple[Plan, Plan | None], unfold: bool) -> None:
@@ -135,7 +159,9 @@ def _file(name: str) -> Described | None:
 
 def _looks_like_a_file(name: str) -> bool:
     """Or like a tag; no network's name has such signs in it."""
-    return any(sign in name for sign in (":", ".", "/", os.sep))
+    from resnets.weights.locate import BOX
+
+    return name == BOX or any(sign in name for sign in (":", ".", "/", os.sep))
 
 
 def _plan_of(name: str, file: Described | None, classes: int | None, image_size: int | None) -> Plan:
@@ -161,33 +187,6 @@ def _called(name: str, file: Described | None) -> str:
     from resnets.architecture.catalog import name_of
 
     return name if file is None else name_of(file.model.network.plan.spec) or "a residual network"
-
-
-def _write_source(plan: Plan, name: str, torch: Path | None, prototxt: Path | None) -> None:
-    from resnets.weights.worlds.caffe import source as caffe
-    from resnets.weights.worlds.torch import source
-    from resnets.whole import write_text
-
-    texts = [(torch, source.torch_source(plan, name), "PyTorch")] if torch is not None else []
-    texts += [(prototxt, caffe.prototxt(plan, name), "Caffe's layers")] if prototxt is not None else []
-    for path, text, what in texts:  # all of them, or none
-        write_text(path, text)
-        note(f"{name} written as {what} in {path}")
-
-
-def _check_places(*places: tuple[Path | None, str, str]) -> None:
-    """Refuse places that nothing can be written to, before any work is done: (path, its suffix, what it will be)."""
-    from resnets.errors import ResnetsError
-
-    for path, suffix, what in places:
-        if path is None:
-            continue
-        if path.suffix != suffix:
-            raise ResnetsError(
-                f"{path} does not end in {suffix}, and that is what {what} is: give it a name that does."
-            )
-        if not path.parent.is_dir():
-            raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
 
 
 def _summary(name: str, plan: Plan) -> dict[str, Any]:

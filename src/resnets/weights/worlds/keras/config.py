@@ -88,15 +88,15 @@ _Wanted = Mapping[tuple[str, tuple[str, ...]], list[KerasLayer]]  # by class and
 def layers(p: Plan, layer_of: LayerOf) -> list[KerasLayer]:
     """The network of a plan in the order of `model.layers`: by their way to the output, the longest first."""
     # Reversed, as rows have a unit's shortcut behind its branch, and Keras has it first where their ways are equal.
-    made = list(_made(p, layer_of))[::-1]
+    reverse = list(made(p, layer_of))[::-1]
     below: dict[str, int] = {}  # how many layers follow on the longest way to the output
-    for layer in made:
+    for layer in reverse:
         for read in layer.reads:
             below[read] = max(below.get(read, 0), below.get(layer.name, 0) + 1)
-    return sorted(made, key=lambda layer: -below.get(layer.name, 0))
+    return sorted(reverse, key=lambda layer: -below.get(layer.name, 0))
 
 
-def _made(p: Plan, layer_of: LayerOf) -> Iterator[KerasLayer]:
+def made(p: Plan, layer_of: LayerOf) -> Iterator[KerasLayer]:
     """What the rows become, each behind what it reads: a layer, and another before it where zeros have their own."""
     yield KerasLayer("InputLayer", "input_layer")
     gives = {INPUT: "input_layer"}  # the layer that gives what a role stands for

@@ -114,7 +114,7 @@ class Keras(Dialect):
     def check(self, file: Foreign, plan: Plan, names: Mapping[str, str]) -> None:
         """The configuration, where there is one, must describe the plan's network."""
         if "keras" in file.documents:
-            if not _builds(plan.spec) and "early" not in file.documents:
+            if not builds(plan.spec) and "early" not in file.documents:
                 raise unusable(
                     file.path, "it has a configuration, but its weights are none of keras.applications' ResNets"
                 )
@@ -137,7 +137,7 @@ class Keras(Dialect):
 
     def naming(self, plan: Plan) -> Naming:
         """As keras.applications names its layers. Raises ModelFileError for a network that it does not build."""
-        if not _builds(plan.spec):
+        if not builds(plan.spec):
             raise ModelFileError(
                 "keras.applications has bottleneck networks with rules of its own only, which are the keras_* "
                 "networks of the catalog; choose another `target_dialect`."
@@ -187,7 +187,7 @@ def _with_names(file: Foreign, tensors: Mapping[str, Stored], owners: set[str]) 
     )
 
 
-def _builds(spec: ResNetSpec) -> bool:
+def builds(spec: ResNetSpec) -> bool:
     """Whether keras.applications' code makes such networks, of whatever size."""
     sizes = {key: getattr(spec, key) for key in ("depths", "widths", "stem_width", "norm_eps")}
     return any(same_network(replace(CATALOG[own], **sizes), spec) for own in ("keras_resnet50", "keras_resnet50v2"))
@@ -205,6 +205,11 @@ def _layer(parts: Mapping[str, str], p: Part) -> str:
     """The name of the layer that has a part; "" where none has."""
     layer = parts.get(p.part, "")
     return f"conv{p.stage + 1}_block{p.unit}_{layer}" if layer and p.stage else layer
+
+
+def layer_name(p: Plan, part: Part) -> str:
+    """The name of the layer that has a part of a network; "" where none has."""
+    return _layer(_parts(p), part)
 
 
 def _naming(parts: Mapping[str, str]) -> Naming:
