@@ -181,7 +181,7 @@ def _show_comparison(result: dict[str, Any]) -> None:
 
 def _name_skipped(files: list[dict[str, str]]) -> None:
     for file in files:
-        note(f"left out: {file['path']}: {file['why']}")
+        note(f"left out: {file['path']}: {file['why']}", serious=True)
 
 
 def _percent(share: float | None) -> str:

@@ -15,6 +15,7 @@ import typer
 import typer.main
 
 from resnets.cli.bench import bench
+from resnets.cli.cache import cache
 from resnets.cli.convert import convert
 from resnets.cli.doctor import doctor
 from resnets.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ from resnets.cli.explain import explain
 from resnets.cli.export import export
 from resnets.cli.list import list_networks
 from resnets.cli.output import line, note, rows_of, speaking, with_flags
+from resnets.cli.pack import pack
 from resnets.cli.predict import predict
 from resnets.cli.show import show
 from resnets.cli.streams import Output, Unwritten, drain, standard
@@ -40,7 +42,7 @@ app = typer.Typer(
     name="resnets",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,  # --install-completion, --show-completion
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("list")(list_networks)
@@ -54,6 +56,37 @@ app.command("convert")(convert)
 app.command("export")(export)
 app.command("bench")(bench)
 app.command("study")(study)
+app.command("pack")(pack)
+app.command("cache")(cache)
+
+
+def _verbs(incomplete: str) -> list[str]:
+    """For the shell: the verbs that begin so."""
+    return [name for name in commands() if name.startswith(incomplete)]
+
+
+Verb = Annotated[
+    str | None,
+    typer.Argument(metavar="[VERB]", help="The verb to explain. Default: all of them.", autocompletion=_verbs),
+]
+
+
+@app.command("help")
+def help_(context: typer.Context, verb: Verb = None) -> None:
+    """Say what a verb does, with examples: the same as VERB --help.
+
+    \b
+    Examples:
+      resnets help
+      resnets help train
+    """
+    group: Any = context.find_root()
+    if verb is None:
+        print(group.get_help())
+        return
+    name, command, _ = group.command.resolve_command(group, [verb])  # or the error of a verb that is not there
+    with command.make_context(name, [], parent=group, resilient_parsing=True) as inner:
+        print(command.get_help(inner))
 
 
 def _version(wanted: bool) -> None:
@@ -69,6 +102,9 @@ def resnets(
     context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no remarks; stands before or behind the verb.")
     ] = False,
 ) -> None:
     """Every residual network in one grammar: train, evaluate and predict on your own images.
@@ -100,21 +136,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (out.alone and out.used):  # a document is there, and says it too
             for sentence in said:
                 for row in rows_of(sentence):
-                    note(row)
+                    note(row, serious=True)
     finally:
         drain()
     return status
 
 
+QUIET = ("--quiet", "-q")
+
+
+def _quiet(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """(the arguments without --quiet, whether it was there): it may stand behind the verb, but not behind --."""
+    own = list(arguments[: list(arguments).index("--")]) if "--" in arguments else list(arguments)
+    kept = [word for word in own if word not in QUIET]
+    return [*kept, *arguments[len(own) :]], len(kept) < len(own)
+
+
 def _run(arguments: Sequence[str], out: Output) -> tuple[int, list[str]]:
     """(the exit status, what is to be said of an ending that is not good)."""
+    arguments, quiet = _quiet(arguments)
     verb = next((word for word in arguments if not word.startswith("-")), "")
 
     def words(text: str) -> str:
         return with_flags(text, commands(), verb) if "`" in text else text
 
     try:
-        with speaking(words):
+        with speaking(words, quiet):
             result = app(arguments, prog_name="resnets", standalone_mode=False)
         out.flush()  # a reader that went away is noticed here, not while Python shuts down
     except Unwritten as problem:

@@ -52,8 +52,13 @@ def console() -> Console:
     return Printed(highlight=False, markup=False, emoji=False)
 
 
-def note(text: str) -> None:
-    """Say ``text`` on standard error, where it disturbs no result: one line, whatever names it holds."""
+def note(text: str, serious: bool = False) -> None:
+    """Say ``text`` on standard error, where it disturbs no result: one line, whatever names it holds.
+
+    serious     what must be heard, though the command is to be quiet: an error, or what could not be used
+    """
+    if not serious and not LOG.isEnabledFor(logging.INFO):
+        return
     if sys.stderr is not None and not sys.stderr.closed:
         with contextlib.suppress(OSError):  # a stream that is gone, or full, is no error
             print(printable(text), file=sys.stderr, flush=True)
@@ -71,14 +76,17 @@ def rows_of(message: str) -> list[str]:
 
 
 @contextmanager
-def speaking(words: Callable[[str], str]) -> Iterator[None]:
-    """Print what the library says, in other words, on standard error."""
-    before = LOG.handlers
+def speaking(words: Callable[[str], str], quiet: bool = False) -> Iterator[None]:
+    """Print what the library says, in other words, on standard error; when quiet, its warnings alone."""
+    before, level = LOG.handlers, LOG.level
     LOG.handlers = [handler for handler in before if not isinstance(handler, Plain)] + [_Lines(words)]
+    if quiet:
+        LOG.setLevel(max(level, logging.WARNING))
     try:
         yield
     finally:
         LOG.handlers = before
+        LOG.setLevel(level)
 
 
 def spoken(text: str) -> str:
