@@ -34,7 +34,8 @@ from resnets.data.preprocess import Preprocessing
 from resnets.data.threads import attempt, in_order
 from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.machine import cores, home, open_kept
-from resnets.progress import track
+from resnets.progress import say, track
+from resnets.store import limit, make_room, mark, own, size
 from resnets.text import printable
 from resnets.whole import sweep, whole
 
@@ -101,7 +102,7 @@ def cached(
     if job.most < IN_MEMORY:
         images, skipped = job.in_memory()
     else:
-        path = home() / "cache" / f"{job.fingerprint()}.u8"
+        path = own(home() / "cache" / f"{job.fingerprint()}.u8")
         found = _open(path, job)
         reused = found is not None
         images, skipped = found or _build(path, job)
@@ -201,12 +202,19 @@ def _open(path: Path, job: _Job) -> Result | None:
             if skipped and record.get("refuses", 1) < REFUSES:
                 return None
             count, size = len(job.samples) - len(skipped), job.preprocessing.image_size
-            good = zlib.crc32(text) == checksum and record["fingerprint"] == path.stem and rows == count * job.row
+            good = (
+                zlib.crc32(text) == checksum
+                and record["fingerprint"] == path.name.partition(".")[0]
+                and rows == count * job.row
+            )
             if not good:
                 return None
             fits = rows < _free_memory() * MAPPED
             images = blocks.read(file, (count, size, size, 3), record["checksums"], fits=fits)
-            return None if images is None else (images, skipped)
+            if images is None:
+                return None
+            mark(path)
+            return images, skipped
     except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error):
         return None
 
@@ -225,7 +233,7 @@ def _build(path: Path, job: _Job) -> Result:
         problem = error.strerror or str(error)
     if job.most > _free_memory() * (1 - SPARE_MEMORY):
         raise DataError(
-            f"The decoded images need {_size(job.most + SPARE_DISK)} of disk in {path.parent} "
+            f"The decoded images need {size(job.most + SPARE_DISK)} of disk in {path.parent} "
             f"({problem}) and do not fit into memory: free some space, or set RESNETS_HOME to a folder "
             f"that has it."
         )
@@ -236,6 +244,10 @@ def _write(path: Path, job: _Job) -> None:
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)  # what killed writers have left takes room
+    if freed := make_room(job.most):
+        say(f"the cache had no room left: {size(freed)} of older pictures and features removed")
+    if job.most > limit():
+        say(f"these pictures, decoded, take {size(job.most)}: more than the cache's limit of {size(limit())}")
     if shutil.disk_usage(folder).free < job.most + SPARE_DISK:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with whole(path) as file:  # two that build the same cache do not meet, and the last one wins
@@ -246,7 +258,7 @@ def _write(path: Path, job: _Job) -> None:
             checksums.add(pixels.reshape(-1))
         rows = {sample.key: row for row, sample in enumerate(job.samples)}
         record = {
-            "fingerprint": path.stem,
+            "fingerprint": path.name.partition(".")[0],
             "source": job.source.name,
             "geometry": job.preprocessing.geometry(),
             "skipped": [(rows[key], why) for key, why in skipped],
@@ -269,7 +281,3 @@ def _free_memory() -> int:
     if not free and hasattr(os, "sysconf"):
         free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
     return min(free, default=2**31)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

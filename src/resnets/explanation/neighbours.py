@@ -18,6 +18,7 @@ from resnets.evaluation.held_out import choose
 from resnets.inference import Classifier
 from resnets.machine import home, open_kept
 from resnets.progress import say, track
+from resnets.store import make_room, mark, own
 from resnets.whole import whole
 
 BATCH = 64  # images that the network sees at once
@@ -97,16 +98,18 @@ def _remembered(classifier: Classifier, cache: Cache, source: Source) -> np.ndar
     contents = source.contents_of(cache.samples)
     for sample in cache.samples:
         key.update(contents[sample.key])
-    path = home() / "cache" / f"{key.hexdigest()}.npy"
+    path = own(home() / "cache" / f"{key.hexdigest()}.npy")
     with suppress(OSError, ValueError):
         with open_kept(path) as file:
             known = np.load(file, allow_pickle=False)
         norms = np.linalg.norm(known, axis=1)
         if len(known) == len(cache.samples) and np.allclose(norms, 1, atol=1e-3):  # all zeros are no directions
+            mark(path)
             return known  # type: ignore[no-any-return]
     found = directions(classifier, cache.images)
     with suppress(OSError, ModelFileError):  # a full disk only makes the next time slow
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_room(found.nbytes)
         with whole(path) as file:
             np.save(file, found)
     return found

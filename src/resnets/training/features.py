@@ -21,6 +21,7 @@ from resnets.inference.features import pooling
 from resnets.machine import fastest_precision, home, open_kept
 from resnets.network import ResNet
 from resnets.progress import track
+from resnets.store import make_room, mark, own
 from resnets.weights.formats.safetensors_file import raw
 from resnets.whole import whole
 
@@ -40,10 +41,11 @@ def seen(network: ResNet, preprocessing: Preprocessing, images: np.ndarray, devi
     """
     body, precision = pooling(network), fastest_precision(device)
     shape = (len(images), network.plan.head[-1].in_channels)
-    path = home() / "cache" / f"{_key(body, preprocessing, images, device, precision)}.f32"
+    path = own(home() / "cache" / f"{_key(body, preprocessing, images, device, precision)}.f32")
     with suppress(OSError, ValueError), open_kept(path) as file:
         data = file.read(4 * shape[0] * shape[1] + HASH + 1)
         if hashlib.sha256(data[:-HASH]).digest() == data[-HASH:]:
+            mark(path)
             return np.frombuffer(bytearray(data[:-HASH]), np.float32).reshape(shape)
     found = _run(body, preprocessing, images, device, precision, what)
     if not np.isfinite(found).all():  # bfloat16 and float32 have the same range, but not the same rounding
@@ -52,6 +54,7 @@ def seen(network: ResNet, preprocessing: Preprocessing, images: np.ndarray, devi
             raise ModelFileError("What the body of `weights` sees of these images is not finite: take another one.")
     with suppress(OSError):  # then it is computed again next time
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_room(found.nbytes)
         with whole(path) as file:
             file.write(found.tobytes() + hashlib.sha256(found.data).digest())
     return found
