@@ -190,23 +190,9 @@ class Tar(_Archive):
     """A plain .tar."""
 
     def __init__(self, name: str, path: str, reading: Reading = USUAL) -> None:
-        self._path, self._stamp, self._outside = os.path.abspath(path), _stamp(path), 0
+        self._path, self._stamp = os.path.abspath(path), _stamp(path)
         self._reading = reading
-        members: dict[str, tarfile.TarInfo] = {}
-        folders: set[str] = set()
-        with _Headers(open_regular(path).detach()) as headers:
-            with tarfile.open(fileobj=headers, mode="r:") as archive:
-                for info in archive:
-                    key = _key(f"{info.name}/" if info.isdir() else info.name, members, folders, name)
-                    if key is None:
-                        self._outside += not info.isdir() and _climbs(info.name)
-                    elif info.isreg() or info.islnk() or info.issym():
-                        members[key] = info
-                # tarfile takes a damaged header for the end; the true end is a block of zeros.
-                headers.seek(archive.offset)
-            if headers.read(512) != bytes(512):
-                raise tarfile.ReadError("its end mark is missing")
-        self._entries = {key: _target(key, members) for key in members}
+        self._entries, folders, self._outside = _tar_entries(name, path)
         # A tar has no checksums, so the archive's own time of change stands in for them.
         self._arrange(name, {key: size for key, (_, size) in self._entries.items()}, lambda _: self._stamp, folders)
 
@@ -219,6 +205,37 @@ class Tar(_Archive):
         with opened(self._path, self._stamp) as file:
             file.seek(offset)
             return file.read(size)
+
+
+def members(name: str, path: str) -> dict[str, tuple[int, int]]:
+    """Key -> offset and size of the files in a plain .tar. Raises DataError for one that is damaged or cut off."""
+    try:
+        entries, _, _ = _tar_entries(name, path)
+    except (*DAMAGED, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{printable(name)} is a damaged or cut-off tar archive ({printable(str(error))}).") from error
+    return {key: place for key, place in entries.items() if place[0] >= 0}
+
+
+def _tar_entries(name: str, path: str) -> tuple[dict[str, tuple[int, int]], set[str], int]:
+    """(key -> offset and size, (-1, 0) for a link to nowhere; the folders; how many entries climb out)."""
+    found: dict[str, tarfile.TarInfo] = {}
+    folders: set[str] = set()
+    outside = 0
+    with _Headers(open_regular(path).detach()) as headers:
+        with tarfile.open(fileobj=headers, mode="r:") as archive:
+            for info in archive:
+                key = _key(f"{info.name}/" if info.isdir() else info.name, found, folders, name)
+                if key is None:
+                    outside += not info.isdir() and _climbs(info.name)
+                elif info.isreg() or info.islnk() or info.issym():
+                    found[key] = info
+            # tarfile takes a damaged header for the end; the true end is a block of zeros.
+            headers.seek(archive.offset)
+        if headers.read(512) != bytes(512):
+            raise tarfile.ReadError("its end mark is missing")
+    return {key: _target(key, found) for key in found}, folders, outside
 
 
 class _Headers(BufferedReader):

@@ -12,11 +12,14 @@ from resnets.data.archives import open_archive
 from resnets.data.folder import Folder, Listed
 from resnets.data.labels import LayoutError, class_names
 from resnets.data.named import NAMES, open_named
+from resnets.data.pack import INDEX
 from resnets.data.packed import Packed, holds_pictures, shards
 from resnets.data.reading import USUAL, Reading
-from resnets.data.remote import fetched, is_address
+from resnets.data.remote import fetched, is_address, plain
 from resnets.data.rows import is_table
+from resnets.data.sharded import Sharded, is_packed
 from resnets.data.source import Source
+from resnets.data.webdataset import is_shard, is_sharded
 from resnets.errors import DataError, nearest
 from resnets.progress import say
 from resnets.regular import irregular
@@ -32,7 +35,8 @@ def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USU
     entries of an archive under one name are an error, so that no file silently replaces another. A
     compressed .tar is unpacked once, and an address (https://...) fetched once, into the cache. A table
     (.csv, .tsv, .jsonl, .parquet) names a picture and its class in each row, or holds the picture
-    (.parquet, or a folder of such files); see `resnets.data.labelled`.
+    (.parquet, or a folder of such files); see `resnets.data.labelled`. Shards (`resnets.data.sharded`) are a folder of
+    .tar files, one of them, or the address of the folder that their index lies in, with a slash at its end.
 
     quiet   leave it to the caller to say `remarks`: what was left out, and why
     reading what the user says of how the data is to be read
@@ -50,7 +54,9 @@ def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USU
 
 
 def _remote(name: str, reading: Reading) -> Source:
-    """What an address gave, which is fetched anew the next time where it is no good."""
+    """What an address gave, which is fetched anew the next time where it is no good; shards by their index."""
+    if name.endswith(("/", f"/{INDEX}")):
+        return Sharded(name, plain(name.removesuffix(INDEX)))
     path = fetched(name)
     try:
         return _opened(name, str(path), reading)
@@ -74,16 +80,34 @@ def _opened(name: str, path: str, reading: Reading) -> Source:
             )
         if path.lower().endswith(".parquet") and holds_pictures(path, reading):
             return Packed(name, path, [""], reading)
-        return Listed(name, path, reading) if is_table(path) else open_archive(name, path, reading)
+        return Listed(name, path, reading) if is_table(path) else _archive(name, path, reading)
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}; check its permissions.") from error
 
 
+def _archive(name: str, path: str, reading: Reading) -> Source:
+    """An archive of class folders, or one shard."""
+    try:
+        found = open_archive(name, path, reading)
+    except LayoutError:
+        if not (path.lower().endswith(".tar") and is_shard(path)):
+            raise
+    else:
+        few = len(class_names(found.samples)) < 2
+        if not (few and path.lower().endswith(".tar") and is_shard(path)):
+            return found
+    return Sharded(name, os.path.dirname(os.path.abspath(path)), [os.path.basename(path)])
+
+
 def _folder(name: str, path: str, reading: Reading) -> Source:
-    """A folder of class folders, or of parquet files of pictures, beside which others may lie: logos, examples."""
+    """A folder of class folders, of shards, or of parquet files of pictures, beside which others may lie: logos."""
+    if is_packed(path):
+        return Sharded(name, path)
     try:
         found = Folder(name, path, reading)
     except DataError:
+        if is_sharded(path):
+            return Sharded(name, path)
         if not (files := shards(path, reading)):
             raise
         return Packed(name, path, files, reading)

@@ -24,6 +24,22 @@ def is_address(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
+def plain(address: str) -> str:
+    """An address as the web wants it: spaces and letters beyond ASCII are typed as they are. Raises DataError."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as problem:
+        raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
+    if not parts.hostname or any(letter.isspace() for letter in parts.netloc):
+        raise DataError(f"{printable(address)} is no address.")
+    return parts._replace(
+        scheme=parts.scheme.lower(),
+        path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~"),
+        query=urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?"),
+        fragment="",
+    ).geturl()
+
+
 def fetched(address: str) -> Path:
     """The file at an address, fetched unless it was before.
 
@@ -39,15 +55,8 @@ def fetched(address: str) -> Path:
         what = f"; a table of paths ({', '.join(TABLES[:3])}) lies beside its pictures" if name else ""
         raise DataError(f"{printable(address)} is no address of an archive: it ends in {', '.join(ENDINGS)}{what}.")
     digest = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    # Spaces and letters beyond ASCII are typed as they are, and sent as the web wants them.
-    plain = parts._replace(
-        scheme=parts.scheme.lower(),
-        path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~"),
-        query=urllib.parse.quote(parts.query, safe="/%:@!$&'()*+,;=~?"),
-        fragment="",
-    )
     try:
-        path = fetch(plain.geturl(), home() / "downloads" / f"{digest}{ending}", unchecked=True)
+        path = fetch(plain(address), home() / "downloads" / f"{digest}{ending}", unchecked=True)
     except (ValueError, UnicodeError) as problem:
         raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
     with open_regular(path) as file:
