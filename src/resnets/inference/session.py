@@ -6,7 +6,7 @@ engine. What int8 needs beside it, a calibration that has passed on labelled ima
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
 
@@ -17,8 +17,11 @@ from resnets.errors import ParameterError, ResnetsError
 from resnets.inference import choice, engines
 from resnets.inference.engine import Engine
 from resnets.inference.quantize import Quantisation
+from resnets.progress import say
+from resnets.sharing import Sharing
 from resnets.weights import Model
 
+TORCH = ("torch", "compiled")  # the engines that work with torch's threads
 _TORCH_THREADS = Lock()  # torch's number of threads belongs to the process: who wants another one has it alone
 
 
@@ -37,6 +40,7 @@ class Session:
             raise ParameterError(f"threads is at least 1, not {threads}.")
         self.engine, self.threads = engine, threads
         self._turn = Lock()
+        self._sharing = Sharing(torch.get_num_threads()) if threads is None and engine.name in TORCH else None
 
     @property
     def name(self) -> str:
@@ -58,8 +62,15 @@ class Session:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits of one batch, (N, classes) float32 on the processor."""
-        with self._turn, torch_threads(self.threads):
+        with self._turn, torch_threads(self._now()):
             return self.engine(x)
+
+    def _now(self) -> int | None:
+        """How many threads this batch gets: fewer than torch has where others need the cores; None: all of them."""
+        if self._sharing is None:
+            return self.threads
+        count = self._sharing.look()
+        return count if count < min(self._sharing.most, torch.get_num_threads()) else None
 
 
 def open_session(
@@ -105,6 +116,30 @@ def open_session(
                 make=make,
             )
     return Session(make(engine), threads)
+
+
+@contextmanager
+def torch_shared() -> Iterator[Callable[[], None]]:
+    """Gives what is to be called between two pieces of work: it lets torch leave cores to others, and take them back.
+
+    Afterwards torch works with as many threads as before.
+    """
+    before = torch.get_num_threads()
+    sharing, told = Sharing(before), False
+
+    def look() -> None:
+        nonlocal told
+        if (count := sharing.look()) != torch.get_num_threads():
+            torch.set_num_threads(count)
+            if count < before and not told:
+                told = True
+                threads = f"{count} thread{'' if count == 1 else 's'}"
+                say(f"other processes use this machine's cores: {threads} instead of {before} while they do")
+
+    try:
+        yield look
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
