@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from resnets.cli.complete import networks, recipes
 from resnets.cli.output import emit, line, spoken, told_next
 
 if TYPE_CHECKING:
@@ -20,13 +22,19 @@ Data = Annotated[
     typer.Argument(metavar="[DATA]", help="A folder or archive of class folders, a table of labels, or a set's name."),
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The network; `resnets list` shows them. Default: by image size.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The network; `resnets list` shows them. Default: by image size.",
+        autocompletion=networks,
+    ),
 ]
 Recipe = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         help="fine-tune, probe, quick, standard, paper-cifar, cifar-fast, digits, or your own F.toml.",
+        autocompletion=recipes,
     ),
 ]
 Weights = Annotated[
@@ -63,7 +71,21 @@ Device = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value of the recipe; may be repeated.")
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Processes on this machine, each with a part of every batch. Default: 1."),
+]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify-resume",
+        help="Keep nothing: kill the first steps of this training, resume them, and compare every bit.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at unusable files instead of leaving them out.")]
+
+# What is handed to the library as it is.
+ASKED = ("data", "model", "recipe", "weights", "epochs", "minutes", "image_size", "out", "seed", "device", "processes")
 
 
 def train(
@@ -83,6 +105,8 @@ def train(
     device: Device = None,
     overrides: Overrides = None,
     strict: Strict = False,
+    processes: Processes = None,
+    verify: Verify = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train a network on labelled images and write a run folder with the model, the report and the log.
@@ -100,6 +124,7 @@ def train(
       resnets train --resume runs/photos-resnet18      go on after a stop, to the bit
       resnets train moved/photos/ --resume runs/photos-resnet18      the same, where the photos lie elsewhere by now
       resnets train --finish runs/photos-resnet18      take what a stopped run has learnt so far
+      resnets train photos/ --verify-resume            would this very training go on to the bit after a kill?
     """
     began = time.perf_counter()
     from resnets import machine
@@ -107,24 +132,17 @@ def train(
 
     flags = {"freeze": freeze, "fit": fit}
     said = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    asked: dict[str, Any] = {
-        "data": data,
-        "model": model,
-        "recipe": recipe,
-        "weights": weights,
-        "epochs": epochs,
-        "minutes": minutes,
-        "image_size": image_size,
-        "out": out,
-        "seed": seed,
-        "device": device,
-        "overrides": [*(overrides or ()), *said] or None,
-        "strict": strict or None,
-    }
+    asked = {name: value for name, value in locals().items() if name in ASKED}
+    asked |= {"overrides": [*(overrides or ()), *said] or None, "strict": strict or None}
     given = {name: value for name, value in asked.items() if value is not None}
+    if verify:
+        _verify(given, resume or finish, json)
+        return
     machine.keep_memory()
     with commanded(began):
         result = _run(resume, finish, given)
+    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first one speaks
+        return
     emit(result.document()) if json else _show(result)
 
 
@@ -133,11 +151,23 @@ def _run(resume: str | None, finish: str | None, given: dict[str, Any]) -> Train
     from resnets.errors import ResnetsError
 
     named = [flag for flag, folder in (("--resume", resume), ("--finish", finish)) if folder is not None]
-    if named and (given.keys() - {"data"} or len(named) > 1):
+    if named and (given.keys() - {"data", "processes"} or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     if resume is not None:
         return training.resume(resume, **given)
     return training.train(**given) if finish is None else training.finish(finish, **given)
+
+
+def _verify(given: dict[str, Any], folder: str | None, json: bool) -> None:
+    from resnets.errors import ResnetsError
+    from resnets.training.verify import verify_resume
+
+    if folder is not None:
+        raise ResnetsError("--verify-resume tries a training that begins: name its data, and no run.")
+    verdict = verify_resume(**given)
+    emit(verdict.document()) if json else line(verdict.sentence())
+    if not verdict.holds:
+        raise typer.Exit(1)
 
 
 def _show(result: TrainResult) -> None:

@@ -76,6 +76,7 @@ class CachedBatches:
     batch_size  a smaller rest at the end of an epoch is left out of it (another shuffle, other images), since
                 a norm over a handful of images harms more than they help
     workers     threads that read ahead; the batches do not depend on their number
+    part        of each batch, which of its images come: of several processes each takes its own
     balanced    every class is drawn equally often: the images of small ones several times in an epoch, each time
                 augmented otherwise, and of large ones a part
 
@@ -92,6 +93,7 @@ class CachedBatches:
         workers: int = 1,
         *,
         balanced: bool = False,
+        part: slice = slice(None),
     ) -> None:
         if not len(images) == len(labels) == len(keys) or not len(images):
             raise DataError(
@@ -105,6 +107,7 @@ class CachedBatches:
         self.seed = seed
         self.workers = max(1, workers)
         self.balanced = balanced
+        self.part = part
 
     def order(self, epoch: int) -> np.ndarray:
         """(N,) the epoch's shuffle: row s of the first steps * batch_size entries is batch s."""
@@ -125,11 +128,11 @@ class CachedBatches:
         dice = _stream(self.seed, epoch, _DICE).random((len(self.images), DICE), dtype=np.float32)
 
         def make(step: int) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
-            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size][self.part]
             images = torch.from_numpy(self.images[chosen])
             # An image that comes twice is not augmented alike: its dice are then those of its place.
             thrown = dice[step * self.batch_size : (step + 1) * self.batch_size] if self.balanced else dice[chosen]
-            return chosen, images, self.labels[chosen], torch.from_numpy(thrown)
+            return chosen, images, self.labels[chosen], torch.from_numpy(thrown[self.part] if self.balanced else thrown)
 
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batches")
         try:

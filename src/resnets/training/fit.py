@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
 
 from resnets.errors import TrainingError
+from resnets.inference.session import torch_shared
 from resnets.training import command, loop, room
 from resnets.training.divergence import Ending, Guard
 from resnets.training.glance import Glance
@@ -20,6 +22,7 @@ from resnets.training.setup import label_indices
 from resnets.training.state import State
 from resnets.training.step import Step
 from resnets.training.weighing import Weighing
+from resnets.training.wide import current
 from resnets.weights.run import CHECKPOINT
 
 
@@ -35,7 +38,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     be read.
     """
     recipe, folder, record = prepared.recipe, prepared.folder, prepared.record
-    batches, state = prepared.batches(), prepared.reached()
+    wide = current()
+    batches, state = prepared.batches(wide.part() if wide else slice(None)), prepared.reached()
     training = Training(
         recipe=recipe,
         schedule=prepared.schedule,
@@ -47,26 +51,65 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         if not (folder / CHECKPOINT).exists():  # of a head alone, which makes no step
             state.save(folder)
         return state
-    room.check(folder, state, keeps_best=recipe.keep == "best")
+    if wide is not None and batches.batch_size < wide.size:
+        raise TrainingError(f"A batch of {batches.batch_size} images has no part for each of {wide.size} processes.")
     counts = np.bincount(label_indices(prepared.train, record.classes))
     weighing = Weighing.of(recipe, counts, state.device)
-    step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing)
-    log = Log(folder, state.log)
-    board = TensorBoard.beside(folder, state.step)
-    ours = [log, *board, Progress(), Checkpoint(folder, log), Ending(prepared)]
-    watching = [Glance.of(prepared), *Keeper.of(prepared), *observers, *ours]
-    epoch, begun = divmod(state.step, batches.steps)
+    step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing, wide=wide)
+    guard = Guard(training, folder, len(record.classes), spare=prepared.start is not None)
     try:
-        earlier = log.losses(epoch + 1) if begun else ()
-        guard = Guard(training, folder, len(record.classes), spare=prepared.start is not None)
-        with command.steps_in(folder) as enough:
-            loop.run(training, prepared.inputs(state.layout), step, watching, earlier, guard, enough)
+        if wide is None or wide.leads:
+            _watched(prepared, training, step, guard, observers)
+        else:
+            _steps(prepared, training, step, guard, [])
     except torch.OutOfMemoryError as problem:
         size = batches.batch_size
         raise TrainingError(
             f"A batch of {size} does not fit into memory: try `overrides=['batch_size={max(2, size // 2)}']`, "
             "or a smaller `image_size`."
         ) from problem
+    return state
+
+
+def _watched(prepared: Prepared, training: Training, step: Step, guard: Guard, observers: Iterable[Observer]) -> None:
+    """Make the steps, with log, checkpoint and everybody who looks on."""
+    folder, state = prepared.folder, training.state
+    room.check(folder, state, keeps_best=training.recipe.keep == "best")
+    log = Log(folder, state.log)
+    board = TensorBoard.beside(folder, state.step)
+    ours = [log, *board, Progress(), Checkpoint(folder, log), Ending(prepared)]
+    epoch, begun = divmod(state.step, training.batches.steps)
+    try:
+        watching = [Glance.of(prepared), *Keeper.of(prepared), *observers, *ours]
+        _steps(prepared, training, step, guard, watching, log.losses(epoch + 1) if begun else ())
     finally:
         log.close()  # also where an observer before it fails at the start
-    return state
+
+
+def _steps(
+    prepared: Prepared,
+    training: Training,
+    step: Step,
+    guard: Guard,
+    watching: Sequence[Observer],
+    earlier: Iterable[float] = (),
+) -> None:
+    inputs, wide = prepared.inputs(training.state.layout), step.wide
+    with command.steps_in(prepared.folder) as enough, torch_shared() as look:
+        if wide is None:
+            loop.run(training, inputs, step, watching, earlier, guard, enough, look)
+            return
+
+        def agree() -> None:
+            wide.agree(training.schedule, enough)
+            if wide.over:
+                raise _Over
+
+        with suppress(_Over):
+            loop.run(training, inputs, step, watching, earlier, guard, lambda: wide.halted, agree)
+        if not wide.over:  # those who follow end when they are told
+            wide.agree(training.schedule, enough, over=wide.leads)
+
+
+class _Over(Exception):
+    """Rank 0 makes no more steps."""

@@ -29,6 +29,7 @@ def run(
     earlier: Iterable[float] = (),
     guard: Guard | None = None,
     enough: Callable[[], bool] = lambda: False,
+    between: Callable[[], None] = lambda: None,
 ) -> None:
     """Train to the end, from wherever the state stands.
 
@@ -36,13 +37,14 @@ def run(
     earlier     the losses of the steps that the first epoch has made already, before a resume
     guard       what sees a training go wrong, and takes it back
     enough      asked after every step whether to halt there
+    between     called before every step
     """
     with ExitStack() as ending:
         for observer in observers:
             observer.started(training)
             ending.push(_ending(observer, training))
         while training.state.step < training.total:
-            _epoch(training, inputs, step, observers, list(earlier), guard, enough)
+            _epoch(training, inputs, step, observers, list(earlier), guard, enough, between)
             earlier = ()
             if enough():
                 break
@@ -73,6 +75,7 @@ def _epoch(
     losses: list[float],
     guard: Guard | None,
     enough: Callable[[], bool],
+    between: Callable[[], None],
 ) -> None:
     """From where the state stands to the end of its epoch or of the training, or to where it went wrong."""
     recipe, batches, state, schedule = training.recipe, training.batches, training.state, training.schedule
@@ -85,6 +88,7 @@ def _epoch(
     waited = 0.0
     began = previous = time.perf_counter()
     for batch in batches.epoch(epoch, start):
+        between()
         if alone is not (alone := schedule.head_alone(recipe, state.step)):
             state.train(head_alone=alone)
         size = schedule.image_size(recipe, state.step, training.image_size)

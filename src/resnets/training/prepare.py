@@ -78,13 +78,13 @@ class Prepared:
     seconds: float
     start: HeadStart | None = None
 
-    def batches(self) -> Batches:
-        """The training images."""
+    def batches(self, part: slice = slice(None)) -> Batches:
+        """The training images. part: of each batch, as `CachedBatches` takes it."""
         keys = [sample.key for sample in self.train.samples]
         labels = setup.label_indices(self.train, self.record.classes)
         recipe, seed = self.recipe, self.record.asked.seed
-        even = recipe.sampler == "balanced"
-        return CachedBatches(self.train.images, labels, keys, recipe.batch_size, seed, recipe.workers, balanced=even)
+        data, even = (self.train.images, labels, keys), recipe.sampler == "balanced"
+        return CachedBatches(*data, recipe.batch_size, seed, recipe.workers, balanced=even, part=part)
 
     def inputs(self, layout: torch.memory_format) -> Inputs:
         """What makes a batch fit for a step."""

@@ -27,12 +27,14 @@ from resnets.training.asking import FROM_SCRATCH, settle
 from resnets.training.claim import Claim, check_free, first_free, left_by_a_kill, note, sweep, tidy
 from resnets.training.conclude import conclude
 from resnets.training.fit import fit
+from resnets.training.following import lead, restarted, together
 from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.pacer import paced
 from resnets.training.prepare import Prepared, prepare, reopen
 from resnets.training.recipe import Recipe, recipe_table
 from resnets.training.state import State
+from resnets.training.wide import current
 from resnets.weights.run import CHECKPOINT, MODEL, RECORD, REPORT, Asked, RunRecord, TrainResult, check_minutes, ways_on
 
 
@@ -51,6 +53,7 @@ def train(
     overrides: Iterable[str] = (),
     strict: bool = False,
     observers: Iterable[Observer] = (),
+    processes: int = 1,
 ) -> TrainResult:
     """Train a network on labelled images and leave a run folder behind.
 
@@ -71,23 +74,30 @@ def train(
     overrides   "key=value" of the recipe
     strict      refuse data with unusable files instead of leaving them out
     observers   told of every step and epoch; see `resnets.training.Observer`
+    processes   that have a part of each batch, on this machine; under torchrun, leave it out
 
     The result's top1 is a fraction, on the held-out split, in float32, each image once. Raises ResnetsError.
     """
     since = command.began()
     overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
-    if out is not None:
-        check_free(Path(out))
-    reading = Reading.of(recipe_table(recipe or FROM_SCRATCH, overrides))  # which recipe it is, the data may decide
-    source = open_source(moved.absolute(data), reading=reading)
-    chosen, start = settle(
-        data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device
-    )
-    spec = model.to_dict() if isinstance(model, ResNetSpec) else model
-    asked = Asked(
-        data=moved.absolute(data), network=spec, weights=start, seed=seed, device=device, strict=strict, minutes=minutes
-    )
-    return _begin(asked, chosen, None if out is None else Path(out), source, observers, since)
+
+    def begin() -> TrainResult:
+        if out is not None and restarted(Path(out)):
+            return _resumed(Path(out), observers, None, since)
+        if out is not None:
+            check_free(Path(out))
+        # Which recipe it is, the data may decide.
+        reading = Reading.of(recipe_table(recipe or FROM_SCRATCH, overrides))
+        source = open_source(moved.absolute(data), reading=reading)
+        chosen, start = settle(
+            data, source, model=model, recipe=recipe, weights=weights, overrides=overrides, device=device
+        )
+        spec = model.to_dict() if isinstance(model, ResNetSpec) else model
+        place = moved.absolute(data)
+        asked = Asked(data=place, network=spec, weights=start, seed=seed, device=device, strict=strict, minutes=minutes)
+        return _begin(asked, chosen, None if out is None else Path(out), source, observers, since)
+
+    return together(processes, begin)
 
 
 def _begin(
@@ -116,18 +126,29 @@ def _asked_beside(epochs: int | None, minutes: float | None, image_size: int | N
     return [*found, *([f"image_size={image_size}"] if image_size is not None else [])]
 
 
-def resume(folder: str | Path, observers: Iterable[Observer] = (), *, data: str | Path | None = None) -> TrainResult:
+def resume(
+    folder: str | Path,
+    observers: Iterable[Observer] = (),
+    *,
+    data: str | Path | None = None,
+    processes: int = 1,
+) -> TrainResult:
     """Go on with a run that was stopped, to the bit as if it had not been (on the same machine).
 
     data        where the run's data lies now, if it has moved: a folder or an archive of the same content, whatever its
                 files are called. The run's record then says so
+    processes   as in `train`; with another number than before, sums are added in another order
 
     A run that was stopped while its model was judged, saved or reported, or that lost its model, gets them made anew; a
     finished one is only reported, and lost pages of it are drawn again where that is possible. One that was killed
     before its run.json was written begins. Raises ResnetsError when the content of the data has changed, the folder is
     no run, or another process works in it.
     """
-    since, folder = command.began(), Path(folder)
+    since = command.began()
+    return together(processes, lambda: _resumed(Path(folder), observers, data, since))
+
+
+def _resumed(folder: Path, observers: Iterable[Observer], data: str | Path | None, since: float) -> TrainResult:
     begins = left_by_a_kill(folder)
     if begins is None and data is None and (result := _whole(folder)) is not None:
         tidy(folder)
@@ -174,6 +195,8 @@ def finish(folder: str | Path, *, data: str | Path | None = None) -> TrainResult
 def _go_on(prepared: Prepared, observers: Iterable[Observer], since: float) -> TrainResult:
     try:
         prepared, observers = paced(prepared, observers, since)
+        if (group := current()) is not None:
+            lead(group, prepared)
         return _concluded(prepared, fit(prepared, observers))
     except KeyboardInterrupt:
         # It may have come in the middle of a step, so what is in memory is not saved: the last checkpoint is whole.

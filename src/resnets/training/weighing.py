@@ -52,6 +52,15 @@ class Weighing:
             own, weight = torch.lerp(other, own, share), torch.lerp(theirs, weight, share)
         return own.mean() if self.weights is None else own.sum() / weight.sum()
 
+    def total(self, labels: Tensor, share: Tensor | None = None) -> float:
+        """By what a batch counts beside other parts of the same one: the sum of its weights, or how many there are."""
+        if self.weights is None:
+            return float(len(labels))
+        weight = self.weights[labels]
+        if share is not None:
+            weight = torch.lerp(self.weights[labels.roll(1)], weight, share)
+        return float(weight.sum())
+
     def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         """(cross entropy times weight, weight) of each image."""
         weight = torch.ones_like(logits[:, 0]) if self.weights is None else self.weights[labels]

@@ -1,0 +1,200 @@
+"""A training in several processes: each makes the gradients of a part of every batch, and all make the same steps.
+
+The first process, rank 0, is a training like any other: it reads, judges, writes and speaks. The others follow it (see
+`following`): they take part in the steps, and write and say nothing. Gradients and the loss are averaged by what each
+process's images weigh, running statistics of norms by process, so that all have the same network, to the bit, after
+every step. What decides about the steps (an end by Ctrl-C, fewer of them for the time that is left) is rank 0's, and
+told before each step. Rank 0 starts the others itself, or torchrun has started all of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from resnets.errors import ParameterError, TrainingError
+from resnets.machine import cores
+from resnets.sharing import OFF
+
+if TYPE_CHECKING:
+    from resnets.training.schedule import Schedule
+
+MOST = 64  # processes on one machine
+PATIENCE = datetime.timedelta(days=7)  # that one waits for another: rank 0 may decode, or judge, for long
+
+
+class Wide:
+    """One of several processes that train together.
+
+    rank    its number; 0 leads
+    size    how many there are
+    halted  whether rank 0 wants to halt behind the step that comes
+    over    whether rank 0 makes no more steps
+    """
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size, self.halted, self.over = rank, size, False, False
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self.rank == 0
+
+    def part(self) -> slice:
+        """Which images of a batch are this process's."""
+        return slice(self.rank, None, self.size)
+
+    def average(self, network: nn.Module, loss: Tensor, weight: float) -> Tensor:
+        """Give every process the gradients of the whole batch, and the norms' statistics; returns the whole loss.
+
+        loss, weight    of this process's images: a mean, and by what it counts
+        """
+        gradients = [one.grad for one in network.parameters() if one.grad is not None]
+        norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d) and one.training]
+        statistics = [kept for norm in norms for kept in norm.buffers() if kept.is_floating_point()]
+        scalars = torch.stack([loss.detach().float() * weight, torch.full_like(loss, weight, dtype=torch.float32)])
+        parts = [scalars, *(one * weight for one in gradients), *statistics]
+        flat = torch.cat([one.detach().reshape(-1).float() for one in parts])
+        with _together():
+            dist.all_reduce(flat)
+        total, place = flat[1], 2
+        for one, by in zip([*gradients, *statistics], [total] * len(gradients) + [None] * len(statistics), strict=True):
+            whole = flat[place : place + one.numel()] / (self.size if by is None else by)
+            one.copy_(whole.reshape(one.shape))
+            place += one.numel()
+        return flat[0] / total
+
+    def agree(self, schedule: Schedule, halts: Callable[[], bool], over: bool = False) -> None:
+        """Before a step: what rank 0 has decided counts for all. over: rank 0 makes no more of them."""
+        last = schedule.refitted[-1] if schedule.refitted else {"step": 0, "to": 0}
+        said = 2 * over + (self.leads and halts())
+        words = torch.tensor([said, len(schedule.refitted), last["step"], last["to"]])
+        with _together():
+            dist.broadcast(words, 0)
+        said, count, step, to = words.tolist()
+        self.halted, self.over = bool(said % 2), said >= 2
+        if count > len(schedule.refitted):
+            schedule.refit(step, to, "as rank 0 does")
+
+    def tell(self, thing: Any = None) -> Any:
+        """Rank 0's thing, for all: what it hands out, or waits with."""
+        box = [thing]
+        with _together():
+            dist.broadcast_object_list(box, 0)
+        return box[0]
+
+
+class LostError(TrainingError):
+    """Another process is gone."""
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as problem:  # the connection to another one is gone
+        raise LostError(
+            f"A process of this training has ended before it{_last_words()}: `resume` goes on with the last checkpoint."
+        ) from problem
+
+
+_CURRENT: Wide | None = None
+
+
+def current() -> Wide | None:
+    """The group that this process trains in; None: it trains alone."""
+    return _CURRENT
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Wide | None]:
+    """Train in so many processes, of which this is the first, or in those that torchrun has started.
+
+    Raises ParameterError for a number that cannot be.
+    """
+    global _CURRENT
+    if not 1 <= count <= MOST:
+        raise ParameterError(f"`processes` is a whole number from 1 to {MOST}, not {count}.")
+    outer = int(os.environ.get("WORLD_SIZE", "1"))
+    if _CURRENT is not None or (outer == 1 and count == 1):
+        yield _CURRENT
+        return
+    if outer > 1 and count > 1:
+        raise ParameterError("torchrun has started the processes: leave `processes` out.")
+    with ExitStack() as ending:
+        environment = dict(os.environ) if outer > 1 else _launched(count, ending)
+        _CURRENT = _joined(environment, ending)
+        try:
+            yield _CURRENT
+        finally:
+            _CURRENT = None
+
+
+def _joined(environment: Mapping[str, str], ending: ExitStack) -> Wide:
+    rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    device = torch.cuda.is_available()
+    if device:
+        torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
+    address = f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device else "gloo", init_method=address, rank=rank, world_size=size, timeout=PATIENCE
+    )
+    ending.callback(dist.destroy_process_group)
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, cores() // int(environment.get("LOCAL_WORLD_SIZE", size)))))
+    ending.callback(torch.set_num_threads, before)
+    fixed = os.environ.get(OFF)
+    os.environ[OFF] = "fixed"  # the others are no strangers
+    ending.callback(os.environ.pop, OFF) if fixed is None else ending.callback(os.environ.__setitem__, OFF, fixed)
+    return Wide(rank, size)
+
+
+_LOGS: list[Any] = []  # of the processes that this one has started
+
+
+def _launched(count: int, ending: ExitStack) -> dict[str, str]:
+    """Start the others; the environment of this one. They end with it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    about |= {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    for rank in range(1, count):
+        log = ending.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
+        own = {**os.environ, **about, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        command = [sys.executable, "-P", "-m", "resnets.training.following"]
+        started = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=own, start_new_session=True
+        )
+        _LOGS.append(log)
+        ending.callback(_LOGS.remove, log)
+        ending.callback(_over, started)
+    return {**about, "RANK": "0", "LOCAL_RANK": "0"}
+
+
+def _over(started: subprocess.Popen[bytes]) -> None:
+    try:
+        started.wait(0 if sys.exc_info()[0] else 60)
+    except subprocess.TimeoutExpired:
+        started.kill()
+        started.wait()
+
+
+def _last_words() -> str:
+    """What one of those that were started has said at its end, in brackets."""
+    for log in _LOGS:
+        log.seek(0)
+        if said := log.read().decode(errors="replace").strip():
+            return f" ({said.rpartition(chr(10))[2]})"
+    return ""
