@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnets.cli import python_reference
+from resnets.cli import file_reference, python_reference
 from resnets.cli.main import commands
 from resnets.cli.reference import reference
 
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = sorted(path.parent.name for path in (ROOT / "src" / "resnets").glob("*/__init__.py"))
 REFERENCE = "docs/reference/cli.md"
 PYTHON = "docs/reference/python.md"
+FILE = "docs/reference/model-file.md"
 
 
 def read(path):
@@ -53,6 +54,10 @@ def test_the_python_reference_is_up_to_date():
 def test_the_command_that_writes_the_python_reference_works():
     command = [sys.executable, "-m", "resnets.cli.reference", "python"]
     assert subprocess.run(command, capture_output=True, check=True).stdout.decode() == python_reference.reference()
+
+
+def test_the_specification_of_the_model_file_is_up_to_date():
+    assert read(FILE) == file_reference.reference(), f"run: python -m resnets.cli.reference file > {FILE}"
 
 
 def needs_words(thing):

@@ -27,13 +27,16 @@ FLOORS = [
     {"weights"},
     {"network", "inspection"},
     {"architecture", "data"},
+    {"store"},
+    {"sharing"},
     {"progress", "machine", "whole"},
+    {"notebook"},
     {"errors", "text", "regular", "surface"},
 ]
 # Rooms that may use even less than their floor allows.
 NARROW = {
     "network": {"architecture", "errors", "progress", "text"},  # never data
-    "inspection": {"architecture", "errors", "text"},  # the plan alone
+    "inspection": {"architecture", "errors", "notebook", "text"},  # the plan alone
 }
 # What these files of weights/ may import of this project, whole names: containers know no network, and a witness (with
 # the framework that may stand in for it) shares nothing with what it is a witness of.

@@ -4,22 +4,18 @@ The command lines run in this process and the example in Python as it stands; on
 and the measuring of speeds are shortened.
 """
 
-import glob
 import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from resnets.acceptance import exported
-from resnets.cli.main import main
 from resnets.inference import choice
 from resnets.training import recipe
+from typed import blocks, lines, photos, run, shorter
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SHORT = "epochs = 2\nbatch_size = 32\nlearning_rate = 0.02\nwarmup_epochs = 1\n"
 # The beginnings of commands that are not run here, and why.
 LEFT_OUT = {
     "python3 -m venv": "installs over the network; `.ci/run` and its tests do it",
@@ -29,60 +25,36 @@ LEFT_OUT = {
 }
 
 
-def blocks(kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def lines():
-    """All commands of the README in their order, without the words behind them."""
-    shown = "".join(block for block in re.findall(r"^```(?:bash)?\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
-    return [line.split(" #")[0].strip() for line in shown.splitlines() if re.match(r"(resnets|python3) ", line)]
-
-
 def left_out(line):
     return next((why for start, why in LEFT_OUT.items() if line.startswith(start)), None)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with photos/ (three classes; too few for the doctor to judge labels, which takes it long) and new/."""
-    root = tmp_path_factory.mktemp("readme")
-    noise = np.random.default_rng(0)
-    for name, count in (("photos/cat", 33), ("photos/dog", 33), ("photos/eel", 33), ("new", 3)):
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = noise.integers(0, 130, (64, 64, 3))
-            pixels[..., ("photos/cat", "photos/dog").index(name) if name in ("photos/cat", "photos/dog") else 2] += 120
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number}.jpg")
-    return root
+    """A folder with photos/ and new/."""
+    return photos(tmp_path_factory.mktemp("readme"))
 
 
 @pytest.fixture
 def here(place, monkeypatch, tmp_path_factory):
     """At that folder, with a shorter recipe of the same name."""
-    shipped = tmp_path_factory.mktemp("recipes")
-    for name in ("quick", "fine-tune"):  # the defaults without a trained body, and with one
-        (shipped / f"{name}.toml").write_text(SHORT if name == "quick" else f"{SHORT}\nprobe = true\n")
-    monkeypatch.setattr(recipe, "SHIPPED", shipped)
+    monkeypatch.setattr(recipe, "SHIPPED", shorter(tmp_path_factory.mktemp("recipes")))
     for measures in (choice, exported):  # which engine is the fastest is not asked here
         monkeypatch.setattr(measures, "SECONDS", 0.02)
     monkeypatch.chdir(place)
 
 
 def test_every_command_works_in_the_order_in_which_it_stands(here, capsys):
-    assert sum(left_out(line) is None for line in lines()) >= 17
-    for line in lines():
-        if left_out(line):
-            continue
-        words = [found for word in shlex.split(line)[1:] for found in (sorted(glob.glob(word)) or [word])]
-        status = main(words)
-        assert status == 0, f"{line}\n{capsys.readouterr().err}"
+    assert sum(left_out(line) is None for line in lines(README)) >= 17
+    for line in lines(README):
+        if not left_out(line):
+            assert run(line) == 0, f"{line}\n{capsys.readouterr().err}"
     written = ["doctor.html", "report.html", "why.png", "resnet50.svg", "proof.json", "photos.onnx", "labels.parquet"]
     assert [name for name in written if not Path(name).exists()] == []
 
 
 def test_the_example_in_python_works(here):
-    (example,) = blocks("python")
+    (example,) = blocks(README, "python")
     found = {}
     exec(example, found)
     assert found["features"].keys() == {"stem", "stage1", "stage2", "stage3", "stage4"}
@@ -92,13 +64,13 @@ def test_the_example_in_python_works(here):
 
 def test_nothing_is_left_out_that_is_not_there():
     for start in LEFT_OUT:
-        assert any(line.startswith(start) for line in lines()), start
+        assert any(line.startswith(start) for line in lines(README)), start
 
 
 def test_what_is_typed_needs_nothing_that_was_not_made_before():
     """Every run folder and file that a command reads was written by one above it."""
     made = {"photos/", "new/1.jpg", "new/", "new/*.jpg"}
-    for line in lines():
+    for line in lines(README):
         if line.startswith("python3"):
             continue
         words = shlex.split(line)[1:]

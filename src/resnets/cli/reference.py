@@ -2,6 +2,7 @@
 
     python -m resnets.cli.reference > docs/reference/cli.md
     python -m resnets.cli.reference python > docs/reference/python.md     (see `python_reference`)
+    python -m resnets.cli.reference file > docs/reference/model-file.md     (see `file_reference`)
     python -m resnets.cli.reference recipes      prints the table of keys in docs/guides/recipes.md
 
 It reads the declared options instead of copying help texts: those look different with every version of typer.
@@ -14,7 +15,7 @@ import inspect
 import sys
 from typing import Any
 
-from resnets.cli import python_reference
+from resnets.cli import file_reference, python_reference
 from resnets.cli.main import commands
 
 HEAD = """\
@@ -84,5 +85,5 @@ def _meaning(param: Any) -> str:
 
 
 if __name__ == "__main__":
-    pages = {"python": python_reference.reference, "recipes": recipe_keys}
+    pages = {"python": python_reference.reference, "recipes": recipe_keys, "file": file_reference.reference}
     print(pages.get(" ".join(sys.argv[1:]), reference)(), end="")
