@@ -81,7 +81,7 @@ def test_what_is_typed_needs_nothing_that_was_not_made_before():
             if flag in words
         }
         fresh |= {words[words.index("--certificate") + 1]} if "--certificate" in words else set()
-        if words[0] in ("convert", "export"):
+        if words[0] in ("convert", "export", "pack"):
             fresh |= {word for word in words[2:3] if not word.startswith("--")}
         assert wanted - fresh <= made, line
         made |= fresh

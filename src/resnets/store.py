@@ -131,10 +131,9 @@ def limit() -> int:
 
 def size(count: float) -> str:
     """'1.5 GiB', '20 MiB', '3 KiB'."""
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count / 2**10:.0f} KiB"
+    if count >= 2**30:
+        return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
 def _being_written(path: Path) -> bool:

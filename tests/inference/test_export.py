@@ -357,8 +357,8 @@ def test_what_no_runtime_reads_is_said_in_a_sentence(trained, tmp_path):
 def test_a_place_that_cannot_be_is_refused_at_once(trained, tmp_path):
     (tmp_path / "folder.onnx").mkdir()
     for place, why in (
-        ("model.tflite", r"\.onnx, \.xml or \.pt2"),
-        ("model", r"\.onnx, \.xml or \.pt2"),
+        ("model.tflite", r"\.onnx, \.xml, \.pt2 or \.safetensors"),
+        ("model", r"\.onnx, \.xml, \.pt2 or \.safetensors"),
         ("folder.onnx", "is a folder"),
         ("nowhere/model.onnx", "no folder"),
     ):

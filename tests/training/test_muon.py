@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from resnets.architecture import ResNetSpec
 from resnets.network import create
-from resnets.training.muon import REST, Muon, orthogonal
+from resnets.training.muon import LEAST, REST, Muon, orthogonal
 from resnets.training.optim import optimiser
 from resnets.training.recipe import Recipe
 
@@ -43,7 +45,7 @@ def test_zero_stays_zero_and_no_number_is_lost():
 def test_a_convolution_moves_by_a_share_of_its_norm_whatever_the_gradients_size(layout):
     moved = []
     for scale in (1.0, 1e-6, 1e6):
-        network = with_gradients(create(TINY, 3, seed=0)).to(memory_format=layout)
+        network = with_gradients(create(TINY, 3, seed=0), seed=7).to(memory_format=layout)
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
         for parameter in network.parameters():
             parameter.grad *= scale
@@ -51,7 +53,9 @@ def test_a_convolution_moves_by_a_share_of_its_norm_whatever_the_gradients_size(
         after = dict(network.named_parameters())
         for name, old in before.items():
             if old.ndim == 4:
-                assert ((after[name] - old).norm() / old.norm()).item() == pytest.approx(0.02, rel=1e-3), name
+                # Its length stays, so that of the step's share along the weight only a part is seen.
+                assert ((after[name] - old).norm() / old.norm()).item() == pytest.approx(0.02, rel=0.05), name
+                assert after[name].norm().item() == pytest.approx(old.norm().item(), rel=1e-5), name
         moved.append({name: after[name] - old for name, old in before.items() if old.ndim == 4})
     for other in moved[1:]:
         for name, one in moved[0].items():
@@ -83,6 +87,42 @@ def test_norms_biases_and_the_head_move_as_in_sgd():
         one.step(), other.step()
     for (name, a), (_, b) in zip(mine.named_parameters(), theirs.named_parameters(), strict=True):
         assert torch.equal(a, b) == (a.ndim != 4), name
+
+
+@pytest.mark.parametrize(("order", "free"), [("post", set()), ("pre", {"stem.conv", "stage1.unit1.conv2"})])
+def test_lengths_stay_where_nothing_but_a_norm_reads_them(order, free):
+    """Gradients that point along the weight, as an orthogonal step does in part, and noise: for hundreds of steps."""
+    network = create(dataclasses.replace(TINY, order=order), 3, seed=0)
+    before = {name: p.norm().item() for name, p in network.named_parameters() if p.ndim == 4}
+    moves = optimiser(network, Recipe(optimiser="muon", learning_rate=0.06))
+    for seed in range(300):
+        with_gradients(network, seed)
+        for parameter in network.parameters():
+            parameter.grad -= 3 * parameter.detach()
+        moves.step()
+    after = {name: p.norm().item() for name, p in network.named_parameters() if p.ndim == 4}
+    for name, length in before.items():
+        if name.removesuffix(".weight") in free or ".shortcut." in name:
+            continue
+        if order == "pre" and name.endswith("unit1.conv2.weight"):
+            continue
+        assert after[name] == pytest.approx(length, rel=1e-3), name
+    assert all(after[f"{name}.weight"] > 10 * before[f"{name}.weight"] for name in free)
+
+
+def test_a_weight_that_starts_at_zero_grows_and_then_keeps_its_length():
+    network = create(TINY, 3, seed=0)
+    weight = network.get_submodule("stage1.unit1.conv1").weight
+    with torch.no_grad():
+        weight.zero_()
+    moves, lengths = optimiser(network, Recipe(optimiser="muon", learning_rate=0.3)), []
+    for _ in range(60):
+        with_gradients(network, 0)  # the same direction each time
+        moves.step()
+        lengths.append(weight.norm().item())
+    assert lengths[0] > 0
+    assert max(lengths) == pytest.approx(lengths[-1], rel=1e-4)
+    assert lengths[-1] >= LEAST * len(weight) ** 0.5
 
 
 def test_a_weight_of_zeros_and_a_weight_without_a_gradient():

@@ -103,6 +103,15 @@ def readers(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return found
 
 
+def normed_alone(rows: Iterable[Row]) -> set[str]:
+    """The convolutions that nothing but a norm reads: on the length of their weights nothing depends."""
+    listed = list(rows)
+    read = readers(listed)
+    return {
+        row.role for row in listed if row.kind == "conv" and [one.kind for one in read.get(row.role, ())] == ["norm"]
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One residual unit: its rows in the order in which they run. What they are to each other follows from `reads`."""

@@ -31,7 +31,7 @@ def plain(address: str) -> str:
     except ValueError as problem:
         raise DataError(f"{printable(address)} is no address: {printable(str(problem))}.") from problem
     if not parts.hostname or any(letter.isspace() for letter in parts.netloc):
-        raise DataError(f"{printable(address)} is no address.")
+        raise DataError(f"{printable(address)} is no address of an archive, or of a folder of shards: name all of it.")
     return parts._replace(
         scheme=parts.scheme.lower(),
         path=urllib.parse.quote(parts.path, safe="/%:@!$&'()*+,;=~"),

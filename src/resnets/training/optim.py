@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnets.architecture.rows import normed_alone
 from resnets.network import ResNet
 from resnets.training.muon import REST, Muon
 from resnets.training.recipe import Recipe
@@ -26,12 +27,14 @@ def optimiser(network: ResNet, recipe: Recipe, precision: str = "float32") -> to
     levels = ["head", *reversed(network.stage_names), "stem"]
     # The head never shares a group with the body: while it trains alone, the body has no momentum yet, and torch's
     # fused step wants it of all of a group or of none.
-    groups: dict[tuple[bool, int, bool, bool], list[Tensor]] = {}
+    groups: dict[tuple[bool, int, bool, bool, bool], list[Tensor]] = {}
+    normed = {f"{role}.weight" for role in normed_alone(network.plan.rows)}
     for name, parameter in network.named_parameters():
         level = levels.index(name.partition(".")[0])
         turns = recipe.optimiser == "muon" and parameter.ndim == 4
         decays = (recipe.decay_everything or parameter.ndim > 1) and not turns
-        groups.setdefault((level == 0, level if recipe.lower_rates < 1 else 0, decays, turns), []).append(parameter)
+        share = level if recipe.lower_rates < 1 else 0
+        groups.setdefault((level == 0, share, decays, turns, turns and name in normed), []).append(parameter)
     rest = REST if recipe.optimiser == "muon" else 1.0
     table = [
         {
@@ -39,8 +42,9 @@ def optimiser(network: ResNet, recipe: Recipe, precision: str = "float32") -> to
             "scale": recipe.lower_rates**level * (1.0 if turns else rest),
             "weight_decay": recipe.weight_decay if decays else 0.0,
             "orthogonal": turns,
+            "keeps": keeps,
         }
-        for (_, level, decays, turns), parameters in groups.items()
+        for (_, level, decays, turns, keeps), parameters in groups.items()
     ]
     values: dict[str, Any] = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "nesterov": recipe.nesterov}
     values["fused"] = True

@@ -1,20 +1,20 @@
 """A network's state in float16. What a norm divides out again is brought into float16's range first, by powers of two.
 
-Some optimisers let the weights of a convolution that nothing but a norm reads grow without a bound (Muon's steps are a
-share of their length), since nothing depends on their length. Weights and bias are divided by a power of two, which is
-exact, and so are the norm's statistics; that the norm's eps weighs a little more then lies below the rounding.
+The weights of a convolution that nothing but a norm reads may have any length, since nothing depends on it, and some
+optimisers let them grow. They and a bias are divided by a power of two, which is exact, and so are the norm's
+statistics; that the norm's eps weighs a little more then lies below the rounding.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from resnets.architecture import Plan
+from resnets.architecture.rows import normed_alone
 
 LARGE = 2.0**10  # up to here nothing is touched
 
@@ -33,8 +33,7 @@ def halved(plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _in_range(plan: Plan, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found, read = dict(state), Counter(role for row in plan.rows for role in row.reads)
-    convolutions = {row.role for row in plan.rows if row.kind == "conv" and read[row.role] == 1}
+    found, convolutions = dict(state), normed_alone(plan.rows)
     for row in plan.rows:
         if row.kind != "norm" or row.reads[0] not in convolutions:
             continue
