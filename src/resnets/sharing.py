@@ -16,9 +16,7 @@ from pathlib import Path
 from resnets import machine
 
 EVERY = 1.0  # seconds between two looks
-NOTICED = (
-    0.3  # of a core that others have to take before one is left to them; a whole busy process shows as 0.6 or more
-)
+NOTICED = 0.3  # of a core that others take before one is left to them; a busy process shows as 0.6 or more
 LONG = 10.0  # seconds without a look after which it begins anew
 PATIENCE = 5  # quiet looks in a row until a core is taken back
 OFF = "RESNETS_THREADS"  # "fixed" in the environment: always as many threads as there are cores

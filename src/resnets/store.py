@@ -20,6 +20,7 @@ from pathlib import Path
 
 from resnets.errors import ParameterError
 from resnets.machine import home
+from resnets.whole import STALE
 
 KINDS = {
     "cache": "decoded pictures and features",
@@ -34,7 +35,6 @@ KINDS = {
 LIMIT = 50 * 2**30  # bytes of `cache/`, unless $RESNETS_CACHE_LIMIT says otherwise
 AGE = 90.0  # days without use after which something in `cache/` goes, when something else comes
 DAY = 86_400.0
-STALE = 3_600.0  # seconds after which nobody goes on with a download that was stopped
 RECORD = 2**24  # bytes of a record at the end of a file that are looked at for its name
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -123,10 +123,15 @@ def limit() -> int:
     text = os.environ.get("RESNETS_CACHE_LIMIT", "").strip()
     if not text:
         return LIMIT
-    found = _SIZE.fullmatch(text)
-    if not found:
+    if (count := bytes_of(text)) is None:
         raise ParameterError(f"RESNETS_CACHE_LIMIT is a size like 20GB, not {text!r}.")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+    return count
+
+
+def bytes_of(text: str) -> int | None:
+    """Bytes of a size as people write it: "20GB" and "20 GiB" are 20 times 2**30, "100" is 100; None: it is none."""
+    found = _SIZE.fullmatch(text.strip())
+    return int(float(found[1]) * _UNITS[found[2].lower()]) if found else None
 
 
 def size(count: float) -> str:

@@ -38,9 +38,9 @@ def _is_picture(path: Path) -> bool:
 
 def told(model: str, classifier: Classifier) -> str:
     """Of the model in the box, what it is, what it is good for, and what not; "" of any other."""
-    from resnets.weights.locate import BOXED, located
+    from resnets.weights.locate import BOX, BOXED
 
-    if located(model)[0] != BOXED:
+    if model != str(BOXED) and (model != BOX or Path(BOX).exists()):
         return ""
     metrics = classifier.provenance.metrics or {}
     return (

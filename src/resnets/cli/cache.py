@@ -40,11 +40,11 @@ def cache(
       resnets cache --remove all --older-than 30      what nobody has used for a month
     """
     from resnets.machine import home
-    from resnets.store import kept, limit
+    from resnets.store import DAY, kept, limit
     from resnets.store import remove as delete
 
     most = limit()  # which may be no size
-    found = [one for one in kept() if older is None or time.time() - one.used > older * 86_400]
+    found = [one for one in kept() if older is None or time.time() - one.used > older * DAY]
     if remove is not None:
         going = _meant(remove, found)
         freed = delete(going)
@@ -110,7 +110,9 @@ def _show(found: list[Kept], every: bool) -> None:
 
 
 def _ago(moment: float) -> str:
-    days = int((time.time() - moment) // 86_400)
+    from resnets.store import DAY
+
+    days = int((time.time() - moment) // DAY)
     return {0: "today", 1: "yesterday"}.get(days, f"{days} days ago")
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from resnets.cli.output import emit, line, note
-
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*([kmg]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
 def pack(
@@ -51,7 +47,8 @@ def pack(
 
 
 def _bytes(text: str) -> int:
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
+    from resnets.store import bytes_of
+
+    if (count := bytes_of(text)) is None:
         raise typer.BadParameter(f"--shard-size is a size like 256MB, not {text!r}.")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+    return count

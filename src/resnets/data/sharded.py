@@ -21,7 +21,7 @@ from typing import Any
 
 from resnets.data.archives import members
 from resnets.data.fetch import LARGEST as LARGEST_FILE
-from resnets.data.fetch import fetch
+from resnets.data.fetch import fetch, verified
 from resnets.data.identity import SIZE, digest_of
 from resnets.data.labels import class_name
 from resnets.data.layout import Layout
@@ -193,9 +193,8 @@ class Sharded(Source):
         digest = hashlib.sha256(f"{self._place}{name}".encode()).hexdigest()[:32]
         path = own(home() / "downloads" / f"{digest}.json")
         if sha256 is not None:
-            with suppress(FetchError):  # which says that the one before is another
-                return fetch(f"{self._place}{name}", path, sha256=sha256)
-            path.unlink(missing_ok=True)
+            if path.is_file() and not verified(path, {"sha256": sha256}):  # of the set as it was before
+                path.unlink()
             return fetch(f"{self._place}{name}", path, sha256=sha256)
         # Whether the index is still the same, only the server knows; where it does not answer, the one before counts.
         new = path.with_name(f"{digest}.{secrets.token_hex(4)}.json")

@@ -47,17 +47,17 @@ class Muon(torch.optim.SGD):
         return super().step(closure)
 
     def _turn(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, kept = self.state[weight], group["momentum"]
+        state, share = self.state[weight], group["momentum"]
         if state.get("momentum_buffer") is None:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        momentum = state["momentum_buffer"].mul_(kept).add_(gradient)
-        wanted = gradient.add(momentum, alpha=kept) if group["nesterov"] else momentum
+        momentum = state["momentum_buffer"].mul_(share).add_(gradient)
+        wanted = gradient.add(momentum, alpha=share) if group["nesterov"] else momentum
         d, c, height, width = weight.shape
         rows = wanted.to(self._dtype).permute(0, 2, 3, 1).reshape(d, -1)  # in the order of channels_last: no copy
         turned = orthogonal(rows).float()
         length, least = weight.norm(), LEAST * d**0.5
-        share = length.clamp(min=least) / turned.norm().clamp(min=1e-9)
-        weight.sub_(turned.mul_(share * group["lr"]).view(d, height, width, c).permute(0, 3, 1, 2))
+        size = length.clamp(min=least) / turned.norm().clamp(min=1e-9)
+        weight.sub_(turned.mul_(size * group["lr"]).view(d, height, width, c).permute(0, 3, 1, 2))
         if group.get("keeps"):  # one that started at zero grows up to `least` first
             weight.mul_(torch.where(length < least, 1.0, length / weight.norm().clamp(min=1e-9)))
 

@@ -68,12 +68,12 @@ class Wide:
         flat = torch.cat([one.detach().reshape(-1).float() for one in parts])
         with _together():
             dist.all_reduce(flat)
-        total, place = flat[1], 2
-        for one, by in zip([*gradients, *statistics], [total] * len(gradients) + [None] * len(statistics), strict=True):
-            whole = flat[place : place + one.numel()] / (self.size if by is None else by)
-            one.copy_(whole.reshape(one.shape))
-            place += one.numel()
-        return flat[0] / total
+        (loss_sum, total), *sums = flat.split([one.numel() for one in parts])  # type: ignore[no-untyped-call]
+        for number, (one, summed) in enumerate(zip([*gradients, *statistics], sums, strict=True)):
+            by = total if number < len(gradients) else self.size
+            one.copy_((summed / by).reshape(one.shape))
+        whole: Tensor = loss_sum / total
+        return whole
 
     def agree(self, schedule: Schedule, halts: Callable[[], bool], over: bool = False) -> None:
         """Before a step: what rank 0 has decided counts for all. over: rank 0 makes no more of them."""
@@ -146,10 +146,8 @@ def _joined(environment: Mapping[str, str], ending: ExitStack) -> Wide:
     device = torch.cuda.is_available()
     if device:
         torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
-    address = f"tcp://{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device else "gloo", init_method=address, rank=rank, world_size=size, timeout=PATIENCE
-    )
+    kind = "cpu:gloo,cuda:nccl" if device else "gloo"
+    dist.init_process_group(kind, store=_store(environment), rank=rank, world_size=size, timeout=PATIENCE)
     ending.callback(dist.destroy_process_group)
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(before, cores() // int(environment.get("LOCAL_WORLD_SIZE", size)))))
@@ -158,6 +156,21 @@ def _joined(environment: Mapping[str, str], ending: ExitStack) -> Wide:
     os.environ[OFF] = "fixed"  # the others are no strangers
     ending.callback(os.environ.pop, OFF) if fixed is None else ending.callback(os.environ.__setitem__, OFF, fixed)
     return Wide(rank, size)
+
+
+def _store(environment: Mapping[str, str]) -> Any:  # torch exports its stores without saying so
+    """Where the processes find each other. torchrun's own outlasts a restart, so that each start has keys of its own:
+    else they would look for each other where those before them were."""
+    theirs = bool(environment.get("TORCHELASTIC_USE_AGENT_STORE"))
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        environment["MASTER_ADDR"],
+        int(environment["MASTER_PORT"]),
+        int(environment["WORLD_SIZE"]),
+        is_master=not theirs and environment["RANK"] == "0",
+        timeout=PATIENCE,
+    )
+    start = f"start {environment.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    return dist.PrefixStore(start, store)  # type: ignore[attr-defined]
 
 
 _LOGS: list[Any] = []  # of the processes that this one has started
