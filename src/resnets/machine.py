@@ -7,6 +7,7 @@ import errno
 import os
 import platform
 import random
+import re
 import stat
 import sys
 from functools import cache
@@ -102,6 +103,25 @@ def open_kept(path: Path) -> BufferedReader:
 def cores() -> int:
     """Cores that this process may use: a container's or a batch system's share of them is honoured."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes that this process could still take, as far as the system tells; else half of all memory."""
+    free = []
+    try:
+        free += [1024 * int(n) for n in re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())]
+        limit, used, about = ((_GROUP / f"memory.{name}").read_text() for name in ("max", "current", "stat"))
+        given_back = re.findall(r"^(?:in)?active_file (\d+)|^slab_reclaimable (\d+)", about, re.MULTILINE)
+        cached = sum(int(file or slab) for file, slab in given_back)  # when it is asked for
+        free += [max(0, int(limit) - int(used) + cached)]  # a container's limit; "max" is none
+    except (OSError, ValueError):
+        pass
+    if not free and hasattr(os, "sysconf"):
+        free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2]
+    return min(free, default=2**31)
+
+
+_GROUP = Path("/sys/fs/cgroup")  # of a container
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import multiprocessing
 import os
 import time
@@ -14,15 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnets import machine
 from resnets import whole as whole_module
-from resnets.data import blocks
+from resnets.data import blocks, decoding
 from resnets.data import cache as cache_module
 from resnets.data.cache import Cache, cached
+from resnets.data.decoding import workers_for
 from resnets.data.identity import digest_of
 from resnets.data.open import open_source
 from resnets.data.preprocess import Preprocessing
 from resnets.data.sample import Sample
-from resnets.errors import DataError, ImageError
+from resnets.errors import DataError, ImageError, UnreadableError
 from resnets.machine import home
 
 EIGHT = Preprocessing(image_size=8, resize_to=8)
@@ -155,7 +158,7 @@ def test_moved_and_renamed_files_are_not_decoded_again(on_disk):
 def test_another_pillow_decodes_again(on_disk, monkeypatch):
     source = photos()
     cached(source, source.samples, EIGHT)
-    monkeypatch.setattr(cache_module, "pillow_version", "0.0")
+    monkeypatch.setattr(decoding, "pillow_version", "0.0")
     assert not cached(source, source.samples, EIGHT).reused
 
 
@@ -351,13 +354,131 @@ def test_without_a_disk_memory_will_do(on_disk, monkeypatch, trouble):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_without_disk_and_memory_the_mend_is_told(on_disk, monkeypatch, trouble):
+def test_without_disk_and_memory_pictures_are_decoded_again(on_disk, monkeypatch, capsys, trouble):
     trouble(monkeypatch, on_disk)
-    monkeypatch.setattr(cache_module, "_free_memory", lambda: 9000)
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
     source = photos()
-    with pytest.raises(DataError, match=r"need 256 MiB of disk in .*cache .*RESNETS_HOME"):
-        cached(source, source.samples, EIGHT)
-    assert not list(on_disk.glob("*"))
+    result = cached(source, source.samples, EIGHT)
+    assert not isinstance(result.images, np.ndarray)
+    said = capsys.readouterr().err
+    assert "50 pictures, decoded, take 9 KiB, which fit neither into memory nor into" in said
+    assert "another RESNETS_HOME or RESNETS_CACHE_LIMIT mends it" in said
+    assert (result.images[:] == expected(source)).all()
+    assert result.skipped == tuple((f"cat/{n:03}.png", "empty file") for n in (0, 7, 49))
+    assert not list(on_disk.glob("*.u8*"))
+
+
+def test_a_set_above_the_limit_is_decoded_again(on_disk, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos()
+    result = cached(source, source.samples, EIGHT)
+    assert "more than the cache's limit of 5 KiB" in capsys.readouterr().err
+    reads = source.reads
+    assert reads == 50
+    assert (result.images[7] == expected(source)[7]).all()
+    assert source.reads == reads + 1
+    again = cached(source, source.samples, EIGHT)
+    assert source.reads == reads + 1  # what is unusable is known by now
+    assert again.skipped == result.skipped
+    assert again.samples == result.samples
+
+
+ROWS = [
+    7,
+    -1,
+    np.int64(3),
+    slice(3, 40),
+    slice(None, None, 7),
+    np.array([5, 1, 1, 30]),
+    [2, 9],
+    np.arange(47) % 2 == 0,
+    (slice(2, 5), slice(1, 7), slice(0, 3)),
+    (np.array([4, 4]), slice(2, 6), slice(2, 6)),
+    (9, slice(2, 6)),
+    slice(5, 5),
+]
+
+
+@pytest.mark.parametrize("rows", ROWS, ids=str)
+def test_what_streams_looks_like_its_array(on_disk, monkeypatch, rows):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos()
+    images, array = cached(source, source.samples, EIGHT).images, expected(source)
+    assert (images.shape, images.nbytes, images.dtype, len(images)) == (array.shape, array.nbytes, array.dtype, 47)
+    found = images[rows]
+    assert found.shape == array[rows].shape
+    assert (found == array[rows]).all()
+    assert all((one == other).all() for one, other in zip(images, array, strict=True))
+
+
+@pytest.mark.parametrize("rows", [None, ..., (3, 4), (slice(None), [1, 2])], ids=str)
+def test_what_no_row_is_does_not_pass(on_disk, monkeypatch, rows):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos()
+    with pytest.raises(TypeError, match="by rows"):
+        cached(source, source.samples, EIGHT).images[rows]
+
+
+def test_a_file_that_goes_while_it_streams_is_named(on_disk, monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos()
+    images = cached(source, source.samples, EIGHT).images
+    source.files["cat/008.png"] = b"unreadable"
+    with pytest.raises(DataError, match=r"^cat/008\.png can no longer be read \(the archive is cut off here\): mend"):
+        images[:]
+
+
+def test_what_could_not_be_read_is_tried_again_where_it_streams(on_disk, monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos(broken=())
+    real = source.read
+
+    def later(key):
+        if key == "cat/003.png":
+            raise UnreadableError("permission denied")
+        return real(key)
+
+    monkeypatch.setattr(source, "read", later)
+    assert len(cached(source, source.samples, EIGHT).images) == 49
+    monkeypatch.setattr(source, "read", real)
+    assert len(cached(source, source.samples, EIGHT).images) == 50
+
+
+def damaged(note, **changes):
+    return json.dumps({**json.loads(note), **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda note: "",
+        lambda note: "[]",
+        lambda note: "[" * 10**5,
+        lambda note: damaged(note, fingerprint=3),
+        lambda note: damaged(note, skipped=[[float("inf"), "no"]]),
+        lambda note: damaged(note, skipped=[[-1, "no"]]),
+        lambda note: damaged(note, skipped=[[50, "no"]]),
+        lambda note: damaged(note, skipped=[[1, "no"], [1, "no"]]),
+        lambda note: damaged(note, skipped=[[row, "no"] for row in range(50)]),
+        lambda note: damaged(note, images=51),
+        lambda note: damaged(note, refuses=0),
+    ],
+)
+def test_a_damaged_note_on_what_streams_is_written_anew(on_disk, monkeypatch, text):
+    monkeypatch.setattr(machine, "free_memory", lambda: 9000)
+    monkeypatch.setenv("RESNETS_CACHE_LIMIT", "5000")
+    source = photos()
+    cached(source, source.samples, EIGHT)
+    (note,) = on_disk.glob("*.json")
+    good = note.read_text()
+    note.write_text(text(good))
+    assert len(cached(source, source.samples, EIGHT).images) == 47
+    assert note.read_text() == good
 
 
 def test_what_killed_runs_left_is_swept(on_disk):
@@ -436,7 +557,7 @@ def test_progress_is_told(monkeypatch):
         def __exit__(self, *exc):
             return None
 
-    monkeypatch.setattr(cache_module, "track", Told)
+    monkeypatch.setattr(decoding, "track", Told)
     source = photos()
     cached(source, source.samples, EIGHT, what="decoding train")
     assert told[0] == ("decoding train", 50)
@@ -444,13 +565,28 @@ def test_progress_is_told(monkeypatch):
 
 
 def test_free_memory_is_plausible():
-    assert 2**20 < cache_module._free_memory() < 2**50
+    assert 2**20 < machine.free_memory() < 2**50
+
+
+def test_what_a_container_has_cached_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    for name, text in {
+        "max": "9000000",
+        "current": "8000000",
+        "stat": "active_file 500000\ninactive_file 1500000\nslab_reclaimable 7\n",
+    }.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert machine.free_memory() == 3_000_007
+    (tmp_path / "memory.max").write_text("max")
+    assert machine.free_memory() > 3_000_007
+    (tmp_path / "memory.max").write_text("5")
+    assert machine.free_memory() == 0
 
 
 def test_tiny_files_have_one_worker(monkeypatch):
     monkeypatch.setattr(cache_module.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
-    assert cache_module._workers([Sample("a/1.png", "a", "", 900)] * 3) == 1
-    assert cache_module._workers([Sample("a/1.png", "a", "", 90_000)] * 3) == 6
+    assert workers_for([Sample("a/1.png", "a", "", 900)] * 3) == 1
+    assert workers_for([Sample("a/1.png", "a", "", 90_000)] * 3) == 6
 
 
 def test_what_was_refused_is_tried_again_when_less_is_refused(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from test_minutes import assert_same_bits
 
 from processes import Started
 from resnets.cli.main import main
-from resnets.data import cache
+from resnets.data import decoding
 from resnets.training import command, conclude, finish, resume
 from resnets.weights.run import CHECKPOINT, MODEL, RECORD, RunRecord
 from resnets.weights.runlog import read_log
@@ -125,7 +125,7 @@ class SlowDecoding:
     """Decoding takes long in the process of a run, and says that it has begun."""
 
     def __call__(self) -> None:
-        cache._Job.in_memory = self.decodes  # type: ignore[method-assign, assignment]
+        decoding.Job.in_memory = self.decodes  # type: ignore[method-assign, assignment]
 
     def decodes(self, *_: object) -> None:
         print("decoding", flush=True, file=__import__("sys").stderr)

@@ -41,14 +41,20 @@ KINDS = {
 }
 
 
-def kinds(pictures: np.ndarray) -> np.ndarray:
-    """Which of (N, H, W, 3) uint8 pictures are FLAT, DARK or BRIGHT, and which PLAIN: (N,) of these."""
-    found = np.zeros(len(pictures), np.int64)
+def kinds(pictures: np.ndarray, every: int = 1) -> np.ndarray:
+    """Which of (N, H, W, 3) uint8 pictures are FLAT, DARK or BRIGHT, and which PLAIN.
+
+    every   of so many one is looked at
+    """
+    rows = np.arange(0, len(pictures), every)
+    found = np.zeros(len(rows), np.int64)
     step = max(1, min(pictures.shape[1:3]) // GRID)
-    for first in range(0, len(pictures), BLOCK):
-        found[first : first + BLOCK] = _kinds(pictures[first : first + BLOCK, ::step, ::step])
-    for row in np.flatnonzero(found):  # between the points of the grid there may be something after all
-        found[row] = _kinds(pictures[row : row + 1])[0]
+    for first in range(0, len(rows), BLOCK):
+        block = slice(rows[first], rows[first : first + BLOCK][-1] + 1, every)
+        found[first : first + BLOCK] = _kinds(pictures[block, ::step, ::step])
+    for place in np.flatnonzero(found):  # between the points of the grid there may be something after all
+        row = rows[place]
+        found[place] = _kinds(pictures[row : row + 1])[0]
     return found
 
 
@@ -89,5 +95,5 @@ def of_decoded(decoded: Iterable[tuple[Sequence[Sample], np.ndarray]]) -> list[F
     for own, pixels in decoded:
         step = max(1, -(-pixels.nbytes // LOOKED_AT))
         samples += own[::step]
-        found += kinds(pixels[::step]).tolist()
+        found += kinds(pixels, step).tolist()
     return findings(samples, found)

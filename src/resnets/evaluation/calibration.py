@@ -49,7 +49,7 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
         temperature = fit_temperature(logits[rows], labels[rows])
         probabilities = np.exp(log_softmax(logits[rows] / temperature))
         threshold = 0.0 if ignorant else sure_threshold(probabilities, labels[rows], coverage)
-        return Fit(temperature, threshold, novelty.fit(pixels[rows]))
+        return Fit(temperature, threshold, novelty.fit(pixels, rows))
 
     halves = tuple(fit(rows[half::2]) for half in (0, 1))
     return Calibration(**vars(fit(rows)), coverage=coverage, fitted_on=tuple(digests.tolist()), halves=halves)

@@ -141,7 +141,7 @@ def _doubts(pixels: np.ndarray, calibration: Calibration) -> dict[str, Any]:
     for rows, fit in judges(pixels, calibration):
         temperatures[rows], thresholds[rows] = fit.temperature, fit.unsure
         if fit.unlike is not None and rows.any():
-            unlikeness[rows] = novelty.score(pixels[rows], fit.unlike)
+            unlikeness[rows] = novelty.score(pixels, fit.unlike, np.flatnonzero(rows))
     return {
         "calibration": calibration,
         "temperatures": temperatures,

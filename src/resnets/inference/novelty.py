@@ -24,9 +24,13 @@ LEAST = 1e-3  # the limit among images that are all alike
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def describe(pixels: np.ndarray) -> np.ndarray:
-    """(N, S, S, 3) uint8 RGB with S >= 8 -> (N, D) float64; D depends on S alone (20 at 32, 26 at 128 and at 224)."""
-    return np.concatenate([_describe(pixels[i : i + 64]) for i in range(0, len(pixels), 64)])
+def describe(pixels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """(N, S, S, 3) uint8 RGB with S >= 8 -> (N, D) float64; D depends on S alone (20 at 32, 26 at 128 and at 224).
+
+    rows    the numbers of those that are described; None: all of them
+    """
+    rows = np.arange(len(pixels)) if rows is None else rows
+    return np.concatenate([_describe(pixels[rows[i : i + 64]]) for i in range(0, len(rows), 64)])
 
 
 def dimensions(side: int) -> int:
@@ -40,15 +44,15 @@ def dimensions(side: int) -> int:
     return 8 + 4 * scales + (2 if times > 1 else 0)
 
 
-def fit(pixels: np.ndarray) -> Usual | None:
-    """What `unlike` compares with, from (N, S, S, 3) uint8: a Gaussian of their looks, and the limit.
+def fit(pixels: np.ndarray, rows: np.ndarray | None = None) -> Usual | None:
+    """What `unlike` compares with, from these rows of (N, S, S, 3) uint8: a Gaussian of their looks, and the limit.
 
     The limit lets FALSE_ALARMS of such images be called unlike, as either half of them shows under the Gaussian of the
     other half. None where the images are too small for it (S < 8).
     """
     if pixels.shape[1] < SMALLEST:
         return None
-    found = describe(pixels)
+    found = describe(pixels, rows)
     halves = found[::2], found[1::2]
     across = np.concatenate([_distance(a, *_gaussian(b)) for a, b in (halves, halves[::-1])])
     mean, whiten = _gaussian(found)
@@ -57,9 +61,12 @@ def fit(pixels: np.ndarray) -> Usual | None:
     return Usual(tuple(mean.tolist()), tuple(map(tuple, whiten.tolist())), limit)
 
 
-def score(pixels: np.ndarray, usual: Usual) -> np.ndarray:
-    """How unlike: (N,) float64, the squared Mahalanobis distance as a share of the limit; above 1 is unlike."""
-    return _distance(describe(pixels), usual.mean, usual.whiten) / float(usual.limit)
+def score(pixels: np.ndarray, usual: Usual, rows: np.ndarray | None = None) -> np.ndarray:
+    """How unlike: (N,) float64, the squared Mahalanobis distance as a share of the limit; above 1 is unlike.
+
+    rows    as in `describe`
+    """
+    return _distance(describe(pixels, rows), usual.mean, usual.whiten) / float(usual.limit)
 
 
 def _gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

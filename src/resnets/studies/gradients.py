@@ -19,7 +19,7 @@ from resnets.studies.design import CIFAR, DIGITS, Member
 from resnets.studies.drawn import over_epochs
 from resnets.studies.experiment import Holds, Study
 from resnets.studies.found import Found
-from resnets.studies.taught import examples
+from resnets.studies.taught import cut, examples
 from resnets.training import EpochRecord, Observer, Training
 
 IMAGES = 128  # that the gradient is taken of, always the same
@@ -47,7 +47,8 @@ class Gradients(Observer):
 def _sizes(network: ResNet, training: Training) -> dict[str, float]:
     images, labels = examples(training, IMAGES)
     network = copy.deepcopy(network).to(training.state.device).train()
-    x = training.preprocessing.normalise(torch.from_numpy(images.copy()).to(training.state.device))
+    middle = torch.from_numpy(cut(images, training.image_size).copy())
+    x = training.preprocessing.normalise(middle.to(training.state.device))
     given: dict[str, Tensor] = {}
 
     def keep(name: str) -> None:
