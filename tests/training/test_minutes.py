@@ -24,7 +24,8 @@ from resnets.cli.main import main
 from resnets.errors import ParameterError
 from resnets.training import Fallback, StepRecord, load_recipe, pace, pacer, resume, train
 from resnets.training.pace import LOOKS, Pace, cost, fitting
-from resnets.training.prepare import Prepared, prepare, reopen
+from resnets.training.prepare import prepare, reopen
+from resnets.training.prepared import Prepared
 from resnets.training.schedule import Schedule
 from resnets.weights.run import CHECKPOINT, MODEL, RECIPE, RECORD, Asked, RunRecord
 from resnets.weights.runlog import read_log

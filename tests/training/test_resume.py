@@ -39,7 +39,7 @@ EPOCHS, STEPS = 3, 4  # 48 training images in batches of 12
 # Everything that has a state or draws numbers, in the precision that the processor prefers; and the plain way.
 RICH = (
     "epochs = 3\nbatch_size = 12\nema = 0.9\nmixup = 0.4\ntrivial_augment = true\ncrop = 'resized'\nflip = true\n"
-    "start_size = 0.75\nlabel_smoothing = 0.1\noptimiser = 'muon'\n"
+    "start_size = 0.75\nlabel_smoothing = 0.1\noptimiser = 'muon'\naccumulate = 2\nrecompute = true\n"
 )
 PLAIN = "epochs = 3\nbatch_size = 12\ncrop = 'shift'\nschedule = 'steps'\nprecision = 'float32'\n"
 

@@ -19,7 +19,7 @@ from resnets.data.batches import CachedBatches
 from resnets.errors import RecipeError, TrainingError
 from resnets.training import Observer, probe, resume, train
 from resnets.training.recipe import Recipe
-from resnets.training.weighing import Weighing, said
+from resnets.training.weighing import Targets, Weighing, said
 
 SPEC = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 WAYS = {"class_weights": "balanced", "sampler": "balanced", "logit_adjustment": 1.0}
@@ -45,7 +45,7 @@ def test_the_weighted_loss_is_that_of_torch(answers):
     logits, labels = answers
     weighing = Weighing.of(Recipe(class_weights="balanced"), np.array([30, 6, 4]))
     theirs = F.cross_entropy(logits, labels, weight=weighing.weights)
-    assert weighing.loss(logits, labels) == pytest.approx(float(theirs), rel=1e-6)
+    assert weighing.loss(logits, Targets(labels)) == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_the_adjusted_loss_is_that_of_logits_with_the_prior_added(answers):
@@ -54,7 +54,7 @@ def test_the_adjusted_loss_is_that_of_logits_with_the_prior_added(answers):
     weighing = Weighing.of(Recipe(logit_adjustment=0.5), counts)
     prior = torch.tensor(counts / 40, dtype=torch.float32)
     theirs = F.cross_entropy(logits + 0.5 * prior.log(), labels)
-    assert weighing.loss(logits, labels) == pytest.approx(float(theirs), rel=1e-6)
+    assert weighing.loss(logits, Targets(labels)) == pytest.approx(float(theirs), rel=1e-6)
 
 
 @pytest.mark.parametrize(("counts", "strength"), [((600, 20), 1.0), ((3000, 300, 300, 20), 1.0), ((600, 60), 2.0)])
@@ -67,7 +67,7 @@ def test_smoothed_and_adjusted_the_best_logits_still_name_the_right_class(counts
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        loss = weighing.loss(logits, labels, smoothing=0.1)
+        loss = weighing.loss(logits, Targets(labels), smoothing=0.1)
         loss.backward()
         return loss
 
@@ -81,7 +81,7 @@ def test_one_rare_image_does_not_blow_a_batch_up():
     weighing = Weighing.of(Recipe(class_weights="balanced"), np.array([2400, 1]))
     labels = torch.tensor([0] * 7 + [1])
     logits = torch.tensor([[4.0, -4.0]]).repeat(8, 1)
-    assert float(weighing.loss(logits, labels)) <= 8.01
+    assert float(weighing.loss(logits, Targets(labels))) <= 8.01
 
 
 def test_blended_images_weigh_by_both_of_their_classes(answers):
@@ -92,16 +92,16 @@ def test_blended_images_weigh_by_both_of_their_classes(answers):
     each = [weights[y] * F.cross_entropy(logits, y, reduction="none") for y in (labels, labels.roll(1))]
     total = 0.25 * weights[labels] + 0.75 * weights[labels.roll(1)]
     theirs = (0.25 * each[0] + 0.75 * each[1]).sum() / total.sum()
-    assert weighing.loss(logits, labels, share) == pytest.approx(float(theirs), rel=1e-6)
+    assert weighing.loss(logits, Targets.of(labels, share)) == pytest.approx(float(theirs), rel=1e-6)
 
 
 def test_classes_of_equal_size_weigh_what_they_always_did(answers):
     logits, labels = answers
-    plain = Weighing.of(Recipe(), np.array([5, 5, 5])).loss(logits, labels, smoothing=0.1)
+    plain = Weighing.of(Recipe(), np.array([5, 5, 5])).loss(logits, Targets(labels), smoothing=0.1)
     assert plain == F.cross_entropy(logits, labels, label_smoothing=0.1)
     for key, value in (("class_weights", "balanced"), ("logit_adjustment", 1.0)):
         made: dict[str, Any] = {key: value}
-        found = Weighing.of(Recipe(**made), np.array([5, 5, 5])).loss(logits, labels, smoothing=0.1)
+        found = Weighing.of(Recipe(**made), np.array([5, 5, 5])).loss(logits, Targets(labels), smoothing=0.1)
         assert found == pytest.approx(float(plain), rel=1e-6)
 
 

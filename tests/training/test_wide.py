@@ -196,3 +196,44 @@ def test_the_verb_takes_processes(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--epochs", "1", "--processes", "2", "--out", "run", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["epochs"] == 1
+
+
+CRAMPED = """
+import json, os, sys
+import torch
+import resnets
+from resnets.architecture import ResNetSpec
+from resnets.training import wide
+from resnets.training.memory import Memory
+from resnets.training.recipe import Recipe
+from resnets.training.schedule import Schedule
+from resnets.training.state import State
+from resnets.training.step import Step
+
+spec, recipe = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8), Recipe(norms="frozen")
+found = []
+with wide.processes(1) as group:
+    for cramped in (False, True):
+        state = State(resnets.create(spec, 3, seed=0), recipe)
+        state.train(head_alone=False)
+        if cramped and group.rank == 1:
+            state.memory = Memory(recompute=True, accumulate=3)
+        step = Step(state, recipe, Schedule(9, 9), precision="float32", wide=group)
+        torch.manual_seed(group.rank)
+        losses = [float(step(torch.randn(8, 3, 16, 16), torch.arange(8) % 3)) for _ in range(2)]
+        found.append([losses, state.memory.document()])
+    with open(f"{sys.argv[1]}/{group.rank}.json", "w") as file:
+        json.dump(found, file)
+"""
+
+
+def test_all_processes_do_what_the_most_cramped_one_does(tmp_path):
+    (tmp_path / "cramped.py").write_text(CRAMPED)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, str(tmp_path / "cramped.py"), str(tmp_path)], check=True, capture_output=True)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert first == second
+    (roomy, usual), (losses, chosen) = first
+    assert usual == {"recompute": False, "accumulate": 1}
+    assert chosen == {"recompute": True, "accumulate": 3}
+    assert losses == pytest.approx(roomy, rel=1e-5)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor, nn
 
 from resnets.architecture import Plan, ResNetSpec
 from resnets.architecture import plan as make_plan
 from resnets.network.init import initialise
+from resnets.network.recompute import recomputed
 from resnets.network.units import Wired
 
 
@@ -16,11 +19,15 @@ class ResNet(nn.Module):
 
     Input (N, C, H, W) float, already preprocessed, of any height and width that the strides leave
     something of; output (N, num_classes) logits.
+
+    recompute   where training keeps little for the backward pass and computes it again, what the second time happens
+                in; None: everything is kept. See `network.recompute`
     """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
+        self.recompute: AbstractContextManager[object] | None = None
         self.stem = Wired(plan.stem, plan.spec)
         self.stage_names = [f"stage{i + 1}" for i in range(len(plan.stages))]
         for name, units in zip(self.stage_names, plan.stages, strict=True):
@@ -34,7 +41,8 @@ class ResNet(nn.Module):
         """(N, C, H, W) -> (N, num_classes)."""
         x = self.stem(x)
         for name in self.stage_names:
-            x = getattr(self, name)(x)
+            stage = getattr(self, name)
+            x = stage(x) if self.recompute is None else recomputed(stage, x, self.recompute)
         return self.head(x)  # type: ignore[no-any-return]
 
     def features(self, x: Tensor) -> dict[str, Tensor]:

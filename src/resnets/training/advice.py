@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resnets.evaluation.guessing import remarks
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.state import State
 
 

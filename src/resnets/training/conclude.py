@@ -25,7 +25,7 @@ from resnets.training.curves import draw_curves
 from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
 from resnets.training.keeping import BEST, kept
 from resnets.training.made import described
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.state import State
 from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model

@@ -17,7 +17,7 @@ from resnets.errors import TrainingError
 from resnets.progress import warn
 from resnets.text import printable
 from resnets.training.observer import Fallback, Observer, StepRecord, Training
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.recipe import Recipe
 from resnets.training.state import FALLBACKS, Good
 from resnets.whole import write_text

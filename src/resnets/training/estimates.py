@@ -18,7 +18,7 @@ from resnets.evaluation.significance import interval
 from resnets.inference import Classifier
 from resnets.training.glance import LOOKED_AT, middle, taught
 from resnets.training.learning import learning_curve
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.setup import label_indices
 from resnets.weights import Calibration
 

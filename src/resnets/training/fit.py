@@ -17,7 +17,7 @@ from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.setup import label_indices
 from resnets.training.state import State
 from resnets.training.step import Step
@@ -34,8 +34,8 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
     Where a command is asked to finish (see `command`), the state is that of the step where it was.
 
     The folder then holds the checkpoint of the last step and the whole log. Raises TrainingError when the training
-    diverges and lower rates do not help (see `divergence`), a batch does not fit into memory, or the checkpoint cannot
-    be read.
+    diverges and lower rates do not help (see `divergence`), not even a few images fit into memory (see `memory`), or
+    the checkpoint cannot be read.
     """
     recipe, folder, record = prepared.recipe, prepared.folder, prepared.record
     wide = current()
@@ -62,11 +62,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             _watched(prepared, training, step, guard, observers)
         else:
             _steps(prepared, training, step, guard, [])
-    except torch.OutOfMemoryError as problem:
+    except torch.OutOfMemoryError as problem:  # not by a step, which would have taken less
         size = batches.batch_size
         raise TrainingError(
-            f"A batch of {size} does not fit into memory: try `overrides=['batch_size={max(2, size // 2)}']`, "
-            "or a smaller `image_size`."
+            f"The device has no memory left: try `overrides=['batch_size={max(2, size // 2)}']`, or a smaller "
+            "`image_size`."
         ) from problem
     return state
 

@@ -14,7 +14,8 @@ from resnets.errors import ResnetsError
 from resnets.machine import keep_memory
 from resnets.progress import LOG
 from resnets.training.fit import fit
-from resnets.training.prepare import Prepared, reopen
+from resnets.training.prepare import reopen
+from resnets.training.prepared import Prepared
 from resnets.training.wide import LostError, Wide
 from resnets.training.wide import processes as in_processes
 from resnets.weights.run import CHECKPOINT, HEAD, RECIPE, RECORD, TrainResult

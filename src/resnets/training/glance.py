@@ -11,7 +11,7 @@ from resnets.data.preprocess import Preprocessing
 from resnets.evaluation.answers import answers, top1
 from resnets.evaluation.calibration import halves
 from resnets.training.observer import EpochRecord, Observer, Training
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.setup import label_indices
 from resnets.training.state import State
 
@@ -47,7 +47,8 @@ class Glance(Observer):
     def of(cls, prepared: Prepared, images: int | None = None) -> Glance:
         """That of a run. images: look at the first held-out images alone, so many of them; None: at all that count."""
         record, recipe, cache = prepared.record, prepared.recipe, prepared.held_out
-        held_out = cache.images[:images], label_indices(cache, record.classes)[:images]
+        few = cache.images if images is None else cache.images[:images]
+        held_out = few, label_indices(cache, record.classes)[:images]
         first = halves(held_out[0]) == 0 if recipe.patience or recipe.keep == "best" else None
         learnt = None if images is not None else taught(prepared, min(LOOKED_AT, len(cache.images)))
         return cls(held_out, learnt, len(record.classes), prepared.preprocessing, record.precision, first)

@@ -13,7 +13,7 @@ from resnets.training.recipe import Recipe
 from resnets.weights.run import RunRecord
 
 DEFAULTS = json.loads(json.dumps(dataclasses.asdict(Recipe())))
-FREE = ("workers", "checkpoint_seconds")  # of the recipe: they change no bit
+FREE = ("workers", "checkpoint_seconds", "recompute")  # of the recipe: they change no bit
 ELSEWHERE = ("device", "precision")  # may differ where a run is finished, which makes no more steps
 LONGEST = 80  # characters of a value that a checkpoint holds in full
 SHOWN = 40  # and that an error shows

@@ -16,7 +16,7 @@ from resnets.network import ResNet
 from resnets.progress import say, warn
 from resnets.training.best import Best
 from resnets.training.observer import EpochRecord, Observer, Training
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.state import State
 
 BEST = "the best epoch"  # by the loss on the first half of the held-out images; a name among those to choose from

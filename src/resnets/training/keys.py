@@ -6,6 +6,10 @@ KEYS = {
     "epochs": "how often every image is seen; with probe 0: the head alone",
     "min_steps": "small sets are gone over until so many steps are made; epochs given by hand switch it off",
     "batch_size": "images in a step",
+    "accumulate": "gradient accumulation: parts that a batch goes through the network in, one after another; doubled "
+    "where memory runs out. Norms see a part at a time",
+    "recompute": "activation checkpointing: keep little of the forward pass, and make it again in the backward pass, "
+    "which changes no number; switched on where memory runs out",
     "optimiser": "sgd; or muon: each convolution moves by a share of its own norm, in its gradient's direction made "
     "orthogonal (Jordan 2024); norms, biases and head move by sgd, 4 times as fast",
     "learning_rate": "the highest rate; with muon the share of its norm that a weight moves by in a step",

@@ -82,7 +82,7 @@ class Checkpoint(Observer):
     def started(self, training: Training) -> None:
         """Save a state that has none yet; WriteError where even that one finds no room."""
         self._counted = self._saved = time.perf_counter()
-        self._failing, self._took = False, 0.0
+        self._failing, self._took, self._memory = False, 0.0, training.state.memory
         if not (self.folder / CHECKPOINT).exists():
             try:
                 self._save(training)
@@ -95,6 +95,7 @@ class Checkpoint(Observer):
     def stepped(self, training: Training, step: StepRecord) -> None:
         """Save if it is time; only when the steps told are all that were made, and the epoch's end does not do it."""
         due = time.perf_counter() - self._saved >= training.recipe.checkpoint_seconds
+        due = due or training.state.memory != self._memory  # a resume shall not try again what did not fit
         if due and step.step + 1 == training.state.step and training.state.step % training.batches.steps:
             self.save(training)
 
@@ -133,4 +134,5 @@ class Checkpoint(Observer):
         self._counted = self._saved = now
         state.log = self.log.position()
         state.save(self.folder)
+        self._memory = state.memory
         self._took = time.perf_counter() - now

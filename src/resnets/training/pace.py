@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from resnets.progress import duration, say, warn
 from resnets.training import checkpoint
 from resnets.training.glance import LOOKED_AT, Glance
 from resnets.training.loop import READ_BACK
+from resnets.training.memory import Memory
 from resnets.training.observers import SAVES
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.training.step import Step
@@ -55,6 +56,7 @@ class Pace:
     saving      of a checkpoint
     ending      from the last step to the end of the process
     spent       since the work began, this measurement included
+    memory      what a step had to do to take less of it
     """
 
     steps: Mapping[tuple[int, bool], float]
@@ -63,6 +65,7 @@ class Pace:
     saving: float
     ending: float
     spent: float
+    memory: Memory = field(default_factory=Memory)
 
     def document(self) -> dict[str, Any]:
         """As run.json holds it."""
@@ -70,7 +73,8 @@ class Pace:
             {"image_size": size, "head_alone": alone, "seconds": seconds}
             for (size, alone), seconds in self.steps.items()
         ]
-        return {**{one.name: getattr(self, one.name) for one in dataclasses.fields(self)}, "steps": steps}
+        seconds = {one.name: getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "memory"}
+        return {**seconds, "steps": steps}
 
     def step(self, size: int, alone: bool) -> float:
         """Of a step at any size: what lies between two sizes that were measured costs what its pixels say."""
@@ -98,7 +102,8 @@ def fixed(prepared: Prepared, began: float) -> tuple[Prepared, Pace]:
             f"{minutes:g} minutes: {schedule.steps:,} steps, which are {epochs:.3g} epochs; {duration(pace.spent)} "
             f"have passed, and {duration(pace.ending)} are kept for judging and report"
         )
-    record = dataclasses.replace(prepared.record, schedule=schedule.document(), epochs=schedule.epochs)
+    planned, memory = schedule.document(), pace.memory.document()
+    record = dataclasses.replace(prepared.record, schedule=planned, epochs=schedule.epochs, memory=memory)
     record.write(prepared.folder)
     return dataclasses.replace(prepared, record=record), pace
 
@@ -152,7 +157,8 @@ def _kind(prepared: Prepared, schedule: Schedule, step: int) -> tuple[int, bool]
 def measured(prepared: Prepared, began: float) -> Pace:
     """Measure the pace on a copy of the network, and leave everything as it was."""
     minutes = prepared.record.asked.minutes or 1.0
-    state = State(copy.deepcopy(prepared.network), prepared.recipe, prepared.device, prepared.record.precision)
+    network, record = copy.deepcopy(prepared.network), prepared.record
+    state = State(network, prepared.recipe, prepared.device, record.precision, Memory.read(record.memory))
     way = Schedule(PLACES, max(1, PLACES // prepared.recipe.epochs), minutes=minutes)
     kinds = {_kind(prepared, way, step) for step in range(PLACES)}
     steps = _steps(prepared, state, kinds, min(MOST, max(LEAST, SHARE * 60 * minutes)))
@@ -167,6 +173,7 @@ def measured(prepared: Prepared, began: float) -> Pace:
         saving=saving,
         ending=judging + saving + PAGES + (CURVE if prepared.start is not None else 0),
         spent=time.perf_counter() - began,
+        memory=state.memory,
     )
 
 

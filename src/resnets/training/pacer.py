@@ -10,7 +10,7 @@ from statistics import median
 from resnets.progress import say, warn
 from resnets.training.observer import Fallback, Observer, StepRecord, Training
 from resnets.training.pace import AIM, MOST_STEPS, Pace, cost, fixed, mean_step
-from resnets.training.prepare import Prepared
+from resnets.training.prepared import Prepared
 
 OFF = 0.04  # of the time: a training that will end so much too late gets fewer steps, and one too early more
 QUARTER = 4  # of the steps that are left after a refit: then it is looked again at the latest

@@ -8,136 +8,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Container
 from pathlib import Path
-from typing import Self
-
-import numpy as np
-import torch
 
 from resnets import diagnosis, machine
-from resnets.data.augment import Augmentation
-from resnets.data.batches import Batches, CachedBatches
-from resnets.data.cache import Cache
 from resnets.data.depth import full_scale
 from resnets.data.labels import class_names
 from resnets.data.open import open_source
-from resnets.data.preprocess import Preprocessing
 from resnets.data.reading import Reading
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
-from resnets.diagnosis import Diagnosis
-from resnets.errors import TrainingError
-from resnets.network import ResNet
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup, weighing
-from resnets.training.headstart import HeadStart, head_start
+from resnets.training.headstart import head_start
+from resnets.training.prepared import Prepared
 from resnets.training.recipe import Recipe, load_recipe
 from resnets.training.schedule import Schedule
-from resnets.training.state import State
-from resnets.training.step import Inputs
+from resnets.training.wide import current
 from resnets.weights.body import load_body
 from resnets.weights.formats.safetensors_file import hashed
-from resnets.weights.run import CHECKPOINT, RECIPE, RECORD, Asked, RunRecord
+from resnets.weights.run import RECIPE, RECORD, Asked, RunRecord
 from resnets.whole import write_text
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prepared:
-    """A run that can begin, or go on.
-
-    record          what its run.json says: what was asked, and what that came to
-    network         with the weights to start from; it is trained in place
-    new_head        whether its head is not that of the weights to start from
-    train, held_out decoded images
-    held_out_name   "val" or "test"
-    familiar        (N,) bool: training images that the weights to start from had been trained on
-    findings        of a quick look for what is wrong with the data
-    titles          class -> what it is called in words
-    start           the head that the run starts from; None: it starts from the network alone
-    seconds         that all this took
-    """
-
-    folder: Path
-    record: RunRecord
-    recipe: Recipe
-    network: ResNet
-    new_head: bool
-    device: str
-    preprocessing: Preprocessing
-    augmentation: Augmentation
-    train: Cache
-    held_out: Cache
-    held_out_name: str
-    familiar: np.ndarray
-    findings: Diagnosis
-    titles: Mapping[str, str]
-    seconds: float
-    start: HeadStart | None = None
-
-    def batches(self, part: slice = slice(None)) -> Batches:
-        """The training images. part: of each batch, as `CachedBatches` takes it."""
-        keys = [sample.key for sample in self.train.samples]
-        labels = setup.label_indices(self.train, self.record.classes)
-        recipe, seed = self.recipe, self.record.asked.seed
-        data, even = (self.train.images, labels, keys), recipe.sampler == "balanced"
-        return CachedBatches(*data, recipe.batch_size, seed, recipe.workers, balanced=even, part=part)
-
-    def inputs(self, layout: torch.memory_format) -> Inputs:
-        """What makes a batch fit for a step."""
-        return Inputs(
-            augmentation=self.augmentation,
-            preprocessing=self.preprocessing,
-            mixup=self.recipe.mixup,
-            device=self.device,
-            layout=layout,
-        )
-
-    @cached_property
-    def schedule(self) -> Schedule:
-        """The steps of the whole training; it may be refitted while it runs."""
-        return Schedule.of(self.record, self.batches().steps)
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole training."""
-        return self.schedule.steps
-
-    def settled(self) -> Self:
-        """The same, whose record has the schedule as it stands."""
-        if not self.schedule.refitted:
-            return self
-        schedule = self.schedule
-        now = dataclasses.replace(self.record, schedule=schedule.document(), epochs=schedule.epochs)
-        return dataclasses.replace(self, record=now)
-
-    def refit(self, step: int, to: int, why: str) -> None:
-        """As `Schedule.refit`, in the run's record too. Raises WriteError, and nothing has changed."""
-        self.schedule.refit(step, to, why)
-        try:
-            self.settled().record.write(self.folder)
-        except OSError:
-            self.schedule.refitted.pop()
-            raise
-
-    def reached(self, *, trains: bool = True) -> State:
-        """Where the run stands: at its checkpoint, or at the start. trains: as in `reopen`.
-
-        Raises TrainingError for a checkpoint that is damaged, or that another run has written.
-        """
-        state = State(self.network, self.recipe, self.device, self.record.precision)
-        own = identity.short(identity.identity(self.record))
-        if (self.folder / CHECKPOINT).exists():
-            state.load(self.folder)
-            identity.check(identity.without(own, () if trains else identity.ELSEWHERE), state.identity or {})
-            if state.step > self.total:
-                shown = printable(str(self.folder / CHECKPOINT))
-                raise TrainingError(f"{shown} stands at step {state.step} of {self.total}: start a new run.")
-        state.identity = own
-        return state
 
 
 def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: Source | None = None) -> Prepared:
@@ -151,7 +43,7 @@ def prepare(asked: Asked, recipe: Recipe, place: Callable[[str], Path], source: 
     found = _open(
         asked, recipe, Path(), source or open_source(asked.data, reading=Reading.of(dataclasses.asdict(recipe)))
     )
-    prepared = dataclasses.replace(found, folder=place(found.record.network))
+    prepared = dataclasses.replace(found.fitted(), folder=place(found.record.network))
     prepared.record.write(prepared.folder)  # from here on the run can be resumed
     write_text(
         prepared.folder / RECIPE, f"# The recipe of this run: every value, and what it means.\n\n{recipe.toml()}"
@@ -290,6 +182,8 @@ def _length(record: RunRecord) -> str:
 def _check_same(before: RunRecord, now: RunRecord, but: Container[str]) -> None:
     if before.machine != now.machine:
         say("The machine or a version differs from when the run began: it goes on, but not to the bit.")
+    if not but and before.processes != (processes := group.size if (group := current()) else 1):
+        say(f"The run began in {before.processes} processes, and goes on in {processes}: not to the bit.")
     wanted, found = (identity.identity(record) for record in (before, now))
     identity.check(identity.without(found, but), wanted)
     if not moved.same_files(before, now):

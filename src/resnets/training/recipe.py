@@ -41,6 +41,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0, 10**6),
     "min_steps": (0, 10**9),
     "batch_size": (2, 10**6),
+    "accumulate": (1, 10**6),
     "learning_rate": (0, 1000),
     "momentum": (0, 0.9999),
     "weight_decay": (0, 1),
@@ -75,6 +76,8 @@ class Recipe:
     epochs: int = 12
     min_steps: int = 0
     batch_size: int = 64
+    accumulate: int = 1
+    recompute: bool = False
     optimiser: str = "sgd"
     learning_rate: float = 0.05
     momentum: float = 0.9

@@ -31,7 +31,8 @@ from resnets.training.following import lead, restarted, together
 from resnets.training.made import looks_whole, lost
 from resnets.training.observer import Observer
 from resnets.training.pacer import paced
-from resnets.training.prepare import Prepared, prepare, reopen
+from resnets.training.prepare import prepare, reopen
+from resnets.training.prepared import Prepared
 from resnets.training.recipe import Recipe, recipe_table
 from resnets.training.state import State
 from resnets.training.wide import current

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from resnets.architecture import Plan
-from resnets.errors import TrainingError
+from resnets.errors import ModelFileError, TrainingError
 from resnets.network import ResNet
 from resnets.text import printable
 from resnets.training import checkpoint
 from resnets.training.best import Best
+from resnets.training.memory import Memory
 from resnets.training.optim import Average, optimiser
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT
@@ -69,9 +70,17 @@ class State:
     good        the last good state; None: none yet
     best        the best look at the held-out images; None: none yet, or the recipe does not ask
     layout      the memory layout that training uses
+    memory      what a step does to take less of it
     """
 
-    def __init__(self, network: ResNet, recipe: Recipe, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(
+        self,
+        network: ResNet,
+        recipe: Recipe,
+        device: str = "cpu",
+        precision: str = "float32",
+        memory: Memory | None = None,
+    ) -> None:
         self.layout = memory_format(network.plan)
         self.device = device
         self.network = network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
@@ -86,6 +95,7 @@ class State:
         self.good: Good | None = None
         self.best: Best | None = None
         self._judge: ResNet | None = None
+        self.memory = memory or Memory.of(recipe)
 
     @property
     def gave_up(self) -> bool:
@@ -142,7 +152,7 @@ class State:
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self._tensors().items()}
         state: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "log": self.log}
         state |= {"identity": self.identity, "rate_share": self.rate_share}
-        state |= {"fallbacks": self.fallbacks, "watch": self.watch}
+        state |= {"fallbacks": self.fallbacks, "watch": self.watch, "memory": self.memory.document()}
         if self.best is not None:
             state["best"] = self.best.document()
             plain |= {f"best.{name}": tensor for name, tensor in self.best.weights.items()}
@@ -171,12 +181,13 @@ class State:
             known = state.get("good") or {}
             good = Good(checkpoint.number(known, "step"), _watched(known["watch"]), kept) if kept else None
             watch, parts = _watched(state.get("watch", {})), _parts(tensors)
+            memory = Memory.read(state["memory"]) if "memory" in state else self.memory
             own = state.get("identity")  # None: of an older version
             if not isinstance(own, dict | None):
                 raise ValueError("its identity makes no sense")
             if good is not None and good.step > step:
                 raise ValueError("its numbers make no sense")
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelFileError) as problem:
             why = printable(str(problem))[:200]
             raise TrainingError(
                 f"{printable(str(path))} cannot be read ({why}): start the run anew in another folder."
@@ -192,7 +203,7 @@ class State:
             ) from problem
         self.step, self.seconds, self.log, self.rate_share = step, seconds, log, share
         self.fallbacks, self.watch, self.good = fallbacks, watch, good
-        self.identity, self.best = own, best
+        self.identity, self.best, self.memory = own, best, memory
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint holds, under its names there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ from torch import Tensor
 from resnets.data.augment import Augmentation, mix
 from resnets.data.batches import Batch
 from resnets.data.preprocess import Preprocessing
+from resnets.errors import TrainingError
 from resnets.machine import processor_flags
+from resnets.progress import warn
 from resnets.training.gradients import ByProduct, gains
+from resnets.training.memory import ran_out
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
-from resnets.training.weighing import Weighing
+from resnets.training.weighing import Targets, Weighing
 from resnets.training.wide import Wide
 
 
@@ -73,9 +77,10 @@ class Step:
         of the image before it in the batch.
         """
         state = self.state
-        loss = self.backward(x, labels, share)
+        loss = self._fitted(x, labels, share)
         if self.wide is not None:
-            loss = self.wide.average(state.network, loss, self.weighing.total(labels, share))
+            weight = self.weighing.total(Targets.of(labels, share))
+            loss, state.memory = self.wide.average(state.network, loss, weight, state.memory)
         now = self.schedule.rate(self.recipe, state.step) * state.rate_share
         for group in state.optimiser.param_groups:
             group["lr"] = now * group["scale"]
@@ -91,9 +96,54 @@ class Step:
 
         Returns the loss as a step does.
         """
+        targets, memory, network = Targets.of(labels, share), self.state.memory, self.state.network
+        count = memory.parts(len(x))
+        network.recompute = self.gradients if memory.recompute else None
+        try:
+            if count == 1:
+                return self._part(x, targets)
+            whole, total = torch.zeros((), device=x.device), self.weighing.total(targets)
+            for part, its in zip(x.tensor_split(count), targets.parts(count), strict=True):
+                whole += self._part(part, its, self.weighing.total(its) / total)
+            return whole
+        finally:
+            network.recompute = None  # nobody who copies the network shall compute anything twice
+
+    def _part(self, x: Tensor, targets: Targets, counts: float = 1.0) -> Tensor:
+        """Forward, loss and backward of a part of a batch, which counts by so much of it; its share of the loss."""
         half = self.precision == "bfloat16"
         with torch.autocast(self.state.device, torch.bfloat16, enabled=half), self.gradients:
             logits = self.state.network(x)
-        loss = self.weighing.loss(logits.float(), labels, share, self.recipe.label_smoothing)
+        loss = self.weighing.loss(logits.float(), targets, self.recipe.label_smoothing)
+        loss = loss if counts == 1 else loss * counts
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
+
+    def _fitted(self, x: Tensor, labels: Tensor, share: Tensor | None) -> Tensor:
+        """`backward`; where memory runs out, once more with less of it, from where the step began.
+
+        Raises TrainingError where nothing is left to save.
+        """
+        state, buffers = self.state, list(self.state.network.buffers())
+        before = [one.clone() for one in buffers]
+        while True:
+            try:
+                return self.backward(x, labels, share)
+            except (RuntimeError, MemoryError) as problem:
+                if not ran_out(problem):
+                    raise
+                least, less = len(x) // state.memory.parts(len(x)), state.memory.less(len(x))
+                if less is None:
+                    raise TrainingError(
+                        f"Not even {least} images fit into memory at step {state.step}: try a smaller `image_size`, "
+                        "another network, or end other programs."
+                    ) from problem
+            # Only here is what the failed try had kept free: the exception held it.
+            gc.collect()
+            state.memory = less
+            state.optimiser.zero_grad(set_to_none=True)
+            for one, then in zip(buffers, before, strict=True):
+                one.copy_(then)
+            if state.device == "cuda":
+                torch.cuda.empty_cache()
+            warn(f"memory ran out at step {state.step}: from here on, {less.words(len(x))}.")

@@ -7,6 +7,7 @@ et al. 2021, "Long-tail learning via logit adjustment", equation 10.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.training.recipe import Recipe
+
+
+class Targets(NamedTuple):
+    """What the logits of a batch are to say.
+
+    labels  (B,) int64: the class of each image
+    others  (B,) int64: that of the image which it was blended with; None: no image was
+    share   (B,) float32: of its own class, the rest being the other's
+    """
+
+    labels: Tensor
+    others: Tensor | None = None
+    share: Tensor | None = None
+
+    @classmethod
+    def of(cls, labels: Tensor, share: Tensor | None) -> Self:
+        """Of a whole batch, each of whose images was blended with the one before it."""
+        return cls(labels) if share is None else cls(labels, labels.roll(1), share)
+
+    def parts(self, count: int) -> list[Self]:
+        """The same in so many parts, of about one size."""
+        labels = self.labels.tensor_split(count)
+        if self.others is None or self.share is None:
+            return [type(self)(one) for one in labels]
+        cut = zip(labels, self.others.tensor_split(count), self.share.tensor_split(count), strict=True)
+        return [type(self)(*one) for one in cut]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,28 +64,29 @@ class Weighing:
         ready = (None if found is None else torch.tensor(found, dtype=torch.float32) for found in (weights, offsets))
         return cls(*(None if found is None else found.to(device) for found in ready))
 
-    def loss(self, logits: Tensor, labels: Tensor, share: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
-        """The cross entropy of (B, classes) logits with (B,) labels, its mean by weight; share (B,) as in `step.Step`.
+    def loss(self, logits: Tensor, targets: Targets, smoothing: float = 0.0) -> Tensor:
+        """The cross entropy of (B, classes) logits with their targets, its mean by weight.
 
         The mean is divided by the weights of the batch, as torch's own is: one rare image does not blow it up.
         """
+        labels, others, share = targets.labels, targets.others, targets.share
         if self.offsets is None and self.weights is None and share is None:
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if self.offsets is not None:
             logits = logits + self.offsets
         own, weight = self._each(logits, labels, smoothing)
-        if share is not None:
-            other, theirs = self._each(logits, labels.roll(1), smoothing)
+        if others is not None and share is not None:
+            other, theirs = self._each(logits, others, smoothing)
             own, weight = torch.lerp(other, own, share), torch.lerp(theirs, weight, share)
         return own.mean() if self.weights is None else own.sum() / weight.sum()
 
-    def total(self, labels: Tensor, share: Tensor | None = None) -> float:
+    def total(self, targets: Targets) -> float:
         """By what a batch counts beside other parts of the same one: the sum of its weights, or how many there are."""
         if self.weights is None:
-            return float(len(labels))
-        weight = self.weights[labels]
-        if share is not None:
-            weight = torch.lerp(self.weights[labels.roll(1)], weight, share)
+            return float(len(targets.labels))
+        weight = self.weights[targets.labels]
+        if targets.others is not None and targets.share is not None:
+            weight = torch.lerp(self.weights[targets.others], weight, targets.share)
         return float(weight.sum())
 
     def _each(self, logits: Tensor, labels: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from resnets.errors import ParameterError, TrainingError
 from resnets.machine import cores
 from resnets.sharing import OFF
+from resnets.training.memory import Memory
 
 if TYPE_CHECKING:
     from resnets.training.schedule import Schedule
@@ -55,25 +56,34 @@ class Wide:
         """Which images of a batch are this process's."""
         return slice(self.rank, None, self.size)
 
-    def average(self, network: nn.Module, loss: Tensor, weight: float) -> Tensor:
-        """Give every process the gradients of the whole batch, and the norms' statistics; returns the whole loss.
+    def average(self, network: nn.Module, loss: Tensor, weight: float, memory: Memory) -> tuple[Tensor, Memory]:
+        """Give every process the gradients of the whole batch, and the norms' statistics.
 
         loss, weight    of this process's images: a mean, and by what it counts
+        memory          what this process's step does to take less of it
+
+        Returns the whole loss, and what all of them do from the next step on, so that a resume finds one choice: what
+        the most cramped one does.
         """
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
         norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d) and one.training]
         statistics = [kept for norm in norms for kept in norm.buffers() if kept.is_floating_point()]
-        scalars = torch.stack([loss.detach().float() * weight, torch.full_like(loss, weight, dtype=torch.float32)])
+        code = 2 * memory.accumulate + memory.recompute
+        scalars = torch.stack([loss.detach().float() * weight, *loss.new_tensor([weight, code]).float()])
         parts = [scalars, *(one * weight for one in gradients), *statistics]
         flat = torch.cat([one.detach().reshape(-1).float() for one in parts])
         with _together():
             dist.all_reduce(flat)
-        (loss_sum, total), *sums = flat.split([one.numel() for one in parts])  # type: ignore[no-untyped-call]
+        (loss_sum, total, codes), *sums = flat.split([one.numel() for one in parts])  # type: ignore[no-untyped-call]
         for number, (one, summed) in enumerate(zip([*gradients, *statistics], sums, strict=True)):
             by = total if number < len(gradients) else self.size
             one.copy_((summed / by).reshape(one.shape))
-        whole: Tensor = loss_sum / total
-        return whole
+        if int(codes) != self.size * code:
+            most = torch.tensor([memory.recompute, memory.accumulate], dtype=torch.int64)
+            with _together():
+                dist.all_reduce(most, dist.ReduceOp.MAX)
+            memory = Memory(recompute=bool(most[0]), accumulate=int(most[1]))
+        return loss_sum / total, memory
 
     def agree(self, schedule: Schedule, halts: Callable[[], bool], over: bool = False) -> None:
         """Before a step: what rank 0 has decided counts for all. over: rank 0 makes no more of them."""

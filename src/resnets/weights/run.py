@@ -101,6 +101,8 @@ class RunRecord:
     chosen              which of several networks was kept, see `evaluation.choosing`
     result              what came of it, once it was trained to the end
     so_far              what `finish` made of it before that; the run can still go on
+    memory              what a step does from the first one on to take less of it, see `training.memory`
+    processes           that each make a part of a batch
     files               {"bytes", "sha256"} of model, curves and report as they were written, by their names
     """
 
@@ -123,6 +125,8 @@ class RunRecord:
     chosen: Mapping[str, Any] | None = None
     result: TrainResult | None = None
     so_far: TrainResult | None = None
+    memory: Mapping[str, Any] | None = None
+    processes: int = 1
     files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +137,7 @@ class RunRecord:
         for name in ("result", "so_far"):
             result = found.pop(name)
             found |= {name: result.document()} if result is not None else {}
-        for name in ("weights", "head", "body", "chosen", "files", "schedule"):  # where there are any
+        for name in ("weights", "head", "body", "chosen", "files", "schedule", "memory"):  # where there are any
             found |= {name: value} if (value := found.pop(name)) else {}
         return found
 
@@ -177,6 +181,8 @@ class RunRecord:
             head=field({"head": None, **table}, "head", dict, type(None)),
             body=field({"body": None, **table}, "body", dict, type(None)),
             chosen=field({"chosen": None, **table}, "chosen", dict, type(None)),
+            memory=field({"memory": None, **table}, "memory", dict, type(None)),
+            processes=field({"processes": 1, **table}, "processes", int, low=1),
             files=field({"files": {}, **table}, "files", dict),
             **results,
         )
