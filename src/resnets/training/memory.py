@@ -109,7 +109,7 @@ class Memory:
 
 
 def _of_chunks(stages: Sequence[Sequence[Unit]]) -> int:
-    """Bytes of a float32 image where units are computed again: what goes into each chunk, and one with its gradients."""
+    """Bytes of a float32 image where units are computed again: what enters each chunk, and one with its gradients."""
     kept = most = 0
     for units in stages:
         together = group(len(units))
