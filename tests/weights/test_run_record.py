@@ -63,7 +63,14 @@ RECORD = {
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"result": RESULT}, {"so_far": {**RESULT, "step": 4, "steps": 9}}], ids=["begun", "finished", "so far"]
+    "more",
+    [
+        {},
+        {"result": RESULT},
+        {"so_far": {**RESULT, "step": 4, "steps": 9}},
+        {"processes": 2, "memory": {"recompute": True, "accumulate": 2}},
+    ],
+    ids=["begun", "finished", "so far", "cramped"],
 )
 def test_a_record_is_read_back_as_it_was_written(tmp_path, more):
     record = RunRecord.from_dict({**RECORD, **more})

@@ -139,6 +139,8 @@ class RunRecord:
             found |= {name: result.document()} if result is not None else {}
         for name in ("weights", "head", "body", "chosen", "files", "schedule", "memory"):  # where there are any
             found |= {name: value} if (value := found.pop(name)) else {}
+        if found["processes"] == 1:  # as a record of an older version, which did not say
+            del found["processes"]
         return found
 
     @classmethod
