@@ -101,6 +101,12 @@ def cached(
     return Cache(images, kept, skipped, time.perf_counter() - start, reused)
 
 
+def middle(images: np.ndarray, size: int, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+    """(N, size, size, 3): these rows of (N, S, S, 3) as they are judged, without the margin that crops need."""
+    edge = (images.shape[1] - size) // 2
+    return images[rows, edge : edge + size, edge : edge + size]
+
+
 def _open(path: Path, job: Job) -> Result | None:
     """The finished file, or None when there is none, or anything about it is off."""
     try:

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnets.architecture import CATALOG
+from resnets.data.cache import middle
 from resnets.network import ResNet, create
 from resnets.pages.plot import Line, Plot
 from resnets.studies.design import CIFAR, DIGITS, Member
 from resnets.studies.drawn import over_epochs
 from resnets.studies.experiment import Holds, Study
 from resnets.studies.found import Found
-from resnets.studies.taught import cut, examples
+from resnets.studies.taught import examples
 from resnets.training import EpochRecord, Observer, Training
 
 IMAGES = 128  # that the gradient is taken of, always the same
@@ -47,8 +48,8 @@ class Gradients(Observer):
 def _sizes(network: ResNet, training: Training) -> dict[str, float]:
     images, labels = examples(training, IMAGES)
     network = copy.deepcopy(network).to(training.state.device).train()
-    middle = torch.from_numpy(cut(images, training.image_size).copy())
-    x = training.preprocessing.normalise(middle.to(training.state.device))
+    seen = torch.from_numpy(middle(images, training.image_size).copy())
+    x = training.preprocessing.normalise(seen.to(training.state.device))
     given: dict[str, Tensor] = {}
 
     def keep(name: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from resnets.data.batches import CachedBatches
+from resnets.data.cache import middle
 from resnets.evaluation.answers import answers, top1
 from resnets.training import EpochRecord, Observer, StepRecord, Training
 
@@ -28,8 +29,8 @@ class Taught(Observer):
 
         def run(pixels: np.ndarray) -> Tensor:
             with torch.inference_mode():
-                middle = torch.from_numpy(np.array(cut(pixels, training.image_size)))
-                return network(preprocessing.normalise(middle.to(training.state.device)))  # type: ignore[no-any-return]
+                seen = torch.from_numpy(np.array(middle(pixels, training.image_size)))
+                return network(preprocessing.normalise(seen.to(training.state.device)))  # type: ignore[no-any-return]
 
         logits = answers(run, images, network.plan.num_classes, what="")
         epoch.figures.update({TAUGHT: top1(logits, labels), OF: len(labels)})
@@ -54,16 +55,10 @@ class Until(Observer):
 def examples(training: Training, count: int | None) -> tuple[np.ndarray, np.ndarray]:
     """(images (N, S, S, 3) uint8, labels (N,)): so many of the training images, spread over all; None: all of them.
 
-    They have the margin that crops need: see `cut`.
+    They have the margin that crops need: see `data.cache.middle`.
     """
     batches = training.batches
     assert isinstance(batches, CachedBatches)  # of decoded images, as every run's are
     total = len(batches.images)
     rows = np.unique(np.linspace(0, total - 1, min(count or total, total)).astype(int))
     return batches.images[rows] if len(rows) < total else batches.images, batches.labels.numpy()[rows]
-
-
-def cut(images: np.ndarray, size: int) -> np.ndarray:
-    """The middle of (N, S, S, 3), as it is judged."""
-    edge = (images.shape[1] - size) // 2
-    return images[:, edge : edge + size, edge : edge + size]

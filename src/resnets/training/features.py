@@ -14,6 +14,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
+from resnets.data.cache import middle
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
 from resnets.inference import engines
@@ -64,12 +65,11 @@ def _run(
     body: ResNet, preprocessing: Preprocessing, images: np.ndarray, device: str, precision: str, what: str
 ) -> np.ndarray:
     size = preprocessing.image_size
-    edge = (images.shape[1] - size) // 2
     engine = engines.make("torch", body.to(device), precision, image_size=size, batch=BATCH)
     found = np.empty((len(images), body.plan.num_classes), np.float32)
     with track(what, len(images)) as advance:
         for first in range(0, len(images), BATCH):
-            part = np.array(images[first : first + BATCH, edge : edge + size, edge : edge + size])
+            part = np.array(middle(images, size, slice(first, first + BATCH)))
             x = preprocessing.normalise(torch.from_numpy(part)).to(device)
             found[first : first + len(part)] = engine(x).numpy()
             advance(len(part))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from resnets.data import cache
 from resnets.data.preprocess import Preprocessing
 from resnets.evaluation.answers import answers, top1
 from resnets.evaluation.calibration import halves
@@ -46,11 +47,11 @@ class Glance(Observer):
     @classmethod
     def of(cls, prepared: Prepared, images: int | None = None) -> Glance:
         """That of a run. images: look at the first held-out images alone, so many of them; None: at all that count."""
-        record, recipe, cache = prepared.record, prepared.recipe, prepared.held_out
-        few = cache.images if images is None else cache.images[:images]
-        held_out = few, label_indices(cache, record.classes)[:images]
+        record, recipe, decoded = prepared.record, prepared.recipe, prepared.held_out
+        few = decoded.images if images is None else decoded.images[:images]
+        held_out = few, label_indices(decoded, record.classes)[:images]
         first = halves(held_out[0]) == 0 if recipe.patience or recipe.keep == "best" else None
-        learnt = None if images is not None else taught(prepared, min(LOOKED_AT, len(cache.images)))
+        learnt = None if images is not None else taught(prepared, min(LOOKED_AT, len(decoded.images)))
         return cls(held_out, learnt, len(record.classes), prepared.preprocessing, record.precision, first)
 
     def epoch_ended(self, training: Training, epoch: EpochRecord) -> None:
@@ -96,6 +97,4 @@ def taught(prepared: Prepared, count: int) -> Labelled:
 
 def middle(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
     """(N, S, S, 3) uint8: these training images as they are judged, without the margin that crops need."""
-    images, size = prepared.train.images, prepared.preprocessing.image_size
-    edge = (images.shape[1] - size) // 2
-    return np.array(images[rows, edge : edge + size, edge : edge + size])
+    return np.array(cache.middle(prepared.train.images, prepared.preprocessing.image_size, rows))
