@@ -29,8 +29,8 @@ def describe(pixels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
 
     rows    the numbers of those that are described; None: all of them
     """
-    rows = np.arange(len(pixels)) if rows is None else rows
-    return np.concatenate([_describe(pixels[rows[i : i + 64]]) for i in range(0, len(rows), 64)])
+    parts = [slice(i, i + 64) for i in range(0, len(pixels if rows is None else rows), 64)]
+    return np.concatenate([_describe(pixels[part if rows is None else rows[part]]) for part in parts])
 
 
 def dimensions(side: int) -> int:
