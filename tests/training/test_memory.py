@@ -365,6 +365,22 @@ def test_a_run_goes_on_as_it_began_however_much_is_free(tmp_path, monkeypatch):
     assert not same(whole, run(tmp_path / "roomy"))
 
 
+def test_a_resume_may_be_told_to_compute_again(tmp_path):
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", StopAt(7), overrides=["checkpoint_seconds=0"])
+    recipe = tmp_path / "cut" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("recompute = false", "recompute = true"))
+    seen = []
+
+    class Look(Observer):
+        def stepped(self, training, step):
+            seen.append(training.state.memory.recompute)
+
+    assert same(whole, resume(tmp_path / "cut", [Look()]))
+    assert set(seen) == {True}
+
+
 def test_an_older_run_goes_on(tmp_path):
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,7 @@
 
 Chen 2016, "Training deep nets with sublinear memory cost": of n units in a row only every sqrt(n)th one's input is
 kept, and the units between two of them come into being again when their gradients are asked for. Weights, gradients
-and statistics are the same to the bit; a step takes about a third longer, since its forward pass is made twice.
+and statistics are the same to the bit; a step takes longer, since its forward pass is made twice.
 `benchmarks/step_memory.py` measures both.
 """
 
@@ -16,9 +16,10 @@ from functools import partial
 from torch import Tensor, nn
 
 
-def group(units: int) -> int:
-    """How many units in a row are computed again together, of so many in a stage."""
-    return max(1, round(math.sqrt(units)))
+def chunks(units: int) -> list[slice]:
+    """Which units of a stage, of so many, are computed again together."""
+    size = max(1, round(math.sqrt(units)))
+    return [slice(first, first + size) for first in range(0, units, size)]
 
 
 def recomputed(stage: nn.Sequential, x: Tensor, again: AbstractContextManager[object]) -> Tensor:
@@ -28,9 +29,8 @@ def recomputed(stage: nn.Sequential, x: Tensor, again: AbstractContextManager[ob
     """
     from torch.utils.checkpoint import checkpoint  # which brings much that nobody else needs
 
-    size = group(len(stage))
-    for first in range(0, len(stage), size):
-        units = stage[first : first + size]
+    for chunk in chunks(len(stage)):
+        units = stage[chunk]
         x = checkpoint(
             units,
             x,

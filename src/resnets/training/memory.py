@@ -21,7 +21,7 @@ from resnets import machine
 from resnets.architecture import Plan, Unit, plan
 from resnets.architecture.profile import profile
 from resnets.network import ResNet
-from resnets.network.recompute import group
+from resnets.network.recompute import chunks
 from resnets.progress import warn
 from resnets.store import size
 from resnets.training.recipe import Recipe
@@ -112,9 +112,8 @@ def _of_chunks(stages: Sequence[Sequence[Unit]]) -> int:
     """Bytes of a float32 image where units are computed again: what enters each chunk, and one with its gradients."""
     kept = most = 0
     for units in stages:
-        together = group(len(units))
-        for first in range(0, len(units), together):
-            rows = [row for unit in units[first : first + together] for row in unit.rows]
+        for chunk in chunks(len(units)):
+            rows = [row for unit in units[chunk] for row in unit.rows]
             channels, height, width = rows[0].input
             kept += 4 * channels * height * width
             most = max(most, profile(rows).training_bytes)

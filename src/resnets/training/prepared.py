@@ -124,10 +124,7 @@ class Prepared:
 
         Raises TrainingError for a checkpoint that is damaged, or that another run has written.
         """
-        memory = Memory.read(self.record.memory)
-        if self.recipe.recompute:  # which changes no number, so that it may be asked for on the way
-            memory = dataclasses.replace(memory, recompute=True)
-        state = State(self.network, self.recipe, self.device, self.record.precision, memory)
+        state = State(self.network, self.recipe, self.device, self.record.precision, Memory.read(self.record.memory))
         own = identity.short(identity.identity(self.record))
         if (self.folder / CHECKPOINT).exists():
             state.load(self.folder)
@@ -136,4 +133,6 @@ class Prepared:
                 shown = printable(str(self.folder / CHECKPOINT))
                 raise TrainingError(f"{shown} stands at step {state.step} of {self.total}: start a new run.")
         state.identity = own
+        if self.recipe.recompute:  # which changes no number, so that it may be asked for on the way
+            state.memory = dataclasses.replace(state.memory, recompute=True)
         return state
