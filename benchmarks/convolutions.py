@@ -7,10 +7,9 @@ Milliseconds, medians of five after one that does not count, both in one process
 
 import argparse
 import json
-import statistics
-import time
 
 import torch
+from timing import median
 
 from resnets import machine
 from resnets.training.gradients import _weights
@@ -20,16 +19,6 @@ LAYERS = [  # input channels, output channels, kernel, stride, pixels
     *((512, 2048, 1, 1, 4), (2048, 512, 1, 1, 4), (256, 256, 3, 1, 8), (128, 256, 3, 2, 16), (256, 1024, 1, 1, 8)),
     *((256, 256, 3, 1, 14), (128, 128, 3, 1, 16), (64, 64, 3, 1, 32)),
 ]
-
-
-def median(function):
-    """Seconds that a call takes."""
-    seconds = []
-    for _ in range(6):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
 
 
 def main():

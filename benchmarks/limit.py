@@ -14,8 +14,9 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections import Counter
+
+from timing import median
 
 CASES = {  # name: (network, image size, batch)
     "resnet18, 128": ("resnet18", 128, 64),
@@ -25,16 +26,6 @@ CASES = {  # name: (network, image size, batch)
     "resnet20, 32": ("resnet20", 32, 128),
 }
 KINDS = {"convolution": "convolution", "batch_norm": "norms", "relu": "relu", "threshold": "relu", "add": "additions"}
-
-
-def median(function, times=5):
-    """Seconds that a call takes, after one that does not count."""
-    seconds = []
-    for _ in range(times + 1):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
 
 
 def convolutions(network, size):

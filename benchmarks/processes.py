@@ -12,7 +12,8 @@ import json
 import statistics
 import subprocess
 import sys
-import time
+
+from timing import median
 
 CASES = {"resnet20": (32, 128), "resnet18": (64, 64)}  # image size, batch
 
@@ -47,16 +48,6 @@ def measure(name, halved):
         found = {"step": median(lambda: step(x, labels), 9), "adding": adding}
         if group is None or group.leads:
             print(json.dumps(found), flush=True)
-
-
-def median(function, times):
-    """Seconds that a call takes, after one that does not count."""
-    seconds = []
-    for _ in range(times + 1):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[1:])
 
 
 def run(name, how):
