@@ -5,18 +5,17 @@
 
 The same files, the same network, random weights, the processor alone, everybody's own defaults: schedule, rate, batch,
 augmentation. Ours is `resnets train --minutes M`, from an empty cache. The others are told epochs, not minutes: each
-gets the smallest number of whole epochs that takes at least M minutes, by a first run of one epoch. A schedule with a
+gets the whole number of epochs whose time is nearest to M minutes, by a first run of one epoch. A schedule with a
 length of its own (torchvision's steps of 30 of 90 epochs, timm's warm-up of 5 of 300) keeps its shares of that. Wall
-time is that of the process, from its start to its end, judging on val/ included; unpacking the archive for the others
-is not counted. Sides take turns. A result that --out has already is not measured again, so that the whole can be done
-in parts. The others need torchvision and timm beside a CPU torch (plain.py says how to import them), and their scripts:
-train.py of timm's repository, references/classification/train.py of torchvision's.
+time is that of the process, from its start to its end, judging on val/ included, and is printed; unpacking the archive
+for the others is not counted. Sides take turns. A result that --out has already is not measured again, so that the
+whole can be done in parts. The others need torchvision and timm beside a CPU torch (plain.py says how to import them),
+and their scripts: train.py of timm's repository, references/classification/train.py of torchvision's.
 """
 
 import argparse
 import csv
 import json
-import math
 import os
 import re
 import statistics
@@ -108,6 +107,12 @@ class Results:
         """The line that is about this, or None."""
         return next((line for line in self.lines if about.items() <= line.items()), None)
 
+    def keep(self, line):
+        """Write a line down."""
+        self.lines.append(line)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
     def take(self, side, seed, minutes, epochs, measure):
         """The line of a run, which is measured now if it is not there."""
         about = {"side": side, "seed": seed, "minutes": minutes}
@@ -115,9 +120,7 @@ class Results:
             with tempfile.TemporaryDirectory() as temporary:
                 seconds, top1, looks, epochs = measure(Path(temporary), seed, epochs)
             line = {**about, "epochs": epochs, "seconds": seconds, "top1": top1, "looks": looks}
-            self.lines.append(line)
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            self.keep(line)
         print(f"{side}, seed {seed}: {line['epochs']} epochs, {line['seconds']:.0f} s, {line['top1']:.2%}", flush=True)
         return line
 
@@ -143,7 +146,9 @@ def main():
         for side in arguments.sides.split(","):
             if side != OURS:
                 one = results.take(side, 0, 0, 1, getattr(sides, side))  # one epoch, to know how long it takes
-                epochs[side] = math.ceil(60 * minutes / one["seconds"])
+                epochs[side] = max(1, round(60 * minutes / one["seconds"]))
+                if epochs[side] == 1 and not results.find(side=side, seed=0, minutes=minutes):
+                    results.keep({**one, "minutes": minutes})  # the first run was of that length
         for seed in range(arguments.seeds):
             for side in arguments.sides.split(","):
                 results.take(side, seed, minutes, epochs[side], getattr(sides, side))
