@@ -38,7 +38,8 @@ def main():
         axis.barh(row, mean, height=0.5, color=colour, alpha=0.2)
         axis.plot(top1, [row] * len(top1), "o", color=colour, markersize=6)
         epochs = " or ".join(sorted({str(run["epochs"]) for run in runs}, key=int))
-        text = f"{mean:.1%} in {statistics.mean(run['seconds'] for run in runs) / 60:.1f} min, {epochs} epochs"
+        minutes = statistics.mean(run["seconds"] for run in runs) / 60
+        text = f"{mean:.1%} in {minutes:.1f} min, {epochs} epoch{'s' * (epochs != '1')}"
         axis.annotate(text, (max(top1), row), (10, 0), textcoords="offset points", va="center", color=colour)
     axis.set_yticks(range(len(found)), [NAMES[side].format(minutes=arguments.minutes) for side in found])
     axis.invert_yaxis()
