@@ -96,6 +96,7 @@ def test_a_probe_alone_writes_nothing_and_with_a_target_gives_it_what_did_best(f
         (["{foreign}"], "name the file to write (DST), or labelled images (--probe)"),
         (["{foreign}", "{foreign}", "--to", "torchvision"], "is the source itself"),
         (["{foreign}", "out.bin"], "does not end in .safetensors"),
+        (["{foreign}", "out.onnx"], "out.onnx is for other runtimes, which `resnets export"),
         (["{foreign}", "out.safetensors", "--to", "tensorflow"], "There is no dialect 'tensorflow'"),
         (["{foreign}", "out.safetensors", "--from", "kears"], 'Did you mean "keras"?'),
         (["{foreign}", "out.safetensors", "--model", "resnet51"], "There is no network 'resnet51'"),

@@ -18,7 +18,7 @@ import resnets
 from processes import Started
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
-from resnets.errors import DataError, ParameterError
+from resnets.errors import DataError, ParameterError, TrainingError
 from resnets.studies import STUDIES, gradients, run
 from resnets.studies.taught import Taught
 from resnets.training import Observer, train
@@ -135,6 +135,24 @@ def test_the_time_that_ends_within_a_run_ends_it_there(data, tmp_path, monkeypat
     assert seen[:2] == [0, 0]  # nothing of it had been saved yet
     pairs = zip(second.found.runs[:2], whole.found.runs[:2], strict=True)
     assert all((one.train_top1, one.top1) == (other.train_top1, other.top1) for one, other in pairs)
+
+
+def test_a_member_that_diverges_does_not_stop_the_others(data, tmp_path, monkeypatch, capsys):
+    def wild(*words, overrides=(), out, **options):
+        return train(*words, overrides=(*overrides, *bad.get(out.name, ())), out=out, **options)
+
+    bad = {"bottleneck-0": ("learning_rate=1e30", "warmup_epochs=0")}
+    monkeypatch.setattr(run, "train", wild)
+    result = resnets.study("bottleneck", data, quick=True, epochs=2, out=tmp_path / "study")
+    assert {one.member for one in result.found.runs} == {"basic"}  # the third has the time of the one that failed
+    assert (result.left, result.holds) == (0, None)
+    assert result.says.startswith("Runs made so far: 1 of 3. Trainings that failed, and are left out: bottleneck-0, ")
+    said = capsys.readouterr().err
+    assert "bottleneck-0 is left out. " in said
+    assert "of the time of" in said
+    bad["basic-0"] = bad["bottleneck-0"]
+    with pytest.raises(TrainingError, match="loss"):
+        resnets.study("bottleneck", data, quick=True, epochs=2, out=tmp_path / "none")
 
 
 def test_runs_of_other_data_are_not_mixed(data, tmp_path):

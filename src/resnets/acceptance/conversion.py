@@ -12,6 +12,7 @@ from resnets.acceptance.probe import Candidate, verdict
 from resnets.acceptance.probe import probe as rank
 from resnets.architecture.catalog import name_of
 from resnets.errors import ParameterError
+from resnets.inference.export import OWN, SUFFIXES
 from resnets.weights import Model, transfer
 from resnets.weights.convert import folded
 
@@ -104,6 +105,8 @@ def convert(
     `Conversion.holds`.
     """
     _check(target, certificate, probe, images, num_classes)
+    if target is not None and target_dialect is None and Path(target).suffix in set(SUFFIXES) - {OWN}:
+        raise ParameterError(f"{target} is for other runtimes, which `resnets export {source} {target}` writes.")
     binary = class_names is not None
     job = transfer.open_source(str(source), source_dialect, network, num_classes, prefix, binary)
     if class_names is not None:

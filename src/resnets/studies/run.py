@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from resnets.architecture import Plan, plan
-from resnets.errors import DataError, ParameterError, ResnetsError, nearest
+from resnets.errors import DataError, ParameterError, ResnetsError, TrainingError, nearest
 from resnets.progress import duration, say
 from resnets.studies.catalog import STUDIES
 from resnets.studies.design import Member, Setting
@@ -98,6 +98,7 @@ class _Engine:
         self.members: tuple[Member, ...] = tuple(study.members(quick))
         self.runs: dict[tuple[str, int], Run] = {}
         self.plans: dict[str, Plan] = {}
+        self.failed: dict[str, TrainingError] = {}  # "plain56-0": why
         self.data: tuple[object, ...] | None = None  # what the first run was trained on
 
     def asked(self) -> dict[str, object]:
@@ -112,7 +113,8 @@ class _Engine:
         }
 
     def make(self, minutes: float | None) -> None:
-        """Make what is not there yet, seed by seed, as far as the time reaches."""
+        """Make what is not there yet, seed by seed, as far as the time reaches. A training that fails (that diverges,
+        for one) is left out, and so is what it gives its time to. Raises its TrainingError where all fail."""
         ends = math.inf if minutes is None else time.perf_counter() + 60 * minutes
         todo = list(self._wanted())
         for number, (member, seed) in enumerate(todo, 1):
@@ -126,10 +128,16 @@ class _Engine:
             except TimeUp:
                 say(f"The time is up at run {number} of {len(todo)}; the same command goes on from here.")
                 return
+            except TrainingError as problem:
+                self.failed[place.name] = problem
+                say(f"{place.name} is left out. {problem}")
+                continue
             except KeyboardInterrupt:
                 say("The study is stopped: what goes on with it is not its run's command, but its own, typed again.")
                 raise
             self.runs[member.name, seed] = self._read(member, seed, place)
+        if self.failed and not self.runs:
+            raise next(iter(self.failed.values()))
 
     def _wanted(self) -> Iterator[tuple[Member, int]]:
         for seed in range(self.setting.seeds):
@@ -142,6 +150,8 @@ class _Engine:
         epochs = max(1, round(self.setting.epochs * member.times))
         if member.as_long_as is None:
             return epochs
+        if missing := {f"{one}-0" for one in (member.as_long_as, self._twin(member))} & self.failed.keys():
+            raise TrainingError(f"Its epochs are those of the time of {', '.join(sorted(missing))}, which is left out.")
         lasts, own = self.runs[member.as_long_as, 0], self.runs[self._twin(member), 0]
         return max(1, round((lasts.seconds) / (own.seconds / own.epochs)))
 
@@ -235,11 +245,14 @@ class _Engine:
             runs=tuple(self.runs.values()),
         )
         wanted = self.setting.seeds * len(self.members)
-        left = wanted - len(found.runs)
-        says, holds = f"Runs made so far: {len(found.runs)} of {wanted}; the same command goes on.", None
+        left = wanted - len(found.runs) - len(self.failed)
+        goes_on = "; the same command goes on" if left else ""
+        says, holds = f"Runs made so far: {len(found.runs)} of {wanted}{goes_on}.", None
         if found.told(member.name for member in self.members):
             about, holds = self.study.says(found)
             says = f"{about} {says}" if left else about
+        if self.failed:
+            says += f" Trainings that failed, and are left out: {', '.join(self.failed)}."
         if len({run.machine for run in found.runs}) > 1:
             says += " The runs were made on different machines, so that their times do not compare."
         result = StudyResult(
