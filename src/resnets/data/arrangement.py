@@ -16,8 +16,8 @@ from resnets.data.labelled import METADATA, Tree, labelled, merged, split_by_fol
 from resnets.data.labels import LayoutError, class_names
 from resnets.data.layout import PICTURES, Layout, arrange
 from resnets.data.reading import USUAL, Reading
-from resnets.data.rows import is_table, open_table
-from resnets.data.splitnames import SAY_NOTHING, parted, roles, words
+from resnets.data.rows import is_table, is_workbook, open_table
+from resnets.data.splitnames import SAY_NOTHING, parted, roles, stranger, words
 from resnets.errors import ImageError, ResnetsError
 from resnets.text import brief, printable, some
 
@@ -42,14 +42,9 @@ def layout_of(
 
     Raises DataError and LayoutError, as `arrange` and `labelled` do.
     """
-    everything, sizes = sizes, {key: size for key, size in sizes.items() if not reading.ignores(key)}
-    reading.check(printable(name), len(sizes), len(everything) - len(sizes))
-    layout = _layout(_Tables(name, sizes, opener, reading), odd, empty)
-    if not (ignored := len(everything) - len(sizes)):
-        return layout
-    files = "file matches" if ignored == 1 else "files match"
-    said = f"{ignored:,} {files} ignore={brief(reading.ignore)}: left out."
-    return replace(layout, remarks=(said, *layout.remarks))
+    kept, said = reading.sifted(printable(name), sizes)
+    layout = _layout(_Tables(name, {key: sizes[key] for key in kept}, opener, reading), odd, empty)
+    return replace(layout, remarks=(*said, *layout.remarks))
 
 
 def _layout(tables: _Tables, odd: Collection[str], empty: Collection[str]) -> Layout:
@@ -100,7 +95,8 @@ class _Tables:
     """The tables of a tree.
 
     reasons     why tables that were looked into do not fit
-    used        names of those that do
+    broken      tables with labels that cannot be used, and why
+    used        names of those that do fit
     """
 
     name: str
@@ -108,6 +104,7 @@ class _Tables:
     opener: Callable[[str], BinaryIO]
     reading: Reading
     reasons: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
     used: str = ""
 
     @property
@@ -120,7 +117,8 @@ class _Tables:
 
         Raises LayoutError where several fit, of which one must be meant.
         """
-        keys = [key for key in sorted(self.sizes, key=lambda key: (key.count("/"), key)) if is_table(key)]
+        keys = sorted(self.sizes, key=lambda key: (key.count("/"), key))
+        keys = [key for key in keys if is_table(key) or is_workbook(key)]
         tree = Tree(lambda: self.sizes, self.sizes.get)
         metadata = [key for key in keys if key.rpartition("/")[2].lower() in METADATA]
         if found := self._fitting(metadata, tree):
@@ -137,28 +135,50 @@ class _Tables:
     def _try(self, key: str, tree: Tree) -> Layout | None:
         try:
             table = open_table(printable(f"{self.name}/{key}"), key, lambda: self.opener(key))
+        except (ResnetsError, OSError) as problem:
+            why = f"{printable(key)}: {problem}" if isinstance(problem, ImageError) else str(problem)
+            self.reasons.append(why)
+            if not is_workbook(key):  # beside which its table is mostly saved
+                self.broken[key] = why
+            return None
+        try:
             columns = Columns.of(table, self.reading.columns, guess=False)
-            return labelled(table, _folder(key), tree, columns)
-        except ImageError as problem:
-            self.reasons.append(f"{printable(key)}: {problem}")
+        except ResnetsError as problem:  # it is about something else
+            self.reasons.append(str(problem))
+            return None
+        try:
+            return labelled(table, _folder(key), tree, columns, self.reading)
         except (ResnetsError, OSError) as problem:
             self.reasons.append(str(problem))
+            self.broken[key] = str(problem)
         return None
 
     def _of(self, found: Mapping[str, Layout], *, one: bool = False) -> Layout:
-        """Their layouts as one. one: several are one only where each is a split's own."""
-        stems = [key.rpartition(".")[0] for key in found]
+        """Their layouts as one. one: several are one only where each is a split's own.
+
+        Raises LayoutError where that of another split is broken: what trains must not go for what is held out.
+        """
+        broken = {key: why for key, why in self.broken.items() if not one or key.count("/") == min(map(_depth, found))}
+        stems = [_stem(key) for key in (*found, *broken)]
         parts = roles(stems) if parted(stems) else {}
-        if one and len(parts) < len(found) > 1:
+        for key, why in broken.items():
+            if _stem(key) in parts or not one:
+                raise LayoutError(why)
+        own = [key for key in found if _stem(key) in parts]
+        if one and len(own) < len(found) > 1:
             listed = some([printable(key) for key in found])
             raise LayoutError(f"{printable(self.name)} holds {listed}, which all have labels: name the right one.")
-        self.used = some([printable(key) for key in found])
-        layouts = [_with_split(layout, parts.get(key.rpartition(".")[0], "")) for key, layout in found.items()]
-        every = split_by_folder(merged(layouts, self.sizes))
-        return replace(every, remarks=(*self._said(every), *every.remarks))
+        layouts = {key: _with_split(layout, _role(key, parts)) for key, layout in found.items()}
+        whole = {key for key, layout in layouts.items() if all(sample.split for sample in layout.samples)}
+        others = [key for key in found if parts and key not in whole]
+        self.used = some([printable(key) for key in found if key not in others])
+        every = split_by_folder(merged([layouts[key] for key in found if key not in others], self.sizes))
+        said = [stranger(some(others), self.used)] if others else []
+        return replace(every, remarks=(*self._said(every, broken), *said, *every.remarks))
 
-    def _said(self, every: Layout) -> Iterator[str]:
+    def _said(self, every: Layout, broken: Mapping[str, str]) -> Iterator[str]:
         yield f"The labels are those of {self.used}."
+        yield from (f"{why.rstrip('.')}: not used." for why in broken.values())
         missing = [key for key in every.beside if key.lower().endswith(PICTURES)]
         if missing:
             one = len(missing) == 1
@@ -171,6 +191,20 @@ class _Tables:
 def _folder(key: str) -> str:
     above, slash, _ = key.rpartition("/")
     return above + slash
+
+
+def _stem(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _depth(key: str) -> int:
+    return key.count("/")
+
+
+def _role(key: str, parts: Mapping[str, str]) -> str:
+    """The split of a table: its own, or that of a table in a folder around it; "": none."""
+    around = (role for stem, role in parts.items() if "/" in stem and key.startswith(_folder(stem)))
+    return parts.get(_stem(key)) or next(around, "")
 
 
 def _handed_in(key: str) -> bool:

@@ -22,6 +22,9 @@ MAX_SIDE = 2**20
 MAX_BYTES = 392_000_000
 """Memory that one picture may take while it is decoded, its file included."""
 
+MAX_READER = 850_000_000
+"""The same for HEIC, AVIF and WebP, whose readers hold a picture several times: a phone's 48 megapixels take 790 MB."""
+
 HEAVY = 150_000_000
 """Bytes from which on a picture waits for its turn: others are decoded beside it, but no second one like it."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from resnets.data.rows import Table
@@ -34,12 +35,16 @@ class Columns:
 
     split       None: the table has none
     guessed     what was taken for it without being asked, of "label" and "split"
+    splits      all columns that may say the split, where nobody has said which
+    rivals      other columns that are called as labels are, where nobody has said which
     """
 
     picture: str
     label: str
     split: str | None = None
     guessed: frozenset[str] = frozenset()
+    splits: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, table: Table, asked: str = "", *, guess: bool = True) -> Columns:
@@ -51,20 +56,22 @@ class Columns:
         Raises DataError, with the names that there are.
         """
         wanted = _asked(table, asked)
-        known = {_plain(name): name for name in reversed(table.names)}
-        label = wanted.get("label") or _first(known, LABEL)
-        free = {plain: name for plain, name in known.items() if name != label}
-        picture = wanted.get("image") or _first(free, PICTURE) or _heavy(table)
-        split = wanted["split"] if "split" in wanted else _first(free, (*SPLIT, *HELD_OUT))
-        split = None if split == picture else split
-        guessed = {"split"} if split and "split" not in wanted else set()
+        known = _Known(table)
+        label = wanted.get("label") or known.first("label", LABEL, wanted.values())
+        heavy = [name for name, kind in table.kinds.items() if kind in ("bytes", "struct")]
+        picture = wanted.get("image") or known.picture(heavy, {label, *wanted.values()})
+        taken = {label, picture, *wanted.values()}
+        splits = () if "split" in wanted else tuple(known.every((*SPLIT, *HELD_OUT), taken))
+        rivals = () if "label" in wanted else tuple(known.every(LABEL, {*taken, *splits}))
+        split = wanted.get("split") or next(iter(splits), None)
+        guessed = {"split"} if splits else set()
         others = [name for name in table.names if not _COUNTER.fullmatch(name) and name not in (picture, label, split)]
         if label is None and picture is not None and len(others) == 1 and guess:
             label = others[0]
             guessed.add("label")
         if picture is None or label is None:
             raise _lacking(table, picture)
-        return cls(picture, label, split or None, frozenset(guessed))
+        return cls(picture, label, split, frozenset(guessed), splits, rivals)
 
     def role(self, cell: str, there: Sequence[str]) -> str | None:
         """The split that a cell means: "train", "val" or "test"; None: none that is known. there: all the cells."""
@@ -72,6 +79,40 @@ class Columns:
         if self.split is not None and (held_out := HELD_OUT.get(_plain(self.split))) and text in _YES | _NO:
             return held_out if text in _YES else "train"
         return roles([one.strip().lower() for one in there]).get(text)
+
+
+class _Known:
+    """A table's columns by what they are called, in words, without numbers."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._named: dict[str, list[str]] = defaultdict(list)
+        for name in table.names:
+            self._named[_plain(name)].append(name)
+
+    def every(self, wanted: Sequence[str], taken: Collection[str | None]) -> list[str]:
+        """The columns that are called like one of these, in the order of these, without those that are taken."""
+        return [name for plain in wanted for name in self._named.get(plain, ()) if name not in taken]
+
+    def first(self, key: str, wanted: Sequence[str], taken: Collection[str | None]) -> str | None:
+        """The first of them. Raises DataError where its name but for a number is that of several."""
+        for plain in wanted:
+            there = self.every([plain], taken)
+            exact = [name for name in there if name.strip().lower() == plain]
+            if len(exact or there) > 1:
+                raise DataError(
+                    f"{self.table.shown} has {some(there)}, of which any may hold the {key}: name one, "
+                    f"`overrides=['columns={key}=NAME']`. A column for each class is not read."
+                )
+            if there:
+                return (exact or there)[0]
+        return None
+
+    def picture(self, heavy: Sequence[str], taken: Collection[str | None]) -> str | None:
+        """That of the pictures, where one holds them as bytes that one. heavy: those of bytes."""
+        light = {name for name in self.table.names if name not in heavy}
+        found = self.first("image", PICTURE, {*taken, *light}) or self.first("image", PICTURE, taken)
+        return found or (heavy[0] if len(heavy) == 1 else None)
 
 
 def label_of(table: Table, column: str, cell: object, row: int) -> str | None:
@@ -127,13 +168,3 @@ def _text(cell: object) -> str:
 
 def _plain(name: str) -> str:
     return "_".join(words(name)) or name.lower()
-
-
-def _first(known: dict[str, str], wanted: Sequence[str]) -> str | None:
-    return next((known[name] for name in wanted if name in known), None)
-
-
-def _heavy(table: Table) -> str | None:
-    """The one column of pictures as bytes."""
-    found = [name for name, kind in table.kinds.items() if kind in ("bytes", "struct")]
-    return found[0] if len(found) == 1 else None

@@ -74,7 +74,7 @@ class Listed(Source):
 
         table = open_table(printable(name), file, lambda: open_regular(path))
         columns = Columns.of(table, reading.columns)
-        layout = labelled(table, "", Tree(below, size, inside=False), columns)
+        layout = labelled(table, "", Tree(below, size, inside=False), columns, reading)
         super().__init__(name, split_by_folder(layout), lambda _: 0, root)  # no earlier version knew tables
 
     def holder(self, key: str) -> str:

@@ -12,20 +12,23 @@ import posixpath
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from resnets.data.columns import MOST_NAME, Columns, label_of, path_of
 from resnets.data.labels import LayoutError, class_name
 from resnets.data.layout import PICTURES, Layout
-from resnets.data.rows import Table
+from resnets.data.reading import USUAL, Reading
+from resnets.data.remarks import Away, Left, odd_labels
+from resnets.data.rows import TORN, Table
 from resnets.data.sample import Sample
 from resnets.data.splitnames import parted, roles
 from resnets.errors import DataError
-from resnets.text import printable, some
+from resnets.text import brief, printable, some
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of Hugging Face's folders of images
+TOO_MANY = "with more cells than there are columns (a cell with a comma in it stands in quotes)"
 MOST_SPLITS = 100  # different words in a column of splits
 DISTINCT = 0.5  # of the rows: a column that was guessed and says more different things holds no labels
 
@@ -76,10 +79,13 @@ class Tree:
                     return key + ending, size
             if len(found := self.by_path.get(_folded(key), [])) == 1:
                 return found[0], self.sizes()[found[0]]
-        bare = "/" not in path and ("\\" not in path or ":" in path[:2])  # of a path on Windows, its name counts
-        if bare and len(found := self.by_name.get(_folded(path.rpartition("\\")[2]), [])) == 1:
-            return found[0], self.sizes()[found[0]]
-        return None
+        found = self.named(path)
+        return (found[0], self.sizes()[found[0]]) if len(found) == 1 else None
+
+    def named(self, path: str) -> list[str]:
+        """Keys of the files that are called like a path that is a name alone; of a path on Windows, its name counts."""
+        bare = "/" not in path and ("\\" not in path or ":" in path[:2])
+        return self.by_name.get(_folded(path.rpartition("\\")[2]), []) if bare else []
 
     def key(self, folder: str, path: str) -> str | None:
         """The path as a key; None for one that leads out of a tree that has no outside."""
@@ -87,27 +93,11 @@ class Tree:
         return None if self.inside and (joined.startswith(("../", "/")) or joined == "..") else joined
 
 
-@dataclass
-class Left:
-    """Rows that are left out, by why: the first of them and how many."""
-
-    rows: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def out(self, why: str, row: int, path: object) -> None:
-        """One more."""
-        self.rows[why].append(f"row {row:,}" + (f" ({printable(str(path))[:100]})" if path else ""))
-
-    def remarks(self, shown: str) -> Iterator[str]:
-        """A sentence for each reason."""
-        for why, rows in self.rows.items():
-            one = len(rows) == 1
-            yield f"{shown}: {len(rows):,} row{'' if one else 's'} {why}, left out: {some(rows)}."
-
-
-def labelled(table: Table, folder: str, tree: Tree, columns: Columns) -> Layout:
+def labelled(table: Table, folder: str, tree: Tree, columns: Columns, reading: Reading = USUAL) -> Layout:
     """The samples that a table names, sorted by key.
 
     folder      that the table lies in, of the tree: "", or with "/" at the end
+    reading     which of the files count
 
     Raises DataError for a table that cannot be used, LayoutError where it names a picture twice with two labels.
     """
@@ -117,12 +107,14 @@ def labelled(table: Table, folder: str, tree: Tree, columns: Columns) -> Layout:
     asked_for = [columns.picture, columns.label, *([columns.split] if columns.split else [])]
     found: dict[str, Sample] = {}
     rows_of: dict[str, int] = {}
-    left, twice, missing, last = Left(), 0, 0, 0
+    left, away, twice, missing, last = Left(), Away(folder), 0, 0, 0
     for first, rows in table.blocks(asked_for):
         for last, (cell, name, *part) in enumerate(rows, start=first):
             path, label = path_of(cell), label_of(table, columns.label, name, last)
             role = meanings.get(str(part[0]), "") if part else ""
-            if path is None or not _is_path(path):
+            if cell is TORN:
+                left.out(TOO_MANY, last, None)
+            elif path is None or not _is_path(path):
                 left.out("without a picture", last, None)
             elif label is None:
                 left.out("without a label", last, path)
@@ -134,6 +126,13 @@ def labelled(table: Table, folder: str, tree: Tree, columns: Columns) -> Layout:
                 if key is None:
                     left.out("with a path that leads out of it", last, path)
                     continue
+                if there is None and (several := tree.named(path)):
+                    left.out("with a name that several files have", last, f"{path}: {some(several)}")
+                    continue
+                if reading.ignores(key):
+                    left.out(f"that ignore={brief(reading.ignore)} matches", last, path)
+                    continue
+                away.seen(path, key)
                 missing += there is None  # whoever reads it says so, as of a link to nowhere
                 one = Sample(key, sys.intern(class_name(label)), role, size)
                 before = found.setdefault(key, one)
@@ -142,16 +141,17 @@ def labelled(table: Table, folder: str, tree: Tree, columns: Columns) -> Layout:
                 if (before.label, before.split) != (one.label, one.split):
                     raise _contradicts(table.shown, before, one, rows_of[key], last)
     labels = {sample.label for sample in found.values()}
-    _check(table, columns, found, missing, len(labels))
-    remarks += [*left.remarks(table.shown), *_alike(labels)]
+    _check(table, columns, found, missing, len(labels), left)
+    remarks += [*left.remarks(table.shown), *away.remarks(table.shown), *odd_labels(labels)]
     if twice:
         remarks.append(f"{table.shown}: {twice:,} row{' says' if twice == 1 else 's say'} the same again.")
     return Layout(tuple(found[key] for key in sorted(found)), (), tuple(remarks), tabled=True)
 
 
-def _check(table: Table, columns: Columns, found: Mapping[str, Sample], missing: int, labels: int) -> None:
+def _check(table: Table, columns: Columns, found: Mapping[str, Sample], missing: int, labels: int, left: Left) -> None:
     if not found:
-        raise DataError(f"{table.shown} names no picture with a label.")
+        why = " ".join(one.removeprefix(": ") for one in left.remarks(""))
+        raise DataError(f"{table.shown} names no picture with a label{f': {why[:500]}' if why else '.'}")
     if missing >= len(found):
         first = printable(next(iter(found))[:200])
         raise DataError(f"{table.shown}: none of the {len(found):,} pictures that it names is there, as {first}.")
@@ -160,17 +160,6 @@ def _check(table: Table, columns: Columns, found: Mapping[str, Sample], missing:
             f'{table.shown}: the column "{printable(columns.label[:60])}" says {labels:,} different things of '
             f"{len(found):,} pictures: that are no classes; call the one with the classes label."
         )
-
-
-def _alike(labels: Collection[str]) -> Iterator[str]:
-    """What to say of labels that differ in capitals alone."""
-    found = defaultdict(set)
-    for label in labels:
-        found[label.casefold()].add(label)
-    for names in found.values():
-        if len(names) > 1:
-            quoted = " and ".join(f'"{printable(name[:60])}"' for name in sorted(names)[:3])
-            yield f"{quoted} differ in capitals alone and are {len(names)} classes: write them alike if they are one."
 
 
 def _folded(text: str) -> str:
@@ -187,13 +176,34 @@ def _is_path(path: str) -> bool:
 def split_column(table: Table, columns: Columns) -> tuple[Columns, dict[str, str], list[str]]:
     """(the columns, the split that each cell means, remarks). A column that only sounds like a split is none.
 
-    Raises DataError for a column that somebody has asked for.
+    Raises DataError for a column that somebody has asked for, and for two that both tell splits.
     """
+    remarks = []
+    if columns.rivals:
+        remarks.append(
+            f'{table.shown}: the column "{printable(columns.label[:60])}" has the classes; '
+            f"columns=label=NAME takes another: {some(columns.rivals)}."
+        )
     if columns.split is None:
-        return columns, {}, []
+        return columns, {}, remarks
+    found = [_meanings(table, replace(columns, split=name)) for name in columns.splits or (columns.split,)]
+    told = [one for one in found if one[1]]
+    if len(told) > 1:
+        names = some([str(one.split) for one, *_ in told])
+        raise DataError(
+            f"{table.shown} has several columns that say a split, {names}: "
+            "name one, `overrides=['columns=split=NAME']`."
+        )
+    columns, meanings, said = (told or found)[0]
+    return columns, meanings, [*remarks, *said]
+
+
+def _meanings(table: Table, columns: Columns) -> tuple[Columns, dict[str, str], list[str]]:
+    """As `split_column`, of the column that `columns` has for the split."""
+    assert columns.split is not None
     cells: set[str] = set()
     for _, rows in table.blocks([columns.split]):
-        cells.update(str(cell)[:MOST_NAME] for (cell,) in rows if cell is not None)
+        cells.update(str(cell)[:MOST_NAME] for (cell,) in rows if cell is not None and cell is not TORN)
         if len(cells) > MOST_SPLITS:
             break
     found = {cell: columns.role(cell, sorted(cells)) for cell in cells} if len(cells) <= MOST_SPLITS else {}
@@ -223,11 +233,16 @@ def _contradicts(shown: str, one: Sample, other: Sample, first: int, second: int
 
 
 def merged(layouts: Collection[Layout], beside: Collection[str]) -> Layout:
-    """Several tables' layouts as one; a picture that two of them name is theirs that came first."""
+    """Several tables' layouts as one; a picture that two of them name is theirs that came first.
+
+    Raises LayoutError where they give it two labels.
+    """
     found: dict[str, Sample] = {}
     for layout in layouts:
         for sample in layout.samples:
-            found.setdefault(sample.key, sample)
+            if (before := found.setdefault(sample.key, sample)).label != sample.label:
+                says = " and ".join(printable(one.label[:100]) for one in (before, sample))
+                raise LayoutError(f"{printable(sample.key[:200])} has two labels, {says}, in two tables: keep one.")
     remarks = tuple(remark for layout in layouts for remark in layout.remarks)
     others = tuple(sorted(key for key in beside if key not in found))
     return Layout(tuple(found[key] for key in sorted(found)), others, remarks, tabled=True)

@@ -16,13 +16,13 @@ from resnets.data.pack import INDEX
 from resnets.data.packed import Packed, holds_pictures, shards
 from resnets.data.reading import USUAL, Reading
 from resnets.data.remote import fetched, is_address, plain
-from resnets.data.rows import is_table
+from resnets.data.rows import is_table, is_workbook, open_table
 from resnets.data.sharded import Sharded, is_packed
 from resnets.data.source import Source
 from resnets.data.webdataset import is_shard, is_sharded
 from resnets.errors import DataError, nearest
 from resnets.progress import say
-from resnets.regular import irregular
+from resnets.regular import irregular, open_regular
 from resnets.text import PATH, brief, printable
 
 
@@ -46,17 +46,21 @@ def open_source(data: str | Path, *, quiet: bool = False, reading: Reading = USU
     """
     name = os.fspath(data)
     if data in NAMES:
+        if reading != USUAL and not quiet:
+            say(f"{name} is read as it is: {reading.words} is for folders, archives and tables.")
         return open_named(name)
     source = _remote(name, reading) if is_address(name) else _opened(name, os.path.expanduser(name), reading)
     for remark in source.remarks if not quiet else ():
         say(remark)
+    if source.tabled and reading.depth > 1 and not quiet:
+        say(f"The labels of {printable(name)} are in a table, where depth={reading.depth} does nothing.")
     return source
 
 
 def _remote(name: str, reading: Reading) -> Source:
     """What an address gave, which is fetched anew the next time where it is no good; shards by their index."""
     if name.endswith(("/", f"/{INDEX}")):
-        return Sharded(name, plain(name.removesuffix(INDEX)))
+        return Sharded(name, plain(name.removesuffix(INDEX)), reading=reading)
     path = fetched(name)
     try:
         return _opened(name, str(path), reading)
@@ -78,6 +82,8 @@ def _opened(name: str, path: str, reading: Reading) -> Source:
             raise DataError(
                 f"There is no folder, archive, table or data set {brief(name, PATH)}.{nearest(name, NAMES)}"
             )
+        if is_workbook(path):
+            open_table(shown, path, lambda: open_regular(path))
         if path.lower().endswith(".parquet") and holds_pictures(path, reading):
             return Packed(name, path, [""], reading)
         return Listed(name, path, reading) if is_table(path) else _archive(name, path, reading)
@@ -96,18 +102,18 @@ def _archive(name: str, path: str, reading: Reading) -> Source:
         few = len(class_names(found.samples)) < 2
         if not (few and path.lower().endswith(".tar") and is_shard(path)):
             return found
-    return Sharded(name, os.path.dirname(os.path.abspath(path)), [os.path.basename(path)])
+    return Sharded(name, os.path.dirname(os.path.abspath(path)), [os.path.basename(path)], reading)
 
 
 def _folder(name: str, path: str, reading: Reading) -> Source:
     """A folder of class folders, of shards, or of parquet files of pictures, beside which others may lie: logos."""
     if is_packed(path):
-        return Sharded(name, path)
+        return Sharded(name, path, reading=reading)
     try:
         found = Folder(name, path, reading)
     except DataError:
         if is_sharded(path):
-            return Sharded(name, path)
+            return Sharded(name, path, reading=reading)
         if not (files := shards(path, reading)):
             raise
         return Packed(name, path, files, reading)

@@ -19,14 +19,15 @@ import numpy as np
 from resnets.data.columns import Columns, label_of
 from resnets.data.fetch import locked
 from resnets.data.identity import SIZE, digest_of
-from resnets.data.labelled import Left, split_column
+from resnets.data.labelled import split_column
 from resnets.data.labels import class_name
 from resnets.data.layout import Layout
 from resnets.data.reading import USUAL, Reading
+from resnets.data.remarks import Left
 from resnets.data.rows import Table, open_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
-from resnets.data.splitnames import parted, roles
+from resnets.data.splitnames import parted, roles, stranger
 from resnets.data.unpack import Room
 from resnets.data.walk import walk
 from resnets.errors import DataError, ImageError
@@ -81,6 +82,9 @@ class Packed(Source):
             table = open_table(shown, path, lambda path=path: open_regular(path))  # type: ignore[misc]
             columns = Columns.of(table, reading.columns)
             columns, meanings, said = split_column(table, columns)
+            if parts and _stem(file) not in parts and columns.split is None:
+                remarks += [*said, stranger(shown, "files of splits")]
+                continue
             store = self._stores[key] = _unpacked(table, columns, path)
             found, left = _samples(table, columns, key, store, meanings, parts.get(_stem(file), ""))
             samples += found

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from resnets.data import exif
-from resnets.data.bounds import HEAVY, MAX_BYTES, MAX_PIXELS, STRIP, check_pixels, heavy
+from resnets.data.bounds import HEAVY, MAX_BYTES, MAX_PIXELS, MAX_READER, STRIP, check_pixels, heavy
 from resnets.data.headers import Header
 from resnets.errors import ImageError
 
@@ -103,21 +103,22 @@ class Picture:
         return made
 
     def _fit(self) -> None:
-        """Raise ImageError for too many pixels or more than MAX_BYTES. A JPEG is decoded smaller instead."""
+        """Raise ImageError for too many pixels or too many bytes of memory. A JPEG is decoded smaller instead."""
         image, (width, height) = self.image, self.image.size
         jpeg = image.format == "JPEG"
+        most = MAX_READER if image.format in _READERS else MAX_BYTES
         if not jpeg:
             check_pixels(width, height)
         for reduced in (1, 2, 4, 8) if jpeg else (1,):
             needed, pixels = self.bytes(reduced), width * height // reduced**2
             # It is told once: what a JPEG is decoded at cannot be changed any more.
-            if max(needed / MAX_BYTES, pixels / MAX_PIXELS) <= 1 and (
+            if max(needed / most, pixels / MAX_PIXELS) <= 1 and (
                 reduced == 1 or image.draft(None, (width // reduced, height // reduced))
             ):
                 return
         raise ImageError(
             f"{width:,} x {height:,} pixels of this kind take {needed // 10**6:,} MB of memory; more than "
-            f"{MAX_BYTES // 10**6} are refused"
+            f"{most // 10**6} are refused"
         )
 
     def bytes(self, reduced: int = 1) -> int:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 from resnets.data.labels import LayoutError
 from resnets.errors import ParameterError
-from resnets.text import brief
+from resnets.text import brief, some
 
 DEEPEST = 16  # levels of folders, at most
+
+
+class _Pattern:
+    """One of `Reading.ignore`: of a whole path if it has a "/" in it, else of a file's or a folder's name."""
+
+    def __init__(self, words: str) -> None:
+        self.words, self._whole = words, "/" in words[:-1]
+        self._found = re.compile(fnmatch.translate(words.removesuffix("/")), re.IGNORECASE).fullmatch
+
+    def matches(self, key: str) -> bool:
+        """Whether it is of a path."""
+        return bool(self._found(key)) or (not self._whole and any(map(self._found, key.split("/"))))
 
 
 @dataclass(frozen=True)
@@ -21,8 +33,8 @@ class Reading:
     """Keys of a recipe; a model's provenance keeps them, so that it is judged on data that is read in the same way.
 
     depth       of the class folders: 1: photos/cat; 2: photos/animals/cat, and so on
-    ignore      patterns of paths that are left out, with commas between: "*.gif, thumbs/*". One without "/" is of a
-                file's or a folder's name
+    ignore      patterns of paths that are left out, with commas between: "*.gif, */thumbs/*", in capitals or not. One
+                without "/" is of a file's or a folder's name
     columns     of a table: "image=photo label=species split=part", see `resnets.data.columns`
     """
 
@@ -64,21 +76,28 @@ class Reading:
 
     def ignores(self, key: str) -> bool:
         """Whether a path is left out."""
-        return bool(self._patterns) and any(
-            pattern.fullmatch(key) or any(whole and pattern.fullmatch(part) for part in key.split("/"))
-            for pattern, whole in self._patterns
-        )
+        return any(pattern.matches(key) for pattern in self._patterns)
 
-    def check(self, shown: str, kept: int, ignored: int) -> None:
-        """Raise LayoutError where nothing is left."""
-        if ignored and not kept:
-            raise LayoutError(f"{shown}: all {ignored:,} files match ignore={brief(self.ignore)}.")
+    def sifted(self, shown: str, keys: Collection[str]) -> tuple[Collection[str], list[str]]:
+        """(the paths that count, what to say of the others). Raises LayoutError where nothing is left."""
+        if not self._patterns:
+            return keys, []
+        kept = [key for key in keys if not self.ignores(key)]
+        if keys and not kept:
+            raise LayoutError(f"{shown}: all {len(keys):,} files match ignore={brief(self.ignore)}.")
+        remarks, ignored = [], len(keys) - len(kept)
+        if ignored:
+            files = "file matches" if ignored == 1 else "files match"
+            remarks.append(f"{ignored:,} {files} ignore={brief(self.ignore)}: left out.")
+        idle = [one.words for one in self._patterns if not any(map(one.matches, keys))]
+        if idle:
+            match = "matches" if len(idle) == 1 else "match"
+            remarks.append(f"{some(idle)} in ignore={brief(self.ignore)} {match} no file.")
+        return kept, remarks
 
     @cached_property
-    def _patterns(self) -> tuple[tuple[re.Pattern[str], bool], ...]:
-        """Each pattern, and whether it is of a name instead of a path."""
-        found = [one.strip() for one in self.ignore.split(",") if one.strip()]
-        return tuple((re.compile(fnmatch.translate(one.removesuffix("/"))), "/" not in one[:-1]) for one in found)
+    def _patterns(self) -> tuple[_Pattern, ...]:
+        return tuple(_Pattern(one.strip()) for one in self.ignore.split(",") if one.strip())
 
 
 USUAL = Reading()

@@ -27,6 +27,8 @@ MOST_COLUMNS = 10_000
 DELIMITERS = ",;\t|"
 JSON_LINES = (".jsonl", ".ndjson")
 TABLES = (".csv", ".tsv", *JSON_LINES, ".parquet")
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods")
+TORN: Any = object()  # each cell of a row with more of them than there are columns: which is which cannot be told
 
 Cells = tuple[Any, ...]
 Opener = Callable[[], BinaryIO]
@@ -42,7 +44,7 @@ class Table:
     words       of a parquet's columns of whole numbers, where Hugging Face's library wrote what they mean
     rows        how many a parquet has; 0: nobody has counted
     blocks      rows of some columns, in blocks: the number of the first (1: the first behind the names), and the rows,
-                of which a cell is None where it is empty or not there. Raises DataError
+                of which a cell is None where it is empty or not there, and `TORN`. Raises DataError
     """
 
     shown: str
@@ -58,8 +60,15 @@ def is_table(key: str) -> bool:
     return key.lower().endswith(TABLES)
 
 
+def is_workbook(key: str) -> bool:
+    """Whether a file's name ends like that of a spreadsheet's own file, which is not read."""
+    return key.lower().endswith(WORKBOOKS)
+
+
 def open_table(shown: str, key: str, opener: Opener) -> Table:
     """A table by the ending of its name. Raises DataError, OSError where it cannot be opened."""
+    if is_workbook(key):
+        raise DataError(f"{shown} is a workbook of a spreadsheet: save its table beside it as CSV UTF-8.")
     ending = key.lower().rpartition(".")[2]
     if ending == "parquet":
         return _parquet(shown, opener)
@@ -102,13 +111,18 @@ def _csv(shown: str, opener: Opener) -> Table:
 
     def blocks(columns: Sequence[str]) -> Iterator[tuple[int, list[Cells]]]:
         places = [names.index(name) for name in columns]
+
+        def taken(row: list[str]) -> Cells:
+            if any(cell.strip() for cell in row[len(names) :]):
+                return (TORN,) * len(places)
+            return tuple(_cell(row[at]) if at < len(row) else None for at in places)
+
         with _lines(shown, opener) as lines:
             head, _ = _head(lines)
             text = csv.reader(chain([head], lines), delimiter=delimiter)
             rows = (row for row in text if any(cell.strip() for cell in row))
             next(rows, None)
-            found = (tuple(_cell(row[at]) if at < len(row) else None for at in places) for row in rows)
-            yield from _numbered(found)
+            yield from _numbered(taken(row) for row in rows)
 
     return Table(shown, names, blocks)
 

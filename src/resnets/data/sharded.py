@@ -26,15 +26,16 @@ from resnets.data.identity import SIZE, digest_of
 from resnets.data.labels import class_name
 from resnets.data.layout import Layout
 from resnets.data.pack import FORMAT, INDEX
+from resnets.data.reading import USUAL, Reading
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
-from resnets.data.splitnames import parted, roles
+from resnets.data.splitnames import parted, roles, stranger
 from resnets.data.webdataset import LABELS, class_list, labels_of, pictures_of, stem_of, tars
 from resnets.errors import DataError, FetchError, ImageError, UnreadableError
 from resnets.machine import home
 from resnets.regular import open_regular
 from resnets.store import make_room, mark, own
-from resnets.text import printable
+from resnets.text import printable, some
 
 TITLES = "classes.json"  # what the classes are called, as other sources have it lying beside them
 MOST_INDEX = 2**31  # bytes of an index
@@ -67,9 +68,10 @@ class Sharded(Source):
 
     place       the folder, or the address of the folder that `index.json` lies in
     only        of shards without an index, the names of those that count; all of them
+    reading     which of the pictures count
     """
 
-    def __init__(self, name: str, place: str, only: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, place: str, only: Sequence[str] = (), reading: Reading = USUAL) -> None:
         self._place, self._only = place, only
         self._remote = place.startswith(("http://", "https://"))
         self._places: dict[str, _Place] = {}
@@ -82,6 +84,11 @@ class Sharded(Source):
             samples = list(self._listed(name, remarks))
         if not samples:
             raise DataError(f"{printable(name)} holds no picture with a label.")
+        kept, said = reading.sifted(printable(name), [sample.key for sample in samples])
+        if len(kept) < len(samples):
+            chosen = set(kept)
+            samples = [sample for sample in samples if sample.key in chosen]
+        remarks += said
         beside = (TITLES,) if self._titles else ()
         layout = Layout(tuple(sorted(samples, key=lambda sample: sample.key)), beside, tuple(remarks), tabled=True)
         super().__init__(name, layout, lambda _: 0, None if self._remote else place)
@@ -215,10 +222,14 @@ class Sharded(Source):
         stems = [stem_of(one) for one in names]
         parts = roles(stems) if parted(stems) else {}
         numbered, without, more = class_list(self._place), 0, 0
+        others: list[str] = []
         for number, shard in enumerate(names):
             path = os.path.join(self._place, shard)
             info = os.stat(path)
             self._shards.append(_Shard(shard, "", info.st_size, (info.st_size, info.st_mtime_ns)))
+            if parts and stem_of(shard) not in parts:
+                others.append(shard)
+                continue
             found = members(f"{name}/{shard}", path)
             labels, pictures = labels_of(path, found), pictures_of(found)
             more += sum(len(keys) - 1 for keys in pictures.values())
@@ -231,6 +242,8 @@ class Sharded(Source):
                 whole, label = f"{shard}/{key}", class_name(numbered.get(label, label))
                 self._places[whole] = _Place(number, offset, size, "")
                 yield Sample(whole, sys.intern(label), parts.get(stem_of(shard), ""), size)
+        if others:
+            remarks.append(stranger(some(others), "shards of splits"))
         if without:
             beside = ", ".join(LABELS)
             remarks.append(f"{without:,} pictures in {printable(name)} have no label beside them ({beside}): left out.")

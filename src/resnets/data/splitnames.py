@@ -58,6 +58,11 @@ def split_named(wanted: str, there: Collection[str]) -> str:
     return next((split for split in meant if split in there), meant[0])
 
 
+def stranger(names: str, beside: str) -> str:
+    """What to say of folders or files beside those that are splits."""
+    return f"{names}: beside {beside} and no split by name, so left out; call it train, val or test if it is one."
+
+
 def is_plain(name: str) -> bool:
     """Whether a split's name is one that no class has."""
     return any(word in PLAIN for word in words(name))

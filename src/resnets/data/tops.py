@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from resnets.data.labels import LayoutError
-from resnets.data.splitnames import is_plain, parted, roles
+from resnets.data.splitnames import is_plain, parted, roles, stranger
 from resnets.text import printable, some
 
 SAME = 2  # names of folders that two folders share, from which on they are no classes
@@ -112,10 +112,7 @@ def _as_splits(shown: str, every: Sequence[Top], remarks: list[str]) -> list[Top
     if unlabelled := [top for top in (*train, *held_out) if top not in used]:
         remarks.append(_without_labels(unlabelled))
     if others:
-        remarks.append(
-            f"{_listed(others)}: beside {_listed(used)} and no split by name, so left out; call it train, val or test "
-            "if it is one."
-        )
+        remarks.append(stranger(_listed(others), _listed(used)))
     return used
 
 
