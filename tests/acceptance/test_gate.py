@@ -142,7 +142,9 @@ def test_auto_takes_what_passes(classifier, home, monkeypatch, capsys):
     engine = gate.session_for(classifier, "auto", "int8", "digits")
     assert engine.name in ("onnxruntime", "openvino")
     assert "engine torch is left out: int8 is refused" in capsys.readouterr().err
-    assert gate.session_for(classifier, "auto", "int8").name in ("onnxruntime", "openvino")
+    with monkeypatch.context() as patch:  # of a killed table the rest is made by the same engine
+        patch.setattr(choice, "_measure", None)
+        assert gate.session_for(classifier, "auto", "int8").name == engine.name
     with pytest.raises(ExportError, match="int8 is refused"):
         gate.session_for(classifier, "torch", "int8", "digits")
 

@@ -96,6 +96,12 @@ def test_evaluate_json_is_one_document(run, model, photo_folder):
     assert document["per_class"][2]["recall"] is None
 
 
+def test_evaluate_without_data_says_what_judges(run, model):
+    status, out, err = run("evaluate", model)
+    assert (status, out) == (2, "")
+    assert "no data is named, so scikit-learn's digits judge: name yours behind the model" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

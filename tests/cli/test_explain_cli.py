@@ -98,3 +98,16 @@ def test_it_never_writes_over_the_picture_or_the_model(run, model, photo_folder,
         assert status == 2
         assert "is what is to be explained: name another file" in err
         assert arguments[-1].read_bytes() == before
+
+
+def test_a_class_is_named_by_its_title_too(run, photo_folder, tmp_path):
+    folders = ("n02979186", "n01440764", "eel")
+    titles = {"n02979186": "cassette player", "n01440764": "tench"}
+    named = tmp_path / "titled.safetensors"
+    save(named, Model(create(SPEC, 3, seed=0), folders, Preprocessing.evaluation(8), titles=titles))
+    image = photo_folder() / "cat" / "0.jpg"
+    for name in ("cassette player", "cassette player (n02979186)", "n02979186"):
+        status, said, _ = run(named, image, "--out", tmp_path / "why.png", "--class", name, "--json")
+        assert (status, json.loads(said)["class"]) == (0, "n02979186")
+    status, _, err = run(named, image, "--out", tmp_path / "why.png", "--class", "cassete player")
+    assert (status, 'Did you mean "cassette player"?' in err) == (2, True)

@@ -107,3 +107,17 @@ def test_a_picture_that_was_wide_is_shown_whole_on_the_page(photos, tmp_path):
     Image.new("RGB", (400, 100), "red").save(photos / "train/cat/wide.png")
     assert main(["doctor", str(photos), "--html", str(tmp_path / "doctor.html")]) == 0
     assert "train/cat/wide.png" in (tmp_path / "doctor.html").read_text(encoding="utf-8")
+
+
+def test_a_page_inside_the_cleaned_copy_is_refused_before_the_work(photos, tmp_path, capsys):
+    (tmp_path / "clean").mkdir()
+    words = ["--html", str(tmp_path / "clean" / "page.html"), "--fix-into", str(tmp_path / "clean")]
+    assert main(["doctor", str(photos), *words]) == 2
+    assert "is to hold the cleaned copy alone: write the page beside it" in capsys.readouterr().err
+    assert list((tmp_path / "clean").iterdir()) == []
+
+
+def test_somebody_whom_nobody_knows_is_one_sentence(tmp_path, capsys):
+    """A tilde that no shell has read."""
+    assert main(["doctor", "~nobody-of-that-name/photos", "--html", str(tmp_path / "page.html")]) == 2
+    assert "There is no folder, archive, table or data set" in capsys.readouterr().err

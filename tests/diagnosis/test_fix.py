@@ -254,3 +254,24 @@ def fix_without_listing(data, diagnosis, folder, monkeypatch):
     copy = room._copy
     monkeypatch.setattr(room, "_copy", lambda *arguments: ((data / "val/dog/5.png").unlink(), copy(*arguments)))
     return fix(data, diagnosis, folder)
+
+
+def test_lists_of_titles_are_used_and_copied(tmp_path):
+    root = tmp_path / "photos"
+    for label in ("a", "b"):
+        (root / label).mkdir(parents=True)
+        for number in range(6):
+            noise(10 * number + (label == "b")).save(root / label / f"{number}.png")
+    (root / "classes.txt").write_text("a tabby cat\nb dog\n")
+    found = doctor(root)
+    assert "misplaced" not in found
+    fix(root, found, tmp_path / "clean")
+    assert (tmp_path / "clean" / "classes.txt").read_text() == "a tabby cat\nb dog\n"
+
+
+def test_a_file_that_went_meanwhile_is_one_sentence(dirty, tmp_path):
+    found = doctor(dirty)
+    (dirty / "train/cat/again.png").unlink()
+    with pytest.raises(DataError, match=r"again\.png is gone since the data was looked at: begin again"):
+        fix(dirty, found, tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()

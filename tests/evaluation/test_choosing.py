@@ -111,3 +111,15 @@ def test_what_a_half_has_chosen_is_read_at_its_own_temperature(pixels):
     choice = choose({"x": judgement(pixels, x, scale=2), "y": judgement(pixels, y, scale=200)})
     assert choice.by_halves == ("x", "y")
     assert choice.judgement.figures["loss"] < 0.8  # sure of 95 %, and right on 80 %: 0.64
+
+
+def test_another_calibration_of_what_is_kept_leaves_the_answers_of_others_alone(pixels):
+    half, number = halves(pixels), np.arange(IMAGES)
+    often, mostly = number % 20 > 0, number % 5 > 0
+    x, y = (np.where(half == own, often, mostly) for own in (0, 1))
+    choice = choose({"x": judgement(pixels, x, scale=2), "y": judgement(pixels, y, scale=200)})
+    assert choice.foreign.sum() in ((half == 0).sum(), (half == 1).sum())
+    before, after = choice.judgement, choice.calibrated(Calibration(temperature=50.0))
+    assert after.temperature == 50
+    assert after.probabilities[choice.foreign] == pytest.approx(before.probabilities[choice.foreign], abs=1e-6)
+    assert not np.allclose(after.probabilities[~choice.foreign], before.probabilities[~choice.foreign], atol=1e-3)

@@ -31,6 +31,7 @@ from resnets.explanation.neighbours import neighbours
 from resnets.inference import Classifier
 from resnets.inference.export import metadata
 from resnets.network import create
+from resnets.pages import report
 from resnets.weights import Model, Provenance
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
@@ -227,7 +228,7 @@ def test_one_held_out_image_among_new_ones_does_not_judge_alone(photos, model, c
     assert "judge the model, 1 image and 20 images; 1 that" in capsys.readouterr().err
 
 
-def test_a_split_of_the_data_that_was_trained_on_is_said_and_named(photo_folder, capsys):
+def test_a_split_of_the_data_that_was_trained_on_is_said_and_named(photo_folder, tmp_path, capsys):
     photos = photo_folder(CLASSES, images=8, splits=["train", "val"])
     model = trained_on(photos)
     result = evaluate(model, photos)
@@ -240,6 +241,13 @@ def test_a_split_of_the_data_that_was_trained_on_is_said_and_named(photo_folder,
     assert result.judged_paths["trained_on"] == ("val/cat/leaked.jpg",)
     assert result.judged_paths["new"] == ("val/cat/new0.png",)
     assert "trained on 1 of the 26 images that judge it (val)" in capsys.readouterr().err
+    flatters = "The model was trained on 1 of the 26 images that judge it (val), which flatters it."
+    assert result.document()["remarks"][0] == flatters
+    report.write(tmp_path / "flattered.html", model, result, data=str(photos))
+    page = (tmp_path / "flattered.html").read_text()
+    assert flatters in page
+    assert "26 held-out images" not in page
+    assert compare(model, model, photos, "val").verdict.endswith(f"the first: {flatters} the second: {flatters}")
     assert judged(evaluate(model, photos, split="new")) == {"val/cat/new0.png"}
     # The training side alone, given as class folders of its own.
     with pytest.raises(DataError, match="The 24 images are ones that the model was trained on"):

@@ -103,3 +103,8 @@ def test_the_command_writes_the_same_table_over_a_cluster(photos):
     one, other = (sorted(Path(name).read_bytes().splitlines()) for name in ("here.csv", "there.csv"))
     assert [line.split(b",")[0] for line in one] == [line.split(b",")[0] for line in other]
     assert sum(a != b for a, b in zip(one, other, strict=True)) < 3, "but for a last digit"
+
+
+def test_nothing_left_to_do_is_no_division_by_zero():
+    """Of a table that was killed behind its last row."""
+    assert list(ray_engine.predict_files("model.safetensors", [])) == []

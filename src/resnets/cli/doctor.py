@@ -59,23 +59,32 @@ def doctor(
     """
     from resnets.diagnosis import doctor as examine
     from resnets.diagnosis.diagnosis import SEVERITIES
-    from resnets.diagnosis.fix import check_target
     from resnets.errors import ParameterError
     from resnets.machine import keep_memory
-    from resnets.pages.diagnosis import check
     from resnets.text import printable
 
     if fail_on is not None and fail_on not in SEVERITIES[:2]:
         raise ParameterError(f"`fail_on` is error or warning, not {printable(fail_on)!r}.")
-    if fix_into is not None:
-        check_target(data, fix_into)
-    if html is not None:
-        check(html, data)
+    _check(data, html, fix_into)
     keep_memory()
     diagnosis = examine(data, overrides=overrides or ())
     _answer(data, diagnosis, html, fix_into, json)
     if fail_on is not None and diagnosis.reaches(fail_on):
         raise typer.Exit(1)
+
+
+def _check(data: str, html: Path | None, fix_into: Path | None) -> None:
+    """Refuse, before any work, what cannot be written."""
+    from resnets.diagnosis.fix import check_target
+    from resnets.errors import ParameterError
+    from resnets.pages.diagnosis import check
+
+    if fix_into is not None:
+        check_target(data, fix_into)
+    if html is not None:
+        check(html, data)
+    if html is not None and fix_into is not None and html.resolve().is_relative_to(fix_into.resolve()):
+        raise ParameterError("`fix_into` is to hold the cleaned copy alone: write the page beside it.")
 
 
 def _answer(data: str, diagnosis: Diagnosis, html: Path | None, fix_into: Path | None, json: bool) -> None:

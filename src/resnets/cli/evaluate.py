@@ -55,6 +55,8 @@ def evaluate(
     if len(words) > 3:
         raise typer.BadParameter(f"{len(words)} words are too many: name a model or two, then the data.")
     *models, data = words if len(words) > 1 else [*words, "digits"]
+    if len(words) == 1:
+        note("no data is named, so scikit-learn's digits judge: name yours behind the model")
     from resnets.errors import DataError
     from resnets.machine import keep_memory
     from resnets.pages import page

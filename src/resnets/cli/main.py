@@ -6,6 +6,7 @@ with Ctrl-C. A user's mistake never shows a traceback; a traceback therefore alw
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
@@ -31,6 +32,7 @@ from resnets.cli.study import study
 from resnets.cli.train import train
 from resnets.errors import ResnetsError
 
+BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 INTERRUPTED = 130  # what a shell reports for a command that was stopped with Ctrl-C
 
 # Typer's base class of all mistakes in the arguments. It carries a copy of click since 0.26 and depended on
@@ -173,7 +175,8 @@ def _run(arguments: Sequence[str], out: Output) -> tuple[int, list[str]]:
         return 2, [f"error: {problem.format_message()}", f"Try `{command} --help`."]
     except OSError as problem:  # the disk is full, a folder cannot be written: nothing that a traceback explains
         where = f"{problem.filename} cannot be used" if problem.filename else "A file could not be written or read"
-        return 1, [f"error: {where} ({problem.strerror or problem}): see whether the disk has room."]
+        mend = "check its permissions" if problem.errno in BARRED else "see whether the disk has room"
+        return 1, [f"error: {where} ({problem.strerror or problem}): {mend}."]
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     status = result if isinstance(result, int) else 0

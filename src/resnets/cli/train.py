@@ -129,6 +129,7 @@ def train(
     began = time.perf_counter()
     from resnets import machine
     from resnets.training.command import commanded
+    from resnets.training.wide import started
 
     flags = {"freeze": freeze, "fit": fit}
     said = [f"{key}={value}" for key, value in flags.items() if value is not None]
@@ -141,7 +142,7 @@ def train(
     machine.keep_memory()
     with commanded(began):
         result = _run(resume, finish, given)
-    if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, the first one speaks
+    if started() > 1 and os.environ["RANK"] != "0":  # of torchrun's processes, the first one speaks
         return
     emit(result.document()) if json else _show(result)
 
@@ -151,7 +152,8 @@ def _run(resume: str | None, finish: str | None, given: dict[str, Any]) -> Train
     from resnets.errors import ResnetsError
 
     named = [flag for flag, folder in (("--resume", resume), ("--finish", finish)) if folder is not None]
-    if named and (given.keys() - {"data", "processes"} or len(named) > 1):
+    goes_on = {"data", "processes"} if resume is not None else {"data"}  # one that is finished makes no steps
+    if named and (given.keys() - goes_on or len(named) > 1):
         raise ResnetsError(f"A run goes on as it was begun: give {named[0]} alone, or with the data's new place.")
     if resume is not None:
         return training.resume(resume, **given)

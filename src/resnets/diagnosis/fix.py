@@ -16,6 +16,7 @@ from resnets.data.open import open_source
 from resnets.data.rows import is_table
 from resnets.data.sample import Sample
 from resnets.data.source import Source
+from resnets.data.titles import is_list
 from resnets.data.walk import hidden
 from resnets.diagnosis.copies import surplus
 from resnets.diagnosis.diagnosis import Diagnosis
@@ -68,14 +69,19 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
     source = open_source(data, quiet=True, reading=diagnosis.reading)
     samples = source.samples
-    changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
+    try:
+        changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
+    except KeyError as problem:
+        gone = printable(str(problem.args[0]))
+        raise DataError(f"{gone} is gone since the data was looked at: begin again.") from None
     left_out = {change.path for change in changes if change.done == "left out"}
     places = _places(source, [sample for sample in samples if sample.key not in left_out])
+    lists = {} if source.tabled else {key: key for key in source.beside if is_list(key)}  # of titles
     if not places:
         raise DataError("Nothing would be left in the copy: no file of the data can be used.")
     try:
         with _whole_folder(fix_into.resolve()) as folder:
-            _copy(source, places, folder)
+            _copy(source, places | lists, folder)
             with open(folder / CHANGES, "x", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(["path", "done", "why", "instead"])

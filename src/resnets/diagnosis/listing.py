@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resnets.data.source import Source
+from resnets.data.titles import is_list
 from resnets.diagnosis.diagnosis import Finding, count
 from resnets.text import some
 
@@ -11,7 +12,7 @@ CHANGES = "doctor-changes.csv"  # the list that a cleaned copy comes with
 
 def misplaced(source: Source) -> list[Finding]:
     """Files that lie in no class folder."""
-    beside = [name for name in source.beside if name != CHANGES]
+    beside = [name for name in source.beside if name != CHANGES and not is_list(name)]
     if not beside:
         return []
     return [

@@ -29,6 +29,7 @@ class Choice:
     by_halves       the names that the two halves chose
     judgement       of each image by what the other half has chosen, at the temperature that it fits: the honest figures
     calibration     of the kept network
+    foreign         (N,) bool: the images that another network than the kept one answers to
     """
 
     kept: str
@@ -36,6 +37,13 @@ class Choice:
     by_halves: tuple[str, str]
     judgement: Judgement
     calibration: Calibration
+    foreign: np.ndarray
+
+    def calibrated(self, calibration: Calibration) -> Judgement:
+        """The judgement with another calibration of the kept network; the answers of others keep theirs."""
+        judgement, logits = self.judgement.calibrated(calibration), self.judgement.logits.copy()
+        logits[self.foreign] *= (judgement.temperatures / self.judgement.temperatures)[self.foreign, None]
+        return replace(judgement, logits=logits)
 
     def document(self) -> dict[str, Any]:
         """Fit for JSON: what was kept of what, and how that was found."""
@@ -71,14 +79,15 @@ def choose(judgements: Mapping[str, Judgement], of_first_half: str = "") -> Choi
     losses = {name: float(_losses(one.logits, one.labels).mean()) for name, one in judgements.items()}
     calibration = calibrate(first.pixels, judgements[kept].logits, first.labels)
     judgement = judgements[kept].calibrated(calibration)
-    across = judgement.logits.copy()
+    across, foreign = judgement.logits.copy(), np.zeros(len(half), bool)
     for number, name in enumerate(by_halves):  # what a half has chosen answers to the other one
         if name != kept:
             own, others = judgements[name].logits, half != number
             scale = fit_temperature(own[~others].astype(np.float64), first.labels[~others])
             across[others] = own[others] / scale * judgement.temperatures[others, None]
+            foreign |= others
     judgement = replace(judgement, logits=across)
-    return Choice(kept, losses, (by_halves[0], by_halves[1]), judgement, calibration)
+    return Choice(kept, losses, (by_halves[0], by_halves[1]), judgement, calibration, foreign)
 
 
 def _best(losses: Mapping[str, np.ndarray]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,9 @@ def compare(
     source = open_as_trained(data, first.provenance.recipe)
     judged = [judge_source(classifier, source, split, unseen=True) for classifier in (first, second)]
     skipped = judged[0].skipped_files, judged[1].skipped_files
-    return compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)
+    found = compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)
+    flatters = [f"{name}: {sentence}" for name, one in zip(names, judged, strict=True) for sentence in one.flatters]
+    return replace(found, verdict=" ".join([found.verdict, *flatters]))
 
 
 def compare_judgements(

@@ -57,6 +57,7 @@ class Evaluation:
     judged_paths            those that were "new", and "trained_on"
     left_out                what could have been judged and was not: "held_out", "new", "trained_on", and of
                             "unknown_classes"
+    flatters                why these figures are no measure of new images, a sentence each
     """
 
     images: int
@@ -86,6 +87,7 @@ class Evaluation:
     judged_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     next: Next | None = None
+    flatters: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -113,6 +115,7 @@ class Evaluation:
             judged_paths={role: paths[role] for role in (NEW, TRAINED_ON)},
             left_out=chosen.left_out,
             next=next,
+            flatters=chosen.flatters,
         )
 
     def followed(self, model: str, data: str) -> Evaluation:
@@ -140,12 +143,12 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
-        figures = {name: value for name, value in vars(self).items() if name != "judgement"}
+        figures = {name: value for name, value in vars(self).items() if name not in ("judgement", "flatters")}
         figures |= {"per_class": [vars(row).copy() for row in self.per_class], "unrecognised": list(self.unrecognised)}
         return {
             **figures,
             "top1_interval": list(self.top1_interval),
-            "remarks": remarks(figures),
+            "remarks": [*self.flatters, *remarks(figures)],
             "next": self.next and self.next.document(),
             "skipped_files": [{"path": path, "why": why} for path, why in self.skipped_files],
             "judged_paths": {role: list(keys) for role, keys in self.judged_paths.items()},

@@ -35,6 +35,7 @@ class Chosen:
     roles       of each by its key: TRAINED_ON, HELD_OUT or NEW; None where the model does not know its training images
     left_out    the keys of what could be judged and is not: by the same roles, and those of UNKNOWN classes
     words       what has to be said of that, a sentence each
+    flatters    those of them by which the figures are no measure of new images
     """
 
     split: str
@@ -42,6 +43,7 @@ class Chosen:
     roles: Mapping[str, str] | None = None
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    flatters: tuple[str, ...] = ()
 
     def announce(self) -> Chosen:
         """Say the words; returns itself."""
@@ -106,11 +108,12 @@ def choose(
             raise _all_seen(source, len(parts[name]))
     strange = tuple(sample for sample in strange if name not in given or sample.split == name)
     left_out = _left_out(parts[name] if name in given else samples, chosen, strange, roles)
-    words = [*_strange(strange, classes or ()), *_flattered(name, chosen, roles)]
+    flatters = tuple(_flattered(name, chosen, roles))
+    words = [*_strange(strange, classes or ()), *flatters]
     if wanted is None and known is not None and roles is not None and not given:
         words += [*_besides(source, name, chosen, roles, left_out), *_gone(name, chosen, known, held_out)]
     own_roles = None if roles is None else {sample.key: roles[sample.key] for sample in chosen}
-    return Chosen(name, chosen, own_roles, left_out, tuple(words))
+    return Chosen(name, chosen, own_roles, left_out, tuple(words), flatters)
 
 
 def _of_known_classes(source: Source, classes: Sequence[str] | None) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
@@ -170,7 +173,8 @@ def _everything(source: Source, samples: tuple[Sample, ...], strange: Sequence[S
         f"{shown} has no splits and is not, or no longer, what the model was trained on: all its {len(samples)} files "
         "are judged; any training image among them flatters the model."
     )
-    return Chosen("all", samples, None, _left_out(samples, samples, strange, None), (*_strange(strange, ()), words))
+    left_out = _left_out(samples, samples, strange, None)
+    return Chosen("all", samples, None, left_out, (*_strange(strange, ()), words), (words,))
 
 
 def _left_out(

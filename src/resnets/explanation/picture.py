@@ -19,6 +19,7 @@ from resnets.data.decode import decode
 from resnets.data.labels import class_name
 from resnets.data.preprocess import Preprocessing
 from resnets.data.source import read_image
+from resnets.data.titles import shown
 from resnets.errors import DataError, ImageError, nearest
 from resnets.explanation.heat import check, heat
 from resnets.explanation.neighbours import Neighbour, neighbours
@@ -99,11 +100,7 @@ def explain(
     """
     check(method)
     classifier = as_classifier(model)
-    if name is not None:
-        name = next((known for known in classifier.classes if class_name(known) == class_name(name)), name)
-    if name is not None and name not in classifier.classes:
-        hint = nearest(name, classifier.classes) or f" It knows {len(classifier.classes)} classes."
-        raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
+    name = None if name is None else _known(name, classifier)
     photo = _read(os.fspath(image), classifier.preprocessing.full_scale)
     pixels = classifier.preprocessing.pixels(photo)
     prediction = classifier.name(pixels[None], TOP)[0]
@@ -126,6 +123,19 @@ def explain(
         alike=neighbours(classifier, data, pixels) if data is not None else (),
         titles=classifier.titles,
     )
+
+
+def _known(name: str, classifier: Classifier) -> str:
+    """The class that somebody means by its name, in other bytes too, or by its title. Raises DataError for none."""
+    classes, titles = classifier.classes, classifier.titles
+    found = [one for one in classes if class_name(one) == class_name(name)]
+    found = found or [one for one in classes if name in (titles.get(one), shown(one, titles))]
+    if len(found) == 1:
+        return found[0]
+    if name in found:
+        return name
+    hint = nearest(name, [*classes, *titles.values()]) or f" It knows {len(classes)} classes."
+    raise DataError(f'The model does not know the class "{printable(name)}".{hint}')
 
 
 def _read(path: str, full: float | None) -> Image.Image:

@@ -50,6 +50,8 @@ def predict_files(
     """
     if not all(isinstance(file, str) for file in files):
         raise DataError("`engine='ray'` reads files where its actors run: name the picture, do not send it through -.")
+    if not files:
+        return
     ray = needs("ray", extra="ray")
     started = not ray.is_initialized()
     if started:

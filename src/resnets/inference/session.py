@@ -6,6 +6,7 @@ engine. What int8 needs beside it, a calibration that has passed on labelled ima
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Lock
@@ -105,13 +106,14 @@ def open_session(
     if engine == "auto" and candidates and len(candidates) == 1:
         (engine,) = candidates
     if engine == "auto":
-        kept = precision != "int8" and threads is None  # what was measured holds for this question alone
+        kept = threads is None  # with another number of them, what was measured holds for this question alone
+        about = [model.digest, *(f"{name} {allowed[name].to_dict()}" for name in sorted(allowed))]
         with torch_threads(threads):
             engine, _ = choice.fastest(
                 *(network, precision),
                 image_size=size,
                 batch=batch,
-                model_digest=model.digest if kept else None,
+                model_digest=hashlib.sha256("\n".join(about).encode()).hexdigest() if kept else None,
                 candidates=candidates,
                 make=make,
             )

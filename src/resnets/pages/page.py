@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -94,7 +95,7 @@ def check(path: Path, data: str | None = None) -> None:
         raise DataError(f"{printable(str(path))} is a folder: name a file to write, as in report.html.")
     if path.exists() and not _is_page(path):
         raise DataError(f"{printable(str(path))} is there and is no page: name another file.")
-    folder = None if data is None else Path(data).expanduser()
+    folder = None if data is None else Path(os.path.expanduser(data))
     if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{printable(str(path))} would become a part of the data: write it elsewhere.")
     try:

@@ -74,6 +74,7 @@ def write(
         version=__version__,
         today=datetime.date.today().isoformat(),
         document=evaluation.document(),
+        flatters=evaluation.flatters,
         split=evaluation.split,
         top1=shown(evaluation.top1, evaluation.top1_interval),
         sure=_sure(judgement, confidence),
