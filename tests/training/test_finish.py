@@ -316,7 +316,7 @@ def test_finish_takes_no_other_flags(flags, capsys):
 
 
 def test_a_stopped_run_is_no_model_and_both_ways_on_are_named(half, capsys):
-    with pytest.raises(ModelFileError, match="is a run that was stopped before it had a model") as caught:
+    with pytest.raises(ModelFileError, match="is a run that has no model yet; if nobody trains it now, `") as caught:
         resnets.load(half)
     for way in ("--resume", "--finish"):
         assert f"`resnets train {way} {half}`" in str(caught.value)
@@ -411,3 +411,55 @@ def test_pages_lost_where_the_checkpoint_is_older_than_the_model_cost_no_model(a
     assert resume(half).step is None
     assert (half / MODEL).read_bytes() == (alone / MODEL).read_bytes()
     assert (half / REPORT).exists()
+
+
+def test_a_run_that_began_on_a_gpu_is_finished_at_its_own_size(place, tmp_path, monkeypatch):
+    """Photos are 224 pixels there and 128 on a processor: made on one here, at the other's size."""
+    photos = tmp_path / "photos"
+    for label in ("cat", "dog"):
+        (photos / label).mkdir(parents=True)
+        for number in range(6):
+            noise = np.random.default_rng(number).integers(0, 255, (80, 80, 3)).astype(np.uint8)
+            Image.fromarray(noise).save(photos / label / f"{number}.png")
+    monkeypatch.setattr("resnets.training.setup.data_size", lambda *_: 224)
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, model=SPEC, recipe=place / "recipe.toml", out=tmp_path / "run", observers=[Stop(1)])
+    monkeypatch.undo()
+    assert RunRecord.read(tmp_path / "run").preprocessing["image_size"] == 224
+    assert finish(tmp_path / "run").step == 1
+    assert resume(tmp_path / "run").step is None
+
+
+def test_what_is_finished_takes_no_processes(alone, capsys):
+    assert main(["train", "--finish", str(alone), "--processes", "2"]) == 2
+    assert "give --finish alone" in capsys.readouterr().err
+
+
+def test_a_page_of_before_does_not_outlive_a_failure_to_write_the_next(place, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        go(place, tmp_path / "run", Stop(3))
+    finish(tmp_path / "run")
+    assert (tmp_path / "run" / REPORT).exists()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resnets.pages.report.write", full)
+        patch.setattr("resnets.training.conclude.draw_curves", full)
+        assert resume(tmp_path / "run").report is None
+    assert not any((tmp_path / "run" / name).exists() for name in (REPORT, *CURVES))
+    resume(tmp_path / "run")
+    assert all((tmp_path / "run" / name).exists() for name in (REPORT, *CURVES))
+
+
+def test_held_out_images_that_the_weights_were_trained_on_are_said_in_the_result(place, tmp_path):
+    recipe = tmp_path / "one.toml"
+    recipe.write_text(RECIPE.replace("epochs = 2", "epochs = 1"))
+    about = {"model": SPEC, "recipe": recipe, "image_size": 16}
+    first = train(place / "photos", out=tmp_path / "first", **about)
+    again = train(place / "photos", out=tmp_path / "again", seed=1, weights=first.model, **about)
+    said = [remark for remark in again.remarks if "had been trained on" in remark]
+    assert len(said) == 1
+    assert said[0].endswith("of the 12 held-out images: figures, calibration and what was chosen by them flatter.")
+    assert not any("had been trained on" in remark for remark in first.remarks)

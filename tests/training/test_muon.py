@@ -10,9 +10,11 @@ import torch.nn.functional as F
 
 from resnets.architecture import ResNetSpec
 from resnets.network import create
+from resnets.training import Observer, resume, train
 from resnets.training.muon import LEAST, REST, Muon, orthogonal
 from resnets.training.optim import optimiser
 from resnets.training.recipe import Recipe
+from resnets.weights import load
 
 TINY = ResNetSpec(depths=(1, 1), widths=(8, 16), stem="cifar", stem_width=8)
 
@@ -157,3 +159,19 @@ def test_directions_of_small_gradients_are_learnt_as_well():
             moves.zero_grad()
         left[turns] = float((weight.detach() - wanted)[:, -1].norm() / (start - wanted)[:, -1].norm())
     assert left[True] < 0.4 < 0.7 < left[False], left
+
+
+def test_without_momentum_nothing_is_kept_and_a_run_goes_on(tmp_path):
+    class Stop(Observer):
+        def stepped(self, training, step):
+            if step.step == 3:
+                raise KeyboardInterrupt
+
+    about = {"model": TINY, "image_size": 8, "epochs": 1, "recipe": "quick"}
+    wishes = ["momentum=0", "nesterov=false", "min_steps=0", "checkpoint_seconds=0"]
+    with pytest.raises(KeyboardInterrupt):
+        train("digits", out=tmp_path / "cut", overrides=wishes, observers=[Stop()], **about)
+    resume(tmp_path / "cut")
+    train("digits", out=tmp_path / "whole", overrides=wishes, **about)
+    cut, whole = (load(tmp_path / name).network.state_dict() for name in ("cut", "whole"))
+    assert all(cut[name].equal(whole[name]) for name in whole)

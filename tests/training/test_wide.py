@@ -156,6 +156,21 @@ def test_a_process_that_dies_ends_the_training_with_one_sentence(tmp_path):
     assert resume(tmp_path / "run").epochs == 2
 
 
+def test_a_process_that_cannot_begin_is_one_sentence(tmp_path, monkeypatch):
+    """Rank 0 would wait for it for days."""
+    monkeypatch.setattr(wide.sys, "executable", "/bin/false")
+    with pytest.raises(ResnetsError, match="A process of this training could not begin"):
+        trained(tmp_path / "run", 3)
+    assert wide.current() is None
+
+
+@pytest.mark.parametrize("size", ["2", "", "two"])
+def test_the_size_of_somebody_elses_world_is_nothing_to_us(tmp_path, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    assert trained(tmp_path / "run", 1, epochs=1).epochs == 1
+
+
 def torchrun(*words, cwd, restarts=0):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", str(restarts), "-m", "resnets", "train", *map(str, words)]

@@ -17,6 +17,7 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
     """
     said = remarks(figures)
     recipe, rate = prepared.recipe, prepared.recipe.learning_rate * state.rate_share
+    said += flatters(prepared)
     ended = state.gave_up
     if falls := len(state.fallbacks) - ended:
         times = "once" if falls == 1 else f"{falls} times"
@@ -26,3 +27,13 @@ def advice(prepared: Prepared, state: State, figures: Mapping[str, Any]) -> list
     if figures.get("unsure") == 1:
         said.append("It calls every answer unsure.")
     return said
+
+
+def flatters(prepared: Prepared) -> list[str]:
+    """Why the figures of the held-out images are no measure of new ones; []: they are."""
+    if not prepared.flattering:
+        return []
+    return [
+        f"The weights to start from had been trained on {prepared.flattering:,} of the "
+        f"{len(prepared.held_out.samples):,} held-out images: figures, calibration and what was chosen by them flatter."
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from resnets.pages import report
 from resnets.progress import say, warn
 from resnets.text import printable
 from resnets.training import moved
-from resnets.training.advice import advice
+from resnets.training.advice import advice, flatters
 from resnets.training.curves import draw_curves
 from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
 from resnets.training.keeping import BEST, kept
@@ -29,7 +30,7 @@ from resnets.training.prepared import Prepared
 from resnets.training.state import State
 from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
-from resnets.weights.run import MODEL, REPORT, RunRecord, TrainResult
+from resnets.weights.run import CURVES, MODEL, REPORT, RunRecord, TrainResult
 
 TRAINED = "all that was trained"  # what there is to choose from beside the head alone
 
@@ -89,15 +90,11 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
     )
     following = _following(prepared, judgement, record.with_result(result))
     result = dataclasses.replace(result, next=None if following is None else following.document())
-    data = printable(Path(record.dataset["name"]).name)
     knows = record.with_result(result)
-    try:
-        if record.epochs:
-            draw_curves(folder, f"{record.network} on {data}{_other(result)}: {told(result)}", knows)
-    except _SPARES as problem:
-        warn(f"no curves were drawn: {problem}")
+    _draw(folder, result, knows)
     unusable = [(file["path"], file["why"]) for file in record.skipped_files]
     evaluation = Evaluation.of(judgement, prepared.held_out_name, unusable, result.seconds, following)
+    evaluation = dataclasses.replace(evaluation, flatters=tuple(flatters(prepared)))
     try:
         report.write(
             folder / REPORT,
@@ -110,9 +107,28 @@ def conclude(prepared: Prepared, state: State) -> TrainResult:
         )
     except _SPARES as problem:  # the model is there, and that is what counts
         warn(f"no report was written: {problem}")
+        _remove(folder, REPORT)
         result = dataclasses.replace(result, report=None)
     dataclasses.replace(record.with_result(result), files=described(folder)).write(folder)
     return result
+
+
+def _draw(folder: Path, result: TrainResult, record: RunRecord) -> None:
+    """The curves of a training that made steps."""
+    data = printable(Path(record.dataset["name"]).name)
+    try:
+        if record.epochs:
+            draw_curves(folder, f"{record.network} on {data}{_other(result)}: {told(result)}", record)
+    except _SPARES as problem:
+        warn(f"no curves were drawn: {problem}")
+        _remove(folder, *CURVES)
+
+
+def _remove(folder: Path, *names: str) -> None:
+    """What an earlier end of the run has left, which says something else by now."""
+    for name in names:
+        with suppress(OSError):
+            (folder / name).unlink()
 
 
 def _other(result: TrainResult) -> str:
@@ -157,12 +173,13 @@ def _judged(
         name: Model(network, prepared.record.classes, prepared.preprocessing, titles=prepared.titles)
         for name, network in candidates.items()
     }
-    choice = choose({name: judge(Classifier(model), prepared.held_out) for name, model in models.items()}, BEST)
+    judged = {name: judge(Classifier(model), prepared.held_out) for name, model in models.items()}
+    choice = choose(judged, BEST)
     model, judgement, calibration = models[choice.kept], choice.judgement, choice.calibration
     # A threshold without a coverage: on the held-out images it is no better than guessing, whatever others say.
     if choice.kept == HEAD_ALONE and calibration.coverage is None and calibration.unsure is None:
-        calibration = together(prepared, judgement)
-        judgement = judgement.calibrated(calibration)
+        calibration = together(prepared, judged[choice.kept])
+        judgement = choice.calibrated(calibration)
     if judgement.threshold is None:
         say("There are too few images to calibrate on: the model will not say when it is unsure.")
     figures = judgement.figures

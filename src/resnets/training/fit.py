@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import numpy as np
-import torch
 
 from resnets.errors import TrainingError
 from resnets.inference.session import torch_shared
@@ -15,6 +14,7 @@ from resnets.training.divergence import Ending, Guard
 from resnets.training.glance import Glance
 from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
+from resnets.training.memory import ran_out
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
 from resnets.training.prepared import Prepared
@@ -62,8 +62,10 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             _watched(prepared, training, step, guard, observers)
         else:
             _steps(prepared, training, step, guard, [])
-    except torch.OutOfMemoryError as problem:  # not by a step, which would have taken less
-        size = batches.batch_size
+    except (RuntimeError, MemoryError) as problem:
+        if not ran_out(problem):
+            raise
+        size = batches.batch_size  # not by a step, which would have taken less
         raise TrainingError(
             f"The device has no memory left: try `overrides=['batch_size={max(2, size // 2)}']`, or a smaller "
             "`image_size`."

@@ -48,9 +48,9 @@ class Muon(torch.optim.SGD):
 
     def _turn(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, share = self.state[weight], group["momentum"]
-        if state.get("momentum_buffer") is None:
+        if share and state.get("momentum_buffer") is None:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        momentum = state["momentum_buffer"].mul_(share).add_(gradient)
+        momentum = state["momentum_buffer"].mul_(share).add_(gradient) if share else gradient
         wanted = gradient.add(momentum, alpha=share) if group["nesterov"] else momentum
         d, c, height, width = weight.shape
         rows = wanted.to(self._dtype).permute(0, 2, 3, 1).reshape(d, -1)  # in the order of channels_last: no copy

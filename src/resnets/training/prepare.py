@@ -109,7 +109,8 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.
     white = before.preprocessing.get("full_scale") if before else full_scale(source, splits.train)
-    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white)
+    size = before.preprocessing.get("image_size") if before else None
+    preprocessing = setup.choose_preprocessing(recipe, parent, source, splits, device, white, size)
     setup.check_size(asked, parent, preprocessing.image_size)
     opened = time.perf_counter() - start
     gone = {file["path"]: file["why"] for file in before.skipped_files} if before else {}
@@ -151,6 +152,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
         held_out=caches[1],
         held_out_name=splits.held_out_name,
         familiar=moved.familiar(source, caches[0].samples, seen),
+        flattering=int(moved.familiar(source, caches[1].samples, seen).sum()),
         findings=diagnosis.quick(splits, skipped, source, [(cache.samples, cache.images) for cache in caches]),
         titles=setup.titles(source, classes, parent),
         seconds=time.perf_counter() - start,

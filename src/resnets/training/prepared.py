@@ -41,6 +41,7 @@ class Prepared:
     train, held_out decoded images
     held_out_name   "val" or "test"
     familiar        (N,) bool: training images that the weights to start from had been trained on
+    flattering      how many held-out images they had been trained on
     findings        of a quick look for what is wrong with the data
     titles          class -> what it is called in words
     start           the head that the run starts from; None: it starts from the network alone
@@ -59,6 +60,7 @@ class Prepared:
     held_out: Cache
     held_out_name: str
     familiar: np.ndarray
+    flattering: int
     findings: Diagnosis
     titles: Mapping[str, str]
     seconds: float

@@ -37,8 +37,10 @@ from resnets.weights.run import Asked
 SMALL = 64  # pixels: up to here an image is used at its own size and shifted, above it is cropped
 
 
-def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
+def data_size(source: Source, samples: Iterable[Sample], device: str, before: object = None) -> int:
     """The image size that suits the data: the median shorter side up to 16, 32 or 64; for photos 128, or 224 on a GPU.
+
+    before      that of the run that goes on, which may have begun on another machine: of these two, its own
 
     Small images gain from being enlarged a little (a network halves the resolution at least twice), and photos at
     224 pixels take a processor three times as long as at 128.
@@ -52,18 +54,27 @@ def data_size(source: Source, samples: Iterable[Sample], device: str) -> int:
     sides = [one for one in found if not isinstance(one, ImageError)]  # decoding names the others
     median = float(np.median(sides)) if sides else 224.0
     fitting = [size for size in (16, 32, SMALL) if median <= size]
+    if not fitting and isinstance(before, int) and before in (128, 224):
+        return before
     return fitting[0] if fitting else (128 if device == "cpu" else 224)
 
 
 def choose_preprocessing(
-    recipe: Recipe, parent: Model | None, source: Source, splits: Splits, device: str, white: float | None
+    recipe: Recipe,
+    parent: Model | None,
+    source: Source,
+    splits: Splits,
+    device: str,
+    white: float | None,
+    before: object = None,
 ) -> Preprocessing:
     """That of the weights to start from, at the recipe's size and fit if it names them; else what suits the data.
 
     white       of pictures of more than eight bits in this set, unless the weights know it; see `depth.full_scale`
+    before      as in `data_size`
     """
     if parent is None:
-        size = recipe.image_size or data_size(source, splits.train, device)
+        size = recipe.image_size or data_size(source, splits.train, device, before)
         usual = Preprocessing.evaluation(size, full_scale=white)
         return usual if recipe.fit == "auto" else usual.fitted(recipe.fit)
     known = parent.preprocessing

@@ -60,8 +60,9 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in words."""
         about = f"killed at step {self.killed_at} of {self.steps}, resumed at step {self.resumed_at}"
+        threads = "" if os.environ.get(OFF) == "fixed" else f" (with as many threads, which {OFF}=fixed keeps)"
         if self.holds:
-            return f"resume is exact here: {about}; every loss, weight and optimiser value is equal to the bit"
+            return f"resume is exact here: {about}; every loss, weight and optimiser value is equal to the bit{threads}"
         where = "the state" if self.differs_at is None else f"the loss of step {self.differs_at}"
         return f"resume is NOT exact here: {about}; {where} differs"
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,22 +69,21 @@ class Wide:
         gradients = [one.grad for one in network.parameters() if one.grad is not None]
         norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d) and one.training]
         statistics = [kept for norm in norms for kept in norm.buffers() if kept.is_floating_point()]
-        code = 2 * memory.accumulate + memory.recompute
-        scalars = torch.stack([loss.detach().float() * weight, *loss.new_tensor([weight, code]).float()])
-        parts = [scalars, *(one * weight for one in gradients), *statistics]
+        scalars = torch.stack([loss.detach().float() * weight, loss.new_tensor(weight).float()])
+        choices = torch.zeros(self.size, device=loss.device)
+        choices[self.rank] = 2 * memory.accumulate + memory.recompute
+        parts = [scalars, choices, *(one * weight for one in gradients), *statistics]
         flat = torch.cat([one.detach().reshape(-1).float() for one in parts])
         with _together():
             dist.all_reduce(flat)
-        (loss_sum, total, codes), *sums = flat.split([one.numel() for one in parts])  # type: ignore[no-untyped-call]
+        (loss_sum, total), choices, *sums = flat.split([one.numel() for one in parts])  # type: ignore[no-untyped-call]
         for number, (one, summed) in enumerate(zip([*gradients, *statistics], sums, strict=True)):
             by = total if number < len(gradients) else self.size
             one.copy_((summed / by).reshape(one.shape))
-        if int(codes) != self.size * code:
-            most = torch.tensor([memory.recompute, memory.accumulate], dtype=torch.int64)
-            with _together():
-                dist.all_reduce(most, dist.ReduceOp.MAX)
-            memory = Memory(recompute=bool(most[0]), accumulate=int(most[1]))
-        return loss_sum / total, memory
+        codes = [round(code) for code in choices.tolist()]
+        return loss_sum / total, Memory(
+            recompute=any(code % 2 for code in codes), accumulate=max(code // 2 for code in codes)
+        )
 
     def agree(self, schedule: Schedule, halts: Callable[[], bool], over: bool = False) -> None:
         """Before a step: what rank 0 has decided counts for all. over: rank 0 makes no more of them."""
@@ -136,7 +136,7 @@ def processes(count: int) -> Iterator[Wide | None]:
     global _CURRENT
     if not 1 <= count <= MOST:
         raise ParameterError(f"`processes` is a whole number from 1 to {MOST}, not {count}.")
-    outer = int(os.environ.get("WORLD_SIZE", "1"))
+    outer = started()
     if _CURRENT is not None or (outer == 1 and count == 1):
         yield _CURRENT
         return
@@ -151,13 +151,22 @@ def processes(count: int) -> Iterator[Wide | None]:
             _CURRENT = None
 
 
+def started() -> int:
+    """How many processes torchrun has started; 1 where it has not: WORLD_SIZE alone is somebody else's."""
+    theirs = [os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")]
+    return int(theirs[0]) if all(theirs) and theirs[0].isdecimal() else 1
+
+
 def _joined(environment: Mapping[str, str], ending: ExitStack) -> Wide:
     rank, size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    device = torch.cuda.is_available()
-    if device:
-        torch.cuda.set_device(int(environment.get("LOCAL_RANK", "0")))
+    device, local = torch.cuda.is_available(), int(environment.get("LOCAL_RANK", "0"))
+    if device and local < torch.cuda.device_count():  # more processes than that train on the processor
+        torch.cuda.set_device(local)
     kind = "cpu:gloo,cuda:nccl" if device else "gloo"
-    dist.init_process_group(kind, store=_store(environment), rank=rank, world_size=size, timeout=PATIENCE)
+    store = _store(environment)
+    store.set(f"here {rank}", "")
+    _await(store, size)
+    dist.init_process_group(kind, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     ending.callback(dist.destroy_process_group)
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, min(before, cores() // int(environment.get("LOCAL_WORLD_SIZE", size)))))
@@ -177,13 +186,22 @@ def _store(environment: Mapping[str, str]) -> Any:  # torch exports its stores w
         int(environment["MASTER_PORT"]),
         int(environment["WORLD_SIZE"]),
         is_master=not theirs and environment["RANK"] == "0",
+        wait_for_workers=False,
         timeout=PATIENCE,
     )
     start = f"start {environment.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     return dist.PrefixStore(start, store)  # type: ignore[attr-defined]
 
 
-_LOGS: list[Any] = []  # of the processes that this one has started
+def _await(store: Any, size: int) -> None:
+    """Wait until all have found the store. Raises LostError where one that this process has started ended before."""
+    while _STARTED and not store.check([f"here {rank}" for rank in range(size)]):
+        if any(one.poll() is not None for one, _ in _STARTED):
+            raise LostError(f"A process of this training could not begin{_last_words()}.")
+        time.sleep(0.05)
+
+
+_STARTED: list[tuple[subprocess.Popen[bytes], Any]] = []  # by this process, with what each says
 
 
 def _launched(count: int, ending: ExitStack) -> dict[str, str]:
@@ -200,8 +218,8 @@ def _launched(count: int, ending: ExitStack) -> dict[str, str]:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=own, start_new_session=True
         )
-        _LOGS.append(log)
-        ending.callback(_LOGS.remove, log)
+        _STARTED.append((started, log))
+        ending.callback(_STARTED.remove, (started, log))
         ending.callback(_over, started)
     return {**about, "RANK": "0", "LOCAL_RANK": "0"}
 
@@ -216,7 +234,7 @@ def _over(started: subprocess.Popen[bytes]) -> None:
 
 def _last_words() -> str:
     """What one of those that were started has said at its end, in brackets."""
-    for log in _LOGS:
+    for _, log in _STARTED:
         log.seek(0)
         if said := log.read().decode(errors="replace").strip():
             return f" ({said.rpartition(chr(10))[2]})"
