@@ -96,6 +96,25 @@ def test_a_picture_that_claims_to_be_huge_is_refused_before_it_is_decoded():
         pass
 
 
+@pytest.mark.parametrize(("size", "refused"), [((5712, 4284), False), ((8064, 6048), False), ((8000, 7900), True)])
+def test_what_phones_take_is_not_too_large(size, refused):
+    """24 and 48 megapixels, by their header: decoded, such a file is damaged."""
+    data = heic(picture())
+    at = data.index(b"ispe\0\0\0\0") + 8
+    claims = data[:at] + b"".join(side.to_bytes(4, "big") for side in size) + data[at + 8 :]
+    with pytest.raises(ImageError) as caught:
+        decode(claims)
+    assert ("of memory; more than 850 are refused" in str(caught.value)) is refused
+
+
+@pytest.mark.slow
+def test_a_phones_picture_of_24_megapixels_is_read():
+    large = Image.new("RGB", (5712, 4284), (200, 40, 40))
+    found = Preprocessing.evaluation(64).read(heic(large))
+    assert found.shape == (64, 64, 3)
+    assert np.abs(found.reshape(-1, 3).mean(0) - (200, 40, 40)).max() < 6
+
+
 def test_without_its_reader_it_is_named_with_the_mend(monkeypatch):
     monkeypatch.setattr(decoding, "find_spec", lambda name: None)
     with pytest.raises(ImageError, match=r"a HEIC picture, which pillow-heif reads: pip install 'resnets\[heic\]'"):
