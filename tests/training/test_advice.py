@@ -19,7 +19,7 @@ def said(predicted, fallbacks=0, **recipe):
     """What is said of forty images of two classes."""
     labels, predicted = np.repeat([0, 1], 20), np.array(predicted)
     figures = {**measure(np.eye(2)[predicted], labels, CLASSES), **against_guessing(labels, predicted, CLASSES)}
-    prepared = SimpleNamespace(recipe=Recipe(**recipe))
+    prepared = SimpleNamespace(recipe=Recipe(**recipe), flattering=0)
     state = SimpleNamespace(rate_share=0.25**fallbacks, fallbacks=[{}] * fallbacks, gave_up=False)
     return advice(prepared, state, figures)
 
