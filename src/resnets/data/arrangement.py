@@ -158,7 +158,8 @@ class _Tables:
 
         Raises LayoutError where that of another split is broken: what trains must not go for what is held out.
         """
-        broken = {key: why for key, why in self.broken.items() if not one or key.count("/") == min(map(_depth, found))}
+        depth = min(key.count("/") for key in found)
+        broken = {key: why for key, why in self.broken.items() if not one or key.count("/") == depth}
         stems = [_stem(key) for key in (*found, *broken)]
         parts = roles(stems) if parted(stems) else {}
         for key, why in broken.items():
@@ -195,10 +196,6 @@ def _folder(key: str) -> str:
 
 def _stem(key: str) -> str:
     return key.rpartition(".")[0]
-
-
-def _depth(key: str) -> int:
-    return key.count("/")
 
 
 def _role(key: str, parts: Mapping[str, str]) -> str:

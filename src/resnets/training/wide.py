@@ -215,12 +215,12 @@ def _launched(count: int, ending: ExitStack) -> dict[str, str]:
         log = ending.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
         own = {**os.environ, **about, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         command = [sys.executable, "-P", "-m", "resnets.training.following"]
-        started = subprocess.Popen(
+        child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=own, start_new_session=True
         )
-        _STARTED.append((started, log))
-        ending.callback(_STARTED.remove, (started, log))
-        ending.callback(_over, started)
+        _STARTED.append((child, log))
+        ending.callback(_STARTED.remove, (child, log))
+        ending.callback(_over, child)
     return {**about, "RANK": "0", "LOCAL_RANK": "0"}
 
 

@@ -227,8 +227,8 @@ def without_model(folder: Path) -> str:
         record = RunRecord.read(folder)
     except ModelFileError:  # somebody else's run.json, or none
         return ""
-    why = "lost its model" if record.result else "has no model yet; if nobody trains it now"
-    return f"{_shown(folder)} is a run that {why}, {ways_on(folder)}."
+    why = "lost its model:" if record.result else "has no model yet; if nobody trains it now,"
+    return f"{_shown(folder)} is a run that {why} {ways_on(folder)}."
 
 
 def ways_on(folder: Path) -> str:
