@@ -173,3 +173,37 @@ def test_the_digest_changes_with_what_a_prediction_depends_on(classifier, traine
     assert classifier.digest == again.digest
     turned = dataclasses.replace(again.model, classes=again.classes[::-1])
     assert classifier.digest != turned.digest
+
+
+class Guessing:
+    """An engine that knows nothing."""
+
+    precision, quantisation, name = "int8", None, "guessing"
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def __call__(self, x):
+        return torch.zeros(len(x), self.classes)
+
+
+def test_the_baseline_is_the_network_whatever_engine_it_has_now(trained, home, tmp_path):
+    """An int8 that was judged before would be judged against itself, and losses would add up unseen."""
+    classifier = resnets.load(trained)
+    own = classifier.export(tmp_path / "own.safetensors", precision="float16", data="digits").top1_source
+    classifier.use(Guessing(10))
+    assert classifier.export(tmp_path / "again.safetensors", precision="float16", data="digits").top1_source == own
+    assert own > 0.8
+    name = "openvino" if "openvino" in engines.installed() else "torch"
+    gate.session_for(classifier, name, "int8", "digits")
+    (kept,) = (home / "int8").glob("*.json")
+    assert json.loads(kept.read_text())["judgement"]["top1_source"] == own
+
+
+@pytest.mark.parametrize(
+    ("images", "before", "after", "most"), [(200, 0.95, 0.945, 0.5), (100, 0.95, 0.94, 1), (20, 0.95, 0.85, 10)]
+)
+def test_exactly_the_drop_that_is_allowed_passes(images, before, after, most):
+    gate.Verdict(images, before, after).check(most)
+    with pytest.raises(ExportError):
+        gate.Verdict(images, before, after - 1 / images).check(most)

@@ -13,6 +13,7 @@ import torch
 from replicas import trained
 from torch import nn
 
+from resnets import convert
 from resnets.architecture import CATALOG
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
@@ -624,3 +625,37 @@ def test_a_model_is_known_by_its_content(tmp_path):
     _, path = made(thin("resnet18"), tmp_path / "net.onnx", folds=False)
     path.rename(tmp_path / "net.bin")
     assert recognise(open_file(tmp_path / "net.bin")).dialect.name == "onnx"
+
+
+def test_a_yes_or_no_of_one_number_is_two_classes(tmp_path):
+    """The graph gives one number where our network, which has two, gives their difference."""
+    module = trained(create(thin("resnet18"), 1)).float()
+    path = export(module, tmp_path / "net.onnx", folds=False)
+    (tmp_path / "names.txt").write_text("no\nyes\n")
+    found = convert(path, tmp_path / "own.safetensors", class_names=tmp_path / "names.txt")
+    assert found.model.classes == ("no", "yes")
+    x = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(found.model.network(x).softmax(1)[:, 1], module(x)[:, 0].sigmoid(), atol=1e-5)
+
+
+def test_what_a_proof_would_take_is_known_before_it_is_taken(tmp_path):
+    """400 kB that would take 84 GB."""
+    tensors = {"w": np.zeros((1, 10_000, 3, 3), np.float32), "v": np.zeros((2, 1), np.float32)}
+    for number in (1, 2):
+        tensors[f"c{number}"] = np.zeros((1, 1, 3, 3), np.float32)
+    nodes = [
+        node("Conv", "x", "w", "s", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Relu", "s", "r"),
+        node("Conv", "r", "c1", "a", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Relu", "a", "b"),
+        node("Conv", "b", "c2", "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Add", "c", "r", "d"),
+        node("Relu", "d", "e"),
+        node("GlobalAveragePool", "e", "f"),
+        node("Flatten", "f", "g"),
+        node("Gemm", "g", "v", "y", transB=1),
+    ]
+    onnx.save(graph_of(nodes, tensors, (1, 10_000, 1024, 1024)), str(tmp_path / "net.onnx"))
+    with pytest.raises(ModelFileError):
+        read(tmp_path / "net.onnx")

@@ -62,10 +62,7 @@ def prepared(own: Preprocessing, said: Mapping[str, Any]) -> Preprocessing:
     if order not in (None, *ORDERS):
         raise ParameterError(f"`order` is RGB or BGR, not {brief(order)}.")
     if order not in (None, own.channels):
-        image = None if own.mean_image is None else own.mean_image[::-1]
-        own = replace(
-            own, channels="BGR" if order == "BGR" else "RGB", mean=own.mean[::-1], std=own.std[::-1], mean_image=image
-        )
+        own = own.turned()
     changed: dict[str, Any] = {}
     if mean is not None or std is not None:
         changed |= _normalisation(own, mean, std)

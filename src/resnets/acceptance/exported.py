@@ -17,7 +17,12 @@ from resnets.inference import Classifier, as_classifier
 from resnets.inference.export import check_place, write
 from resnets.inference.quantize import Quantisation
 from resnets.inference.readback import Opened
+from resnets.text import printable
 from resnets.weights import Model
+from resnets.weights.locate import located, own_file
+from resnets.weights.model import at_once
+from resnets.weights.open import open_file
+from resnets.weights.run import without_model
 
 BATCH = 32  # images of a batch whose throughput is measured
 SECONDS = 1.0  # that each measurement of speed takes
@@ -32,7 +37,7 @@ class InRuntime:
     top1, top1_interval on the judging images, with 95 %; None without any
     bytes               of the file
     latency_ms          of one image, the median
-    images_per_second   in batches of 32
+    images_per_second   in batches of 32, of large images of as many as fit into 2 GiB
     """
 
     runtime: str
@@ -110,6 +115,8 @@ def export(
         raise ParameterError(f"`max_drop` is a number of points from 0 to 100, not {max_drop!r}.")
     if precision == "int8" and data is None:
         raise DataError("int8 needs images to calibrate and to judge it with: give them with `data=DATA`.")
+    if isinstance(model, str | Path):
+        _check_source(model, out)
     classifier = as_classifier(model)
     gate = _Gate(classifier, out, precision, data, max_drop, raw)
     quantisation = None
@@ -129,6 +136,17 @@ def export(
     )
 
 
+def _check_source(model: str | Path, out: Path) -> None:
+    """Raise DataError where the file would take the place of what it is made of."""
+    path, _ = located(model)
+    if without_model(path):
+        return  # `load` says it better
+    sources = [own] if (own := own_file(path)) else open_file(path).files
+    for place in (out, out.with_suffix(".bin")) if out.suffix == ".xml" else (out,):
+        if place.exists() and any(source.exists() and place.samefile(source) for source in sources):
+            raise DataError(f"{printable(str(place))} is what is to be exported: choose another place.")
+
+
 class _Gate:
     """Writes a file, unless it loses more than it may."""
 
@@ -140,7 +158,7 @@ class _Gate:
         self.source: float | None = None
         if data is not None:
             self.photos = examples(classifier, data)
-            self.source = self.photos.top1(classifier.logits, "judging float32")
+            self.source = self.photos.top1(Classifier(classifier.model).logits, "judging float32")
 
     def written(self, quantisation: Quantisation | None = None) -> tuple[InRuntime, ...]:
         """The table of a file that is written. Raises `AccuracyError`, and writes nothing, when it loses too much."""
@@ -166,13 +184,14 @@ class _Gate:
             top1 = self.photos.top1(opened.logits, f"judging {self.precision} in {opened.runtime}")
             Verdict(len(self.photos.labels), self.source, top1).check(self.max_drop)
         side = self.classifier.preprocessing.image_size
-        pixels = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+        few = at_once(self.classifier.network, side, BATCH)
+        pixels = np.random.default_rng(0).integers(0, 256, (few, side, side, 3), dtype=np.uint8)
         return {
             "top1": top1,
             "top1_interval": None if top1 is None or not self.photos else interval(top1, len(self.photos.labels)),
             "bytes": size,
             "latency_ms": 1000 * _seconds(opened, pixels[:1]),
-            "images_per_second": BATCH / _seconds(opened, pixels),
+            "images_per_second": few / _seconds(opened, pixels),
         }
 
 

@@ -53,7 +53,8 @@ def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body
     elif why := run.without_model(path):
         raise ModelFileError(why)
     else:
-        found = _recognised(path, network)
+        dialect, stated = registry.stated(tag)
+        found = _recognised(path, dialect, network or stated)
         model, files = convert.model_of(found), found.file.files
     model = coloured(model)
     if tag:
@@ -71,13 +72,17 @@ def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body
     return Body(model=model, origin=origin)
 
 
-def _recognised(path: Path, network: str | ResNetSpec | None) -> Recognised:
+def _recognised(path: Path, dialect: str | None, network: str | ResNetSpec | None) -> Recognised:
+    """As the network that was asked for, of which no tensor may show all; where it is none, as what it is."""
+    if network is None:
+        return recognise(open_file(path), dialect, body=True)
     try:
-        return recognise(open_file(path), body=True)
-    except ModelFileError:
-        if network is None:
-            raise
-        return recognise(open_file(path), network=network, body=True)
+        return recognise(open_file(path), dialect, network, body=True)
+    except ModelFileError as refused:
+        try:
+            return recognise(open_file(path), dialect, body=True)
+        except ModelFileError:
+            raise refused from None
 
 
 def auto(network: str | None) -> str | None:

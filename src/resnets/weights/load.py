@@ -21,5 +21,5 @@ def load(what: str | Path) -> Model:
         return modelfile.load(own)
     if why := run.without_model(path):
         raise ModelFileError(why)
-    model = convert.read(path)
+    model = convert.read(path, *registry.stated(tag))
     return registry.describe(model, tag) if tag else model

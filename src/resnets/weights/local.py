@@ -10,11 +10,13 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from resnets.architecture.catalog import names
 from resnets.data.fetch import fetch, verified
+from resnets.data.preprocess import Preprocessing
 from resnets.errors import DataError, FetchError, ModelFileError
 from resnets.machine import home
 from resnets.regular import bounded, open_regular
@@ -174,6 +176,24 @@ def _picture(tag: str, row: Mapping[str, Any]) -> dict[str, Any]:
     picture = picture_of(row)
     Preprocessing(**{"image_size": 1, "resize_to": picture.get("image_size", 1), **picture})
     return picture
+
+
+def prepared(own: Preprocessing, entry: Entry) -> Preprocessing:
+    """A file's way to prepare pictures with what its entry says of it; the rest goes with that.
+
+    Raises ModelFileError for what cannot be together.
+    """
+    said = dict(entry.picture)
+    if said.get("channels", own.channels) != own.channels:
+        own = own.turned()
+    if "mean" in said:
+        said["mean_image"] = None
+    if "image_size" in said and "resize_to" not in said:
+        said["resize_to"] = max(said["image_size"], round(own.resize_to * said["image_size"] / own.image_size))
+    try:
+        return replace(own, **said)
+    except DataError as problem:
+        raise _wrong(registry(), f"{entry.tag}: {problem}") from problem
 
 
 def _is_remote(address: str) -> bool:

@@ -31,6 +31,18 @@ def check_memory(needed: int, image_size: int) -> None:
         )
 
 
+def at_once(network: ResNet, image_size: int, wanted: int) -> int:
+    """So many images, or fewer where they are so large that they would take more than `MOST_BYTES` together."""
+    return min(wanted, max(1, MOST_BYTES // _bytes_each(network, image_size)))
+
+
+def _bytes_each(network: ResNet, image_size: int) -> int:
+    p = network.plan
+    if p.image_size != image_size:
+        p = plan(p.spec, p.num_classes, p.in_channels, p.output_stride, image_size=image_size)
+    return bytes_to_run(p.rows)
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """What a model file holds. It is never changed: `dataclasses.replace` makes another one.
@@ -57,10 +69,7 @@ class Model:
     @cached_property
     def bytes_to_run(self) -> int:
         """Bytes of memory that one image takes on its way through the network."""
-        p, size = self.network.plan, self.preprocessing.image_size
-        if p.image_size != size:
-            p = plan(p.spec, p.num_classes, p.in_channels, p.output_stride, image_size=size)
-        return bytes_to_run(p.rows)
+        return _bytes_each(self.network, self.preprocessing.image_size)
 
     @property
     def digest(self) -> str:

@@ -88,7 +88,7 @@ def load(path: str | Path) -> Model:
         raise container.damaged(path)
     try:
         return _model(document, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, ResnetsError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, ResnetsError) as problem:
         raise ModelFileError(
             f"{path} is whole but cannot be used: {_clause(problem)}; "
             "update resnets and torch, or save the model again."

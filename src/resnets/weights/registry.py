@@ -22,6 +22,7 @@ from resnets.data.fetch import fetch, locked
 from resnets.errors import FetchError, ModelFileError, nearest
 from resnets.weights import local
 from resnets.weights.entry import Entry, picture_of
+from resnets.weights.worlds import dialect_of
 from resnets.whole import whole
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ def fetch_weights(tag: str, cache: Path | None = None, brief: bool = False) -> P
     return _unpacked(entry, path, path.with_name(entry.member))
 
 
+def stated(tag: str | None) -> tuple[str | None, str | None]:
+    """(the dialect, the network) that the user's own registry says of a tag; None where it says nothing.
+
+    Raises ModelFileError for a dialect that there is not.
+    """
+    entry = entry_of(tag) if tag and tag.startswith(f"{local.SOURCE}:") else None
+    return (dialect_of(entry.dialect).name if entry.dialect else None, entry.network or None) if entry else (None, None)
+
+
 def describe(model: Model, tag: str) -> Model:
     """A model with what is known of its tag: the preprocessing of its entry; tag, licence, source in its provenance."""
     entry = entry_of(tag)
@@ -103,9 +113,7 @@ def describe(model: Model, tag: str) -> Model:
     }
     preprocessing = model.preprocessing
     if entry and tag.startswith(f"{local.SOURCE}:"):  # which says what differs from what the file says
-        if "mean" in entry.picture:
-            preprocessing = replace(preprocessing, mean_image=None)
-        preprocessing = replace(preprocessing, **entry.picture)
+        preprocessing = local.prepared(preprocessing, entry)
     elif entry:
         preprocessing = entry.preprocessing
     return replace(

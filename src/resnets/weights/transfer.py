@@ -61,7 +61,7 @@ class Transfer:
             )
         if proof is not None and self.found is None and self.target_dialect == OWN:
             raise ModelFileError("A certificate compares with another framework's file, and both are our own.")
-        if proof is not None and proof == target:
+        if proof is not None and target is not None and proof.resolve() == target.resolve():
             raise ModelFileError(f"{proof} cannot be both the result and its certificate: choose another place.")
         for path in filter(None, (target, proof)):
             if path.exists() and any(path.samefile(file) for file in self.files):
@@ -115,6 +115,8 @@ class Transfer:
             again = recognise(open_file(self.place), self.target_dialect)
             network = self.model.network
             proofs.append(certificate(again.file, self.target_dialect, network, self.written, self.files))
+        if any(place.exists() and path.exists() and path.samefile(place) for place in self.written):
+            raise ModelFileError(f"{path} is what it is about: choose another place for the certificate.")
         documents = sorted(proofs, key=lambda proof: bool(proof["holds"]))  # a failing one first
         self.proof = documents[0]
         document = {**documents[0], "sides": documents} if len(documents) > 1 else documents[0]
@@ -152,6 +154,8 @@ def open_source(
         return Transfer(source, (own,), modelfile.load(own), None)
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
+    known = registry.stated(tag)
+    dialect, network = dialect or known[0], network or known[1]
     found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
     if binary and is_binary(found):
         found = as_two_classes(found)

@@ -60,6 +60,11 @@ def open_keras(path: Path) -> Foreign:
         config = _config(text) if text else {}
         if "model_weights" in root:
             root = root["model_weights"]
+        if "theano" in "".join(root.text("backend") or ()):
+            raise Hdf5Error(
+                "Keras wrote it on Theano, where a convolution turns its kernels by half: load and save it once with "
+                "Keras on TensorFlow"
+            )
         layers = _listed(root, "layer_names")
         tensors: dict[str, Stored] = {}
         for name, array in _new(root, dict(_numbered(config)), "") if layers is None else _old(root, layers):

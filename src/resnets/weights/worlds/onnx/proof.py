@@ -7,14 +7,19 @@ behind the head, shows in the answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from resnets.architecture import Plan
+from resnets.architecture import plan as planned
+from resnets.architecture.profile import bytes_to_run
+from resnets.errors import SpecError
 from resnets.network import ResNet
 from resnets.weights.formats.onnx_file import OnnxGraph
 from resnets.weights.formats.stored import Foreign, unusable
+from resnets.weights.model import check_memory
 from resnets.weights.worlds.onnx.witness import fed, values
 
 Proof = Callable[[ResNet], None]
@@ -56,12 +61,18 @@ def _pictures(file: Foreign, plan: Plan) -> Iterator[Tensor]:
             file.path, f"it is made for pictures of {height:,} x {width:,} pixels alone; export it with open sides"
         )
     for size in sizes:
+        with suppress(SpecError):  # smaller than its pools take, says the network itself
+            at = planned(plan.spec, plan.num_classes, plan.in_channels, plan.output_stride, image_size=max(size))
+            check_memory(2 * bytes_to_run(at.rows), max(size))
         yield torch.randn(2, plan.in_channels, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _answers(network: ResNet, x: Tensor) -> Iterator[Tensor]:
     logits = network(x)
     yield from (logits, logits.softmax(1), logits.log_softmax(1))
+    if logits.shape[1] == 2:  # a yes or no as one number
+        one = logits[:, 1:] - logits[:, :1]
+        yield from (one, one.sigmoid())
 
 
 def _features(network: ResNet, x: Tensor) -> Iterator[Tensor]:

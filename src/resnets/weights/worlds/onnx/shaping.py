@@ -105,7 +105,10 @@ def _slice(node: OnnxNode, values: Values) -> Tensor:
     x = given(values[0])
     for axis, start, end, step in slices(node, values, x.ndim):
         where = range(x.shape[axis])[slice(start, None if end < -LARGEST else end, step)]
-        x = x.index_select(axis, torch.tensor(list(where), dtype=torch.int64))
+        if step > 0:  # a view: what is cut may be a constant of any size
+            x = x[(slice(None),) * axis + (slice(where.start, where.stop, step),)]
+        else:
+            x = x.index_select(axis, torch.arange(where.start, where.stop, step))
     return x
 
 

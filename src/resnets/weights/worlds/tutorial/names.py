@@ -10,7 +10,9 @@ from resnets.architecture import Plan, ResNetSpec
 from resnets.data.preprocess import Preprocessing
 from resnets.weights.formats.stored import Foreign
 from resnets.weights.worlds.base import Dialect, Naming
+from resnets.weights.worlds.torch import stated
 from resnets.weights.worlds.torch.names import torch_naming
+from resnets.weights.worlds.torch.prepared import prepared
 from resnets.weights.worlds.torch.writer import write_torch_family
 
 UNIT = "bigblock{stage}.{u}."
@@ -40,8 +42,21 @@ class Tutorial(Dialect):
         return {"stem_activation": False}
 
     def preprocessing(self, file: Foreign, spec: ResNetSpec) -> Preprocessing:
-        """Pixels of 0..1 and nothing else, as ToTensor gives them."""
-        return Preprocessing.evaluation(spec.image_size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        """Pixels of 0..1 and nothing else, as ToTensor gives them, unless a training's arguments say something else."""
+        return prepared(file, self._usual(spec.image_size))[0]
+
+    def states(self, file: Foreign) -> Mapping[str, str]:
+        """Of how pictures are prepared, a training's arguments."""
+        who = prepared(file, self._usual(224))[1]
+        return {"preprocessing": who} if who else {}
+
+    def classes(self, file: Foreign, count: int) -> tuple[str, ...]:
+        """Those that a training script has saved beside the weights."""
+        return stated.class_names(file, count) or super().classes(file, count)
+
+    @staticmethod
+    def _usual(size: int) -> Preprocessing:
+        return Preprocessing.evaluation(size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def naming(self, plan: Plan) -> Naming:
         """The same for every network."""
