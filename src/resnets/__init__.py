@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from resnets.errors import FetchError as FetchError
     from resnets.errors import ImageError as ImageError
     from resnets.errors import ModelFileError as ModelFileError
+    from resnets.errors import NoReaderError as NoReaderError
     from resnets.errors import ParameterError as ParameterError
     from resnets.errors import RecipeError as RecipeError
     from resnets.errors import ResnetsError as ResnetsError
@@ -56,8 +57,8 @@ _ROOMS = {
     "resnets.data.preprocess": ("Preprocessing",),
     "resnets.diagnosis": ("doctor",),
     "resnets.errors": (
-        *("DataError", "ExportError", "FetchError", "ImageError", "ModelFileError", "ParameterError", "RecipeError"),
-        *("ResnetsError", "SpecError", "TrainingError", "UnreadableError", "WriteError"),
+        *("DataError", "ExportError", "FetchError", "ImageError", "ModelFileError", "NoReaderError", "ParameterError"),
+        *("RecipeError", "ResnetsError", "SpecError", "TrainingError", "UnreadableError", "WriteError"),
     ),
     "resnets.evaluation": ("evaluate",),
     "resnets.explanation": ("explain",),

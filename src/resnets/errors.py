@@ -37,6 +37,10 @@ class UnreadableError(ImageError):
     """An image that could not be read this time: no permission, no memory. Another time it may be good."""
 
 
+class NoReaderError(ImageError):
+    """An image of a kind that needs a package which is not installed. With it, it may be good."""
+
+
 class ModelFileError(ResnetsError):
     """A model file that is damaged, foreign, or newer than this version."""
 

@@ -293,6 +293,18 @@ def test_the_index_that_was_fetched_counts_where_the_server_is_gone(served, monk
     assert open_source(address.replace("http", "HTTP")).samples == samples
 
 
+def test_a_page_in_the_place_of_the_index_does_not_replace_it(served, shards, monkeypatch, tmp_path):
+    """A proxy that asks for a password answers with a page."""
+    monkeypatch.delenv("RESNETS_OFFLINE")
+    monkeypatch.setenv("RESNETS_HOME", str(tmp_path / "home"))
+    address, _ = served
+    before = told(open_source(address))
+    (shards / "index.json").write_text("<!doctype html><p>Who are you?</p>")
+    assert told(open_source(address)) == before
+    monkeypatch.setenv("RESNETS_OFFLINE", "1")
+    assert told(open_source(address)) == before
+
+
 def test_a_shard_that_was_cut_off_in_the_cache_is_fetched_again(served, monkeypatch, tmp_path):
     monkeypatch.delenv("RESNETS_OFFLINE")
     monkeypatch.setenv("RESNETS_HOME", str(tmp_path / "home"))

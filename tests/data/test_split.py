@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from resnets.data.labels import check_classes, class_names
 from resnets.data.layout import arrange
@@ -206,3 +208,22 @@ def test_check_classes_names_a_few_of_many() -> None:
 def test_class_names_are_sorted_and_shared() -> None:
     samples = [Sample(f"{label}/1", label, "", 1) for label in ("b", "a", "B", "10", "9")]
     assert class_names(samples) == ("10", "9", "B", "a", "b")
+
+
+def test_images_without_a_split_beside_others_are_said(tmp_path, capsys):
+    """Of two tables one has the column."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        pictures = []
+        for i in range(8):
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8), (30 * i, 90 * number, 7)).save(file, "PNG")
+            pictures.append({"bytes": file.getvalue(), "path": f"{i}.png"})
+        columns = {"image": pictures, "label": ["cat", "dog"] * 4}
+        if number == 0:
+            columns["split"] = ["train"] * 6 + ["val"] * 2
+        pq.write_table(pa.table(columns), tmp_path / "set" / f"part-{number}.parquet")
+    splits = split(open_source(tmp_path / "set"), seed=0)
+    assert (len(splits.train), len(splits.held_out)) == (6, 2)
+    assert "/set have no split and others have: they are left out" in capsys.readouterr().err

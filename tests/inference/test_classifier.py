@@ -20,6 +20,7 @@ from resnets.inference import Classifier, Outcome, Prediction, as_classifier, en
 from resnets.inference.prediction import document
 from resnets.network import create
 from resnets.weights import Calibration, Model, Provenance, save
+from resnets.weights import model as weights_model
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
@@ -337,7 +338,7 @@ def test_its_methods_are_the_public_functions(trained, tmp_path):
 def test_a_document_of_outcomes():
     good = Outcome("a.jpg", (("cat", 0.75),), "", ("cat",), False)
     bad = Outcome("b.jpg", (), "empty file")
-    assert document([bad, good]) == {
+    assert document([bad, good], {}) == {
         "predictions": [
             {
                 "path": "a.jpg",
@@ -366,3 +367,78 @@ def test_predictions_know_what_the_pictures_are_called(classifier, tmp_path, cap
     assert printed.keys() == found.document().keys()
     assert printed["predictions"][0].keys() == first.keys()
     assert pickle.loads(pickle.dumps(found)).document() == found.document()
+
+
+def test_a_model_with_titles_has_one_document(pictures, tmp_path, capsys):
+    titled = Classifier(model(titles={"ant": "an ant", "bee": "a bee"}))
+    titled.save(tmp_path / "m.safetensors")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(pictures[0]), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["titles"] == {"ant": "an ant", "bee": "a bee"}
+    assert json.loads(json.dumps(titled.predict(pictures[:1]).document())).keys() == printed.keys()
+
+
+def test_large_images_go_through_in_parts(classifier, pictures, monkeypatch):
+    """Evaluation, calibration and export hand over 64 at once, whatever each takes."""
+    pixels = np.stack([classifier.preprocessing.pixels(Image.open(path)) for path in pictures])
+    whole, seen = classifier.logits(pixels), []
+    session = classifier.session
+    monkeypatch.setattr(weights_model, "MOST_BYTES", 3 * classifier.model.bytes_to_run)
+    parted = Classifier(classifier.model)
+    parted.use(Spy(session, seen))
+    torch.testing.assert_close(parted.logits(pixels), whole)
+    assert seen == [3, 3, 3, 2]
+    assert len(parted.logits(pixels[:0])) == 0
+    np.testing.assert_allclose(parted.pooled(pixels), classifier.pooled(pixels), rtol=1e-5, atol=1e-6)
+
+
+class Spy:
+    """An engine that writes down how many images it is given."""
+
+    precision, quantisation, name = "float32", None, "spy"
+
+    def __init__(self, engine, seen):
+        self.engine, self.seen = engine, seen
+
+    def __call__(self, x):
+        self.seen.append(len(x))
+        return self.engine(x)
+
+
+def test_pixels_of_an_rgb_photo_are_upright_and_on_white(tmp_path):
+    """As of a grey one, and as `read` gives them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 30, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    prepare = Preprocessing.evaluation(16)
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "clear.png", transparency=tuple(pixels[5, 5].tolist()))
+    for name in ("turned.png", "clear.png"):
+        path = tmp_path / name
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(prepare.pixels(image), prepare.read(path.read_bytes()), err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["b\0.jpg", "\ud800.jpg"])
+def test_a_name_that_no_file_can_have_stops_nothing(classifier, pictures, name):
+    found = list(classifier.predict_each([pictures[0], name, pictures[1]]))
+    assert [type(result) for _, result in found] == [Prediction, ImageError, Prediction]
+    assert str(found[1][1]) == "no file can be called so"
+
+
+def test_the_same_open_picture_many_times_is_one_picture(classifier, tmp_path):
+    """Threads prepare pictures, and Pillow loads one of them once."""
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 900, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "big.jpg")
+    wanted = classifier.predict(tmp_path / "big.jpg")[0]
+    for _ in range(5):
+        image = Image.open(tmp_path / "big.jpg")
+        for prediction in classifier.predict([image] * 16):
+            assert [p for _, p in prediction.top] == pytest.approx([p for _, p in wanted.top], abs=1e-6)
+
+
+def test_features_are_float32_under_an_open_autocast(classifier, pictures):
+    wanted = classifier.embed(pictures)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = classifier.embed(pictures)
+    np.testing.assert_array_equal(found, wanted)

@@ -126,7 +126,14 @@ def test_another_runtime_is_told_how_many_threads(model):
         ({"precision": "int4"}, "no precision 'int4'"),
         ({"precision": "int8"}, "needs a quantisation"),
         ({"engine": "auto", "precision": "int8"}, "needs a quantisation"),
-        ({"threads": 0}, "threads is at least 1"),
+        *(
+            (
+                {"engine": engine, what: value},
+                f"{what if what == 'threads' else 'batch_size'} is at least 1, not {value}",
+            )
+            for engine in ("torch", "auto", *INSTALLED[1:])
+            for what, value in (("threads", 0), ("threads", -1), ("batch", 0), ("batch", -1))
+        ),
     ],
     ids=str,
 )
@@ -143,3 +150,22 @@ def test_a_wish_leaves_the_callers_classifier_as_it_was(model):
     assert classifier.session is own
     for one, wanted in zip(found, predict(model, pictures, 2), strict=True):
         assert [name for name, _ in one.top] == [name for name, _ in wanted.top]
+
+
+def test_what_is_not_asked_for_stays_the_callers_own(model):
+    """Threads alone change neither the engine nor the precision."""
+    classifier = Classifier(model)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8))
+    quantisation = measure_ranges(lower(model.network, SIDE), batches(4))
+    name = INSTALLED[-1]
+    classifier.use(open_session(model, name, "int8", quantisations={name: quantisation}))
+    wanted = classifier.predict(pictures)
+    found = predict(classifier, pictures, threads=1)
+    for one, other in zip(found, wanted, strict=True):
+        assert [p for _, p in one.top] == pytest.approx([p for _, p in other.top], abs=1e-6)
+    in_floats = predict(model, pictures)
+    assert any(
+        abs(a - b) > 1e-6
+        for f, w in zip(in_floats, wanted, strict=True)
+        for (_, a), (_, b) in zip(f.top, w.top, strict=True)
+    )

@@ -192,7 +192,7 @@ def _finish(listed: list[Outcome], failed: list[Outcome], failures: int, titles:
     from resnets.inference.prediction import document
 
     if json:
-        emit({**document(listed), **({"titles": dict(titles)} if titles else {})})
+        emit(document(listed, titles))
     if failures:
         more = f"; and {failures - NAMED} more" if failures > NAMED else ""
         note(f"{failures} could not be used: {_list(failed[:NAMED])}{more}", serious=True)
@@ -251,11 +251,20 @@ def _pictures(paths: Sequence[str], failed: list[Outcome]) -> Iterator[str | byt
             failed.append(Outcome(STDIN, (), f"standard input has more than {LARGEST // 2**20} MiB"))
         elif not data:
             failed.append(Outcome(STDIN, (), "standard input is empty"))
-        elif is_picture(data) or b"\0" in data:
+        elif b"\0" in data or (is_picture(data) and not _named(data)):
             yield data
         else:
             lines = (os.fsdecode(line.removesuffix(b"\r")) for line in data.split(b"\n"))
             yield from files_of(filter(None, lines), failed)
+
+
+def _named(data: bytes) -> bool:
+    """Whether text that begins like a picture is a list all the same: "BMW/1.jpg", or what is there under that name.
+
+    A BMP file has a zero among its first bytes.
+    """
+    first = next(filter(None, data[: 2**16].splitlines()), b"")
+    return data.startswith(b"BM") or os.path.lexists(first)
 
 
 def _show(outcome: Outcome, titles: Mapping[str, str]) -> None:

@@ -19,7 +19,7 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError,
 from resnets.data import headers
 from resnets.data.bounds import MAX_PIXELS
 from resnets.data.picture import Picture
-from resnets.errors import ImageError, UnreadableError
+from resnets.errors import ImageError, NoReaderError, UnreadableError
 from resnets.machine import needs
 from resnets.text import printable
 
@@ -141,11 +141,11 @@ def _kind(data: bytes) -> str:
     for kind, pattern in _READ:
         if re.match(pattern, head, re.DOTALL):
             if kind == "AVIF" and not _HAS_AVIF:
-                raise ImageError("AVIF, which this installation of Pillow cannot read")
+                raise NoReaderError("AVIF, which this installation of Pillow cannot read")
             return kind
     if re.match(_HEIF, head, re.DOTALL):
         if find_spec("pillow_heif") is None:
-            raise ImageError("a HEIC picture, which pillow-heif reads: pip install 'resnets[heic]'")
+            raise NoReaderError("a HEIC picture, which pillow-heif reads: pip install 'resnets[heic]'")
         return "HEIF"
     for what, pattern in _REFUSED:
         if re.match(pattern, head, re.DOTALL):

@@ -27,12 +27,14 @@ from resnets.data.source import Source
 from resnets.data.titles import titles_of
 from resnets.errors import DataError, ImageError
 from resnets.progress import track
+from resnets.regular import read_regular
 from resnets.text import printable
 from resnets.whole import whole as whole_file
 from resnets.whole import write_json, write_text
 
 FORMAT = 1  # of the index; counts up when its layout changes
 INDEX = "index.json"
+MOST_INDEX = 2**31  # bytes of an index that is read
 SHARD_SIZE = 256 * 2**20  # bytes of a shard, about
 LEAST, LARGEST = 2**16, 2**32  # bytes of a shard that is worth a file, and of one that can be fetched
 BLOCK = tarfile.BLOCKSIZE
@@ -185,3 +187,12 @@ def _ending(key: str) -> str:
     """The ending that a picture keeps; one without any of those that are known is called .img."""
     ending = f".{key.rpartition('.')[2].lower()}"
     return ending if ending in PICTURES else ".img"
+
+
+def is_index(path: Path) -> bool:
+    """Whether it looks like one: a page that asks for a password, say, does not."""
+    try:
+        found = json.loads(read_regular(path, MOST_INDEX))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("shards"), list)

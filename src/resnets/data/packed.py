@@ -30,7 +30,7 @@ from resnets.data.source import Source, check_size, opened
 from resnets.data.splitnames import parted, roles, stranger
 from resnets.data.unpack import Room
 from resnets.data.walk import walk
-from resnets.errors import DataError, ImageError
+from resnets.errors import DataError, UnreadableError
 from resnets.machine import home, open_kept
 from resnets.progress import track
 from resnets.regular import open_regular
@@ -56,7 +56,7 @@ class _Store:
             file.seek(begin)
             data = file.read(end - begin)
         if digest_of(data) != self.digests[row].tobytes():
-            raise ImageError(f"damaged in the cache: remove {printable(str(self.path))}")
+            raise UnreadableError(f"damaged in the cache: remove {printable(str(self.path))}")
         return data
 
 

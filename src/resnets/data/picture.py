@@ -7,7 +7,8 @@ and the file's own pixels go as soon as they are not needed any more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from threading import RLock
 from typing import Self
 
 import numpy as np
@@ -32,6 +33,7 @@ TURNS = {
 # Bytes for each pixel that these readers hold beside the picture: libwebp's two canvases, the decoder's own planes, and
 # the string in which the pixels come. Measured by benchmarks/hostile.py.
 _READERS = {"WEBP": 12, "AVIF": 12, "HEIF": 12}
+_OTHERS = RLock()  # pictures of somebody else: one may be given twice, and Pillow's loading is not for two threads
 _BYTE = ("1", "L", "P")  # the modes of one byte a pixel; RGB has four
 
 
@@ -71,6 +73,10 @@ class Picture:
 
     def load(self) -> None:
         """Decode it. Raises ImageError before too much memory is taken."""
+        with _OTHERS if self.header is None else nullcontext():
+            self._load()
+
+    def _load(self) -> None:
         if self.header is not None or getattr(self.image, "tile", None):
             self._fit()
         check_pixels(*self.image.size)

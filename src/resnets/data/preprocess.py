@@ -116,9 +116,7 @@ class Preprocessing:
         if not isinstance(other, Preprocessing):
             return NotImplemented
         mine, theirs = self.mean_image, other.mean_image
-        same_image = (mine is None and theirs is None) or (
-            mine is not None and theirs is not None and np.array_equal(mine, theirs)
-        )
+        same_image = mine is theirs if mine is None or theirs is None else np.array_equal(mine, theirs)
         return same_image and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
@@ -194,6 +192,12 @@ class Preprocessing:
         with decode.opened(data) as picture:  # of a heavy picture the turn ends when it is small
             return self.pixels(picture.rgb(self.full_scale))
 
+    def turned(self) -> Preprocessing:
+        """The same for a network whose channels stand in the other order: what belongs to each goes with it."""
+        other: Literal["RGB", "BGR"] = "RGB" if self.channels == "BGR" else "BGR"
+        image = None if self.mean_image is None else self.mean_image[::-1]
+        return replace(self, channels=other, mean=self.mean[::-1], std=self.std[::-1], mean_image=image)
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A picture resized and cropped: (image_size, image_size, 3) uint8, RGB whatever `channels` says.
 
@@ -205,7 +209,7 @@ class Preprocessing:
         Where nothing is to be resized the pixels are copied unchanged, with the larger half of an odd
         margin at the right and the bottom.
         """
-        if image.mode != "RGB":
+        if image.mode != "RGB" or image.info:  # ours has neither a turn nor a colour that is clear
             image = decode.as_rgb(image, self.full_scale)
         width, height = image.size
         if self.resize == "longer":

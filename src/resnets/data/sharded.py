@@ -25,7 +25,7 @@ from resnets.data.fetch import fetch, verified
 from resnets.data.identity import SIZE, digest_of
 from resnets.data.labels import class_name
 from resnets.data.layout import Layout
-from resnets.data.pack import FORMAT, INDEX
+from resnets.data.pack import FORMAT, INDEX, MOST_INDEX, is_index
 from resnets.data.reading import USUAL, Reading
 from resnets.data.sample import Sample
 from resnets.data.source import Source, check_size, opened
@@ -33,12 +33,12 @@ from resnets.data.splitnames import parted, roles, stranger
 from resnets.data.webdataset import LABELS, class_list, labels_of, pictures_of, stem_of, tars
 from resnets.errors import DataError, FetchError, ImageError, UnreadableError
 from resnets.machine import home
+from resnets.progress import warn
 from resnets.regular import open_regular
 from resnets.store import make_room, mark, own
 from resnets.text import printable, some
 
 TITLES = "classes.json"  # what the classes are called, as other sources have it lying beside them
-MOST_INDEX = 2**31  # bytes of an index
 _SUM = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[\w][\w.+-]*")
 
@@ -207,7 +207,10 @@ class Sharded(Source):
         new = path.with_name(f"{digest}.{secrets.token_hex(4)}.json")
         try:
             fetch(f"{self._place}{name}", new, unchecked=True)
-            os.replace(new, path)
+            if path.exists() and not is_index(new):
+                warn(f"{printable(f'{self._place}{name}')} is no index at present; the one fetched before is used.")
+            else:
+                os.replace(new, path)
         except FetchError as problem:
             if not path.exists():
                 raise FetchError(str(problem).replace(str(new), str(path))) from problem

@@ -102,6 +102,11 @@ class Source:
 def opened(path: str, stamp: tuple[int, int] | None) -> Iterator[BinaryIO]:
     """Open ``path`` for one read; an archive must still be what it was when its entries were listed."""
     try:
+        if b"\0" in os.fsencode(path):
+            raise ImageError("no file can be called so")
+    except UnicodeEncodeError as error:  # half of a surrogate pair, as JSON may hold it
+        raise ImageError("no file can be called so") from error
+    try:
         with open_regular(path) as file:
             info = os.fstat(file.fileno())
             if stamp is not None and stamp != (info.st_size, info.st_mtime_ns):

@@ -17,6 +17,7 @@ from resnets.data.labels import check_classes, check_count, class_names
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.errors import DataError
+from resnets.progress import warn
 from resnets.text import printable
 
 CONTENT, KEY = "content", "key"  # what a split and the order of its images follow; the latter in earlier versions
@@ -69,6 +70,11 @@ def split(source: Source, *, seed: int = 0, fraction: float = 0.2, order: str = 
     }
     if by_name["train"]:
         given = {name: samples for name, samples in by_name.items() if samples}
+        if unplaced := given.pop("", ()):
+            warn(
+                f"{len(unplaced):,} images of {printable(source.name)} have no split and others have: they are left "
+                f"out, the first {printable(unplaced[0].key)}. Give every image a split, or none."
+            )
         check_classes(given)
         held_out = "val" if "val" in given else "test"
         train, held = (_ordered(source, given[name], order) for name in ("train", held_out))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from resnets.data.walk import walk
-from resnets.errors import ImageError, UnreadableError
+from resnets.errors import ImageError, NoReaderError, UnreadableError
 from resnets.inference.classifier import Classifier
 from resnets.inference.pictures import BATCH
 from resnets.inference.prediction import Outcome
@@ -38,9 +38,12 @@ def predict_files(
         path = STDIN if isinstance(picture, bytes) else picture
         seen = read.pop(path, None)
         if isinstance(result, ImageError):
-            yield Outcome(path, (), str(result), seen=None if isinstance(result, UnreadableError) else seen)
+            yield Outcome(path, (), str(result), seen=None if isinstance(result, LATER) else seen)
         else:
             yield Outcome(path, result.top, "", result.among, result.unlike, seen)
+
+
+LATER = (UnreadableError, NoReaderError)  # reasons that another time may not be there
 
 
 def files_of(names: Iterable[str], failed: list[Outcome]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
 from resnets.weights import save as save_model
 from resnets.weights.grey import coloured
-from resnets.weights.model import MOST_BYTES
+from resnets.weights.model import at_once
 
 
 class Classifier:
@@ -130,7 +130,7 @@ class Classifier:
 
         Returns (N, classes) float32 on the CPU, not yet divided by the temperature.
         """
-        return self.session(self.input(pixels))
+        return torch.cat([self.session(self.input(part)) for part in self._parts(pixels)])
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """softmax(logits / temperature) over the classes, (N, classes) float64."""
@@ -142,7 +142,8 @@ class Classifier:
         pixels  (N, S, S, 3) uint8, as `preprocessing.pixels` gives them
         """
         device = next(self.network.parameters()).device
-        return features.pooled(self.network, self.input(pixels).to(device)).cpu().numpy()
+        found = [features.pooled(self.network, self.input(part).to(device)).cpu() for part in self._parts(pixels)]
+        return torch.cat(found).numpy()
 
     def predict(self, images: Picture | Iterable[Picture], top: int = 5, batch_size: int = 32) -> Predictions:
         """Say what pictures show, one `Prediction` each, in their order.
@@ -154,7 +155,7 @@ class Classifier:
 
         Raises ImageError, naming the picture, for the first that cannot be used. `predict_each` goes on.
         """
-        return Predictions(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)))
+        return Predictions(pictures.good(self.predict_each(pictures.listed(images), top, batch_size)), self.titles)
 
     def predict_each(
         self,
@@ -176,14 +177,14 @@ class Classifier:
         """
         if top < 1 or batch_size < 1:
             raise ParameterError(f"top and batch_size are at least 1, not {top} and {batch_size}.")
-        batch_size = self._at_once(batch_size)
         return pictures.each(
             lambda pixels: self.name(pixels, top), self.preprocessing, images, batch_size, fast, threads, watch
         )
 
-    def _at_once(self, batch_size: int) -> int:
-        """So many pictures, or fewer where they are so large that they would take too much memory together."""
-        return min(batch_size, max(1, MOST_BYTES // self.model.bytes_to_run))
+    def _parts(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """All of them, or parts of so many as fit into memory together."""
+        most = at_once(self.network, self.preprocessing.image_size, max(1, len(pixels)))
+        return [pixels[first : first + most] for first in range(0, max(1, len(pixels)), most)]
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:
         """The features that the network sees in pictures, pooled: what the head's linear layer reads.
@@ -195,8 +196,7 @@ class Classifier:
         whatever the engine. Raises ImageError, naming the picture, for the first that cannot be used.
         """
         wanted = pictures.listed(images)
-        at_once = self._at_once(batch_size)
-        each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, at_once)
+        each = pictures.each(lambda pixels: list(self.pooled(pixels)), self.preprocessing, wanted, batch_size)
         found = [row for _, row in pictures.good(each)]
         return np.stack(found) if found else np.empty((0, self.network.plan.head[-1].input[0]), np.float32)
 

@@ -18,14 +18,14 @@ def head(network: ResNet) -> tuple[nn.Sequential, nn.Sequential]:
 
 def seen(network: ResNet, x: Tensor) -> Tensor:
     """What the head's pooling reads: (N, C, S, S) float32, normalised -> (N, C', H, W), without gradients."""
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         last: Tensor = head(network)[0](network.features(x)[network.stage_names[-1]])
     return last
 
 
 def pooled(network: ResNet, x: Tensor) -> Tensor:
     """What the head's linear layer reads: (N, C, S, S) float32, normalised -> (N, C'), without gradients."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         found: Tensor = head(network)[1][0](seen(network, x))
     return found
 

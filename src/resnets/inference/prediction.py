@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,11 +55,11 @@ class Predictions(list[Prediction]):
     paths   a path as it was given; "image 3" for a picture without one, counted from 0
     """
 
-    def __init__(self, named: Iterable[tuple[str, Prediction]] = ()) -> None:
+    def __init__(self, named: Iterable[tuple[str, Prediction]] = (), titles: Mapping[str, str] | None = None) -> None:
         pairs = list(named)
         super().__init__(prediction for _, prediction in pairs)
         self.paths = tuple(path for path, _ in pairs)
-        self._pairs = tuple(pairs)
+        self._pairs, self._titles = tuple(pairs), dict(titles or {})
 
     def _repr_html_(self) -> str:
         """In a notebook: a row for each picture."""
@@ -69,9 +69,9 @@ class Predictions(list[Prediction]):
         ]
         return table(("picture", "classes", ""), rows, words=3)
 
-    def document(self) -> dict[str, list[dict[str, Any]]]:
+    def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON: as of `document`, with nothing that failed."""
-        return {"predictions": [{"path": path, **one.document()} for path, one in self._named()], "failed": []}
+        return _whole([{"path": path, **one.document()} for path, one in self._named()], [], self._titles)
 
     def _named(self) -> list[tuple[str, Prediction]]:
         """Each with its path, though the list was sorted or cut since."""
@@ -113,10 +113,14 @@ class Outcome:
         return {"path": self.path, "why": self.why} if self.why else {"path": self.path, **self.prediction.document()}
 
 
-def document(outcomes: Iterable[Outcome]) -> dict[str, list[dict[str, Any]]]:
-    """{"predictions": [...], "failed": [...]}, each in the order of the outcomes."""
+def document(outcomes: Iterable[Outcome], titles: Mapping[str, str]) -> dict[str, Any]:
+    """{"predictions": [...], "failed": [...]}, each in the order of the outcomes, and the classes' "titles", if any."""
     good: list[dict[str, Any]] = []
     bad: list[dict[str, Any]] = []
     for outcome in outcomes:
         (bad if outcome.why else good).append(outcome.document())
-    return {"predictions": good, "failed": bad}
+    return _whole(good, bad, titles)
+
+
+def _whole(good: list[dict[str, Any]], bad: list[dict[str, Any]], titles: Mapping[str, str]) -> dict[str, Any]:
+    return {"predictions": good, "failed": bad, **({"titles": dict(titles)} if titles else {})}

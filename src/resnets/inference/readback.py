@@ -149,7 +149,7 @@ def _torch(path: Path, precision: str) -> tuple[str, Run]:
     module = program.module()
 
     def run(x: np.ndarray) -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             return module(torch.from_numpy(x))[OUTPUT]  # type: ignore[no-any-return]
 
     return program.graph_signature.user_inputs[0], run
@@ -159,7 +159,7 @@ def _resnets(path: Path, precision: str) -> tuple[str, Run]:
     network = load(path).network
 
     def run(x: np.ndarray) -> Tensor:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             return network(torch.from_numpy(x))  # type: ignore[no-any-return]
 
     return "input", run

@@ -93,6 +93,9 @@ def open_session(
 
     Raises ResnetsError for an engine or precision that is not there, and for int8 without quantisations.
     """
+    for what, value in (("threads", threads), ("batch_size", batch)):
+        if value is not None and value < 1:
+            raise ParameterError(f"{what} is at least 1, not {value}.")
     engines.check("torch" if engine == "auto" else engine, precision)
     network, size, allowed = model.network, model.preprocessing.image_size, dict(quantisations or {})
     if precision == "int8" and not allowed.keys() & ({engine} if engine != "auto" else allowed.keys()):

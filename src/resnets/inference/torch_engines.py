@@ -133,13 +133,16 @@ class CapturedEngine:
         held = torch.zeros(shape, dtype=self.dtype, device=self.device).contiguous(memory_format=torch.channels_last)
         graph = torch.cuda.CUDAGraph()
         aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        with (
+            torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
+            torch.autocast("cuda", enabled=False),  # the caller's would be recorded
+        ):
             aside.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(aside):  # the first runs choose kernels and take memory, which a recording must not
                 for _ in range(3):
                     self.network(held)
             torch.cuda.current_stream(self.device).wait_stream(aside)
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # others may use the device meanwhile
                 logits = self.network(held)
         return graph, held, logits
 

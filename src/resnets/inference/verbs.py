@@ -56,7 +56,7 @@ def predict(
     top: int = 5,
     *,
     engine: str | None = None,
-    precision: str = "float32",
+    precision: str | None = None,
     threads: int | None = None,
     batch_size: int = 32,
 ) -> Predictions:
@@ -69,7 +69,8 @@ def predict(
                 may come without a list around it
     top         how many classes to name; all of them if there are fewer
     engine      "torch", "compiled", "onnxruntime", "openvino", or "auto" for the fastest. Default: the classifier's own
-    precision   "float32" or "bfloat16" of that engine; int8 has to pass `resnets.acceptance.gate` first
+    precision   "float32" or "bfloat16" of that engine; int8 has to pass `resnets.acceptance.gate` first. Default: the
+                classifier's own with its own engine, else float32
     threads     how many the engine works with. Default: see `inference.session`
     batch_size  pictures that the network sees at once
 
@@ -77,7 +78,11 @@ def predict(
     that is not there; ModelFileError for a model that cannot be used.
     """
     classifier = as_classifier(model)
-    if engine is not None or precision != "float32" or threads is not None:
+    if engine is not None or precision is not None or threads is not None:
+        own, name = classifier.session, engine or classifier.session.name
+        wanted = precision or (own.precision if name == own.name else "float32")
+        known = {name: own.quantisation} if own.quantisation is not None and name == own.name else None
         classifier = Classifier(classifier.model)  # the caller's goes on as it was
-        classifier.use(open_session(classifier.model, engine or "torch", precision, batch=batch_size, threads=threads))
+        more = {"batch": batch_size, "threads": threads, "quantisations": known}
+        classifier.use(open_session(classifier.model, name, wanted, **more))  # type: ignore[arg-type]
     return classifier.predict(images, top, batch_size)
