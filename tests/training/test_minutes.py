@@ -27,6 +27,7 @@ from resnets.training.pace import LOOKS, Pace, cost, fitting
 from resnets.training.prepare import prepare, reopen
 from resnets.training.prepared import Prepared
 from resnets.training.schedule import Schedule
+from resnets.training.wide import Wide
 from resnets.weights.run import CHECKPOINT, MODEL, RECIPE, RECORD, Asked, RunRecord
 from resnets.weights.runlog import read_log
 
@@ -123,6 +124,24 @@ def test_a_measurement_leaves_the_network_as_it_is(place, tmp_path):
     assert set(found.steps) == {(8, False), (12, False), (16, False)}
     values = [*found.steps.values(), found.epoch, found.glance, found.saving, found.ending, found.spent]
     assert all(value > 0 for value in values)
+
+
+def test_each_of_several_processes_is_measured_with_its_part_of_a_batch(place, tmp_path, monkeypatch):
+    """With whole batches four processes foresaw four times the seconds of a step, and made a quarter of the steps."""
+    sizes = set()
+
+    class Seen(pace.Step):
+        def __call__(self, x, *others):
+            sizes.add(len(x))
+            return super().__call__(x, *others)
+
+    monkeypatch.setattr(pace, "Step", Seen)
+    pace.measured(ready(place, tmp_path), time.perf_counter())
+    whole = max(sizes)
+    sizes.clear()
+    monkeypatch.setattr(pace, "current", lambda: Wide(0, 2))
+    pace.measured(ready(place, tmp_path), time.perf_counter())
+    assert max(sizes) == whole // 2
 
 
 def ready(place: Path, folder: Path, *overrides: str) -> Prepared:

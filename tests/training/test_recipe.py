@@ -8,6 +8,7 @@ import re
 import pytest
 
 from resnets.errors import RecipeError
+from resnets.training import run
 from resnets.training.keys import KEYS
 from resnets.training.recipe import CHOICES, RANGES, SHIPPED, Recipe, load_recipe, shipped
 
@@ -178,6 +179,10 @@ def test_an_unknown_recipe_names_the_nearest_or_all(tmp_path):
         Recipe(),
         Recipe(milestones=(0.5, 1 / 3), learning_rate=1e-7, nesterov=False, crop="shift", mean="pixel"),
         Recipe(milestones=(), ema=0.9999, weight_decay=0.1 + 0.2, min_steps=10**9),
+        *(
+            Recipe(ignore=odd, columns=odd)
+            for odd in ('*"copy"*', r"raw\tmp", "a\tb\nc", "\x7f\x01", "'", "größe 日本 😀")
+        ),
         *map(load_recipe, shipped()),
     ],
 )
@@ -186,6 +191,20 @@ def test_a_recipe_comes_back_from_its_toml(tmp_path, recipe):
     path.write_text(recipe.toml())
     assert load_recipe(path) == recipe
     assert re.findall(r"^(\w+) = ", recipe.toml(), re.MULTILINE) == list(FIELDS)
+
+
+def test_text_that_is_none_is_refused_before_anything_is_written():
+    """Arguments of a shell may hold any bytes."""
+    with pytest.raises(RecipeError, match="ignore is text"):
+        load_recipe("quick", ["ignore=\udcff*"])
+
+
+def test_what_epochs_imply_an_override_may_undo():
+    both = run._asked_beside(["pays=5", "min_steps=600"], 20, None, None)
+    recipe = load_recipe("quick", both)
+    assert (recipe.epochs, recipe.pays, recipe.min_steps) == (20, 5.0, 600)
+    recipe = load_recipe("quick", run._asked_beside([], 20, None, None))
+    assert (recipe.epochs, recipe.pays, recipe.min_steps) == (20, 0.0, 0)
 
 
 def test_every_key_is_explained_in_one_place_and_beside_its_value():

@@ -78,6 +78,16 @@ def test_images_grow_within_an_epoch_where_the_time_decides():
     assert len({by_epoch.image_size(recipe, step, 128) for step in range(500)}) == 1
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 10])
+def test_the_last_epoch_is_at_full_size(epochs):
+    """With one epoch or two nothing was ever seen at the size at which it is judged."""
+    recipe, schedule = Recipe(start_size=0.5), Schedule(epochs * 7, 7)
+    sizes = [schedule.image_size(recipe, 7 * epoch, 128) for epoch in range(epochs)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 128
+    assert sizes[0] == (64 if epochs > 1 else 128)
+
+
 def test_the_head_trains_alone_for_no_more_than_its_share():
     recipe = Recipe(epochs=8, head_epochs=2)
     assert sum(timed(40, per_epoch=100).head_alone(recipe, step) for step in range(40)) == 10

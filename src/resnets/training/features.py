@@ -24,6 +24,7 @@ from resnets.network import ResNet
 from resnets.progress import track
 from resnets.store import make_room, mark, own
 from resnets.weights.formats.safetensors_file import raw
+from resnets.weights.model import at_once
 from resnets.whole import whole
 
 BATCH = 64  # images that the engine sees at once
@@ -65,11 +66,12 @@ def _run(
     body: ResNet, preprocessing: Preprocessing, images: np.ndarray, device: str, precision: str, what: str
 ) -> np.ndarray:
     size = preprocessing.image_size
-    engine = engines.make("torch", body.to(device), precision, image_size=size, batch=BATCH)
+    few = at_once(body, size, BATCH)
+    engine = engines.make("torch", body.to(device), precision, image_size=size, batch=few)
     found = np.empty((len(images), body.plan.num_classes), np.float32)
     with track(what, len(images)) as advance:
-        for first in range(0, len(images), BATCH):
-            part = np.array(middle(images, size, slice(first, first + BATCH)))
+        for first in range(0, len(images), few):
+            part = np.array(middle(images, size, slice(first, first + few)))
             x = preprocessing.normalise(torch.from_numpy(part)).to(device)
             found[first : first + len(part)] = engine(x).numpy()
             advance(len(part))

@@ -9,12 +9,13 @@ import numpy as np
 
 from resnets.errors import TrainingError
 from resnets.inference.session import torch_shared
+from resnets.machine import ran_out
 from resnets.training import command, loop, room
 from resnets.training.divergence import Ending, Guard
 from resnets.training.glance import Glance
 from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
-from resnets.training.memory import ran_out
+from resnets.training.memory import LEAST
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
 from resnets.training.prepared import Prepared
@@ -53,6 +54,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         return state
     if wide is not None and batches.batch_size < wide.size:
         raise TrainingError(f"A batch of {batches.batch_size} images has no part for each of {wide.size} processes.")
+    if wide is not None and batches.batch_size < LEAST * wide.size:
+        raise TrainingError(
+            f"A batch of {batches.batch_size} images leaves one for some of {wide.size} processes, of which a norm has "
+            "no statistics: fewer processes, or a larger batch."
+        )
     counts = np.bincount(label_indices(prepared.train, record.classes))
     weighing = Weighing.of(recipe, counts, state.device)
     step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing, wide=wide)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from resnets.errors import ResnetsError
+from resnets.errors import ParameterError, ResnetsError
 from resnets.machine import keep_memory
 from resnets.progress import LOG
 from resnets.training.fit import fit
@@ -36,9 +36,16 @@ def together(processes: int, work: Callable[[], TrainResult]) -> TrainResult:
         return result if wide is None else wide.tell(result)
 
 
-def restarted(folder: Path) -> bool:
-    """Whether torchrun has started this process again, and its run is there already."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (folder / RECORD).exists()
+def restarted(out: str | Path | None) -> bool:
+    """Whether torchrun has started this process again, and its run is there already.
+
+    Raises ParameterError where torchrun may do so, and could not tell which run was its own.
+    """
+    if out is not None:
+        return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (Path(out) / RECORD).exists()
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0:
+        raise ParameterError("With restarts under torchrun, name the run's folder by `out`: it goes on by that name.")
+    return False
 
 
 def lead(wide: Wide, prepared: Prepared) -> None:

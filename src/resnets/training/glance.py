@@ -9,12 +9,13 @@ from torch import Tensor
 
 from resnets.data import cache
 from resnets.data.preprocess import Preprocessing
-from resnets.evaluation.answers import answers, top1
+from resnets.evaluation.answers import BATCH, answers, top1
 from resnets.evaluation.calibration import halves
 from resnets.training.observer import EpochRecord, Observer, Training
 from resnets.training.prepared import Prepared
 from resnets.training.setup import label_indices
 from resnets.training.state import State
+from resnets.weights.model import at_once
 
 LOOKED_AT = 200  # training images that the network is asked about again, at most
 LOSS_ROWS = 128  # rows whose losses are added up in float32; the sums of these in double
@@ -70,10 +71,12 @@ class Glance(Observer):
                 return network(self.preprocessing.normalise(pixels))  # type: ignore[no-any-return]
 
         images, labels = self.held_out
-        logits = answers(run, images, self.classes, what="")
+        few = at_once(network, self.preprocessing.image_size, BATCH)
+        logits = answers(run, images, self.classes, what="", at_once=few)
         found = {"top1": top1(logits, labels), "held_out_loss": loss(logits, labels)}
         if self.learnt is not None:
-            found["train_top1"] = top1(answers(run, self.learnt[0], self.classes, what=""), self.learnt[1])
+            known = answers(run, self.learnt[0], self.classes, what="", at_once=few)
+            found["train_top1"] = top1(known, self.learnt[1])
         if self.first is not None and self.first.any():
             found["first_half_loss"] = loss(logits[self.first], labels[self.first])
         return found

@@ -20,7 +20,7 @@ from resnets.text import printable
 from resnets.training.events import Events
 from resnets.training.observer import EpochRecord, Fallback, Observer, StepRecord, Training
 from resnets.weights.run import LOG
-from resnets.weights.runlog import read_log
+from resnets.weights.runlog import losses_of
 from resnets.whole import unwritable
 
 AT_ONCE = 2**16  # bytes of lines that wait for the next checkpoint, at most
@@ -96,8 +96,7 @@ class Log(Observer):
 
     def losses(self, epoch: int) -> list[float]:
         """Of the steps of an epoch, 1 the first, that the log has."""
-        lines = read_log(self.path.parent)
-        return [line["loss"] for line in lines if line["kind"] == "step" and line["epoch"] == epoch]
+        return losses_of(self.path.parent, epoch)
 
     def close(self) -> None:
         """Write out what is left."""

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-import torch
-
 from resnets import machine
 from resnets.architecture import Plan, Unit, plan
 from resnets.architecture.profile import profile
@@ -30,8 +28,6 @@ from resnets.weights.checked import field
 SHARE = 0.8  # of the free memory that a step may take
 BESIDE = 1.25  # times what is kept: with it, gradients on their way and what the library sets aside
 LEAST = 2  # images of a part: a norm has no statistics of one
-
-_SAID = ("can't allocate memory", "out of memory", "bad_alloc")  # torch has no class of its own for it on a processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +144,3 @@ def fitting(recipe: Recipe, network: ResNet, image_size: int, images: int, preci
         return first
     warn(f"{said}: {found.words(batch)}.")
     return found
-
-
-def ran_out(problem: BaseException) -> bool:
-    """Whether an exception says that there was no more memory."""
-    if isinstance(problem, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(problem, RuntimeError) and any(words in str(problem).lower() for words in _SAID)

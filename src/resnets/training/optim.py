@@ -67,8 +67,9 @@ def rate(recipe: Recipe, step: float, total: int, steps_per_epoch: int, most_war
 
 def image_size(recipe: Recipe, place: float, end: int, full: int) -> int:
     """The side of the training images at a place, 0 <= place < end (in epochs or steps): it grows from start_size to
-    the full size."""
-    share = min(1.0, place / max(1.0, GROWN * end))
+    the full size, which the last one has whatever their number."""
+    grown = min(GROWN * end, end - 1)
+    share = min(1.0, place / grown) if grown > 0 else 1.0
     size = full * (recipe.start_size + (1 - recipe.start_size) * share)
     step = 16 if full >= 96 else 4
     return full if recipe.start_size == 1 else min(full, max(step, round(size / step) * step))

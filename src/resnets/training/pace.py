@@ -32,6 +32,7 @@ from resnets.training.prepared import Prepared
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
 from resnets.training.step import Step
+from resnets.training.wide import current
 from resnets.weights import Model
 
 AIM = 0.98  # of the time: a little less than all of it
@@ -195,7 +196,8 @@ def _steps(
 
 def _step_seconds(prepared: Prepared, state: State, size: int, alone: bool, budget: float) -> float:
     """Seconds of a step and its batch, once it is warm: half of those that were tried took less."""
-    batches, inputs = prepared.batches(), prepared.inputs(state.layout)
+    wide = current()
+    batches, inputs = prepared.batches(wide.part() if wide else slice(None)), prepared.inputs(state.layout)
     step = Step(state, prepared.recipe, Schedule(MOST_STEPS, 1), precision=prepared.record.precision)
     bunch = 1 if state.device == "cpu" else READ_BACK
     state.train(head_alone=alone)

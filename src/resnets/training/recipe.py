@@ -7,6 +7,7 @@ overridden on the command line: `--set learning_rate=0.05`.
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import textwrap
 import tomllib
@@ -229,6 +230,8 @@ def _typed(key: str, value: Any, default: Any, where: str) -> Any:
     if type(value) is not type(default):
         kind = {int: "a whole number", float: "a number", str: "a word"}[type(default)]
         raise RecipeError(f"{where}: {key} is {kind}, not {brief(value)}.")
+    if isinstance(value, str) and not is_text(value):
+        raise RecipeError(f"{where}: {key} is text, and {brief(value)} has bytes that are none.")
     return value
 
 
@@ -239,10 +242,21 @@ def _float(key: str, value: float, where: str) -> float:
         raise RecipeError(f"{where}: {key} is a number of {len(str(value))} digits.") from problem
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written as UTF-8: arguments of a shell may hold any bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def written(value: Any) -> str:
     """A value of a recipe, as TOML has it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(repr, value))}]"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for the one character that TOML has escaped besides
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

@@ -80,10 +80,10 @@ def train(
     The result's top1 is a fraction, on the held-out split, in float32, each image once. Raises ResnetsError.
     """
     since = command.began()
-    overrides = [*overrides, *_asked_beside(epochs, minutes, image_size)]
+    overrides = _asked_beside(list(overrides), epochs, minutes, image_size)
 
     def begin() -> TrainResult:
-        if out is not None and restarted(Path(out)):
+        if restarted(out) and out is not None:
             return _resumed(Path(out), observers, None, since)
         if out is not None:
             check_free(Path(out))
@@ -118,12 +118,12 @@ def _begin(
         return _go_on(prepare(asked, recipe, place, source), observers, since)
 
 
-def _asked_beside(epochs: int | None, minutes: float | None, image_size: int | None) -> list[str]:
-    """What of the recipe is overridden by parameters of its own."""
+def _asked_beside(overrides: list[str], epochs: int | None, minutes: float | None, image_size: int | None) -> list[str]:
+    """What of the recipe is overridden, by parameters of their own too. What `epochs` implies, an override may undo."""
     if minutes is not None and epochs is not None:
         raise ParameterError("`minutes` and `epochs` both say how long to train: leave one out.")
     check_minutes(minutes)
-    found = [f"epochs={epochs}", "min_steps=0", "pays=0"] if epochs is not None else []
+    found = ["min_steps=0", "pays=0", *overrides, f"epochs={epochs}"] if epochs is not None else overrides
     return [*found, *([f"image_size={image_size}"] if image_size is not None else [])]
 
 
@@ -138,7 +138,8 @@ def resume(
 
     data        where the run's data lies now, if it has moved: a folder or an archive of the same content, whatever its
                 files are called. The run's record then says so
-    processes   as in `train`; with another number than before, sums are added in another order
+    processes   as in `train`; with another number than before, sums are added in another order, norms see other parts
+                of a batch, and mixup has other pairs
 
     A run that was stopped while its model was judged, saved or reported, or that lost its model, gets them made anew; a
     finished one is only reported, and lost pages of it are drawn again where that is possible. One that was killed

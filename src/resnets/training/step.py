@@ -13,10 +13,9 @@ from resnets.data.augment import Augmentation, mix
 from resnets.data.batches import Batch
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import TrainingError
-from resnets.machine import processor_flags
+from resnets.machine import processor_flags, ran_out
 from resnets.progress import warn
 from resnets.training.gradients import ByProduct, gains
-from resnets.training.memory import ran_out
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule
 from resnets.training.state import State
