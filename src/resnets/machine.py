@@ -122,6 +122,14 @@ def free_memory() -> int:
 
 
 _GROUP = Path("/sys/fs/cgroup")  # of a container
+_SAID = ("can't allocate memory", "out of memory", "bad_alloc")  # torch has no class of its own for it on a processor
+
+
+def ran_out(problem: BaseException) -> bool:
+    """Whether an exception says that there was no more memory."""
+    if isinstance(problem, RuntimeError):  # torch's own among them
+        return any(words in str(problem).lower() for words in _SAID)
+    return isinstance(problem, MemoryError)
 
 
 @cache

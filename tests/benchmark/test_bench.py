@@ -376,3 +376,17 @@ def test_the_verb_wants_whole_batches(run, batch):
     result, _ = run("--batch", batch)
     assert result.exit_code == 2
     assert "takes whole numbers from 1 to 4096" in result.stderr
+
+
+def test_files_of_one_name_are_told_apart():
+    names = ["runs/a/model.safetensors", "runs/b/model.safetensors", "resnet50"]
+    assert list(report.short(names).values()) == ["a/model.safetensors", "b/model.safetensors", "resnet50"]
+    assert report.short(["runs/a/model.safetensors"] * 3) == {"runs/a/model.safetensors": "model.safetensors"}
+    assert report.short([]) == {}
+
+
+def test_a_place_that_cannot_be_written_is_said_before_minutes_of_measuring(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    result, asked = run("resnet18", "--out", str(tmp_path / "notes.txt" / "bench"))
+    assert isinstance(result.exception, OSError)  # which the command says in one sentence
+    assert asked == {}

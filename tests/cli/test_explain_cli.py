@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
@@ -111,3 +112,21 @@ def test_a_class_is_named_by_its_title_too(run, photo_folder, tmp_path):
         assert (status, json.loads(said)["class"]) == (0, "n02979186")
     status, _, err = run(named, image, "--out", tmp_path / "why.png", "--class", "cassete player")
     assert (status, 'Did you mean "cassette player"?' in err) == (2, True)
+
+
+def test_it_writes_over_nothing_but_an_older_drawing(run, model, photo_folder, tmp_path):
+    """Neither over a photo, nor among those that are looked through."""
+    photos = photo_folder(CLASSES)
+    image, other = tmp_path / "new.jpg", tmp_path / "other.png"
+    image.write_bytes((photos / "cat" / "0.jpg").read_bytes())
+    Image.new("RGB", (8, 8)).save(other)
+    before = other.read_bytes()
+    status, _, err = run(model, image, "--out", other)
+    assert (status, other.read_bytes()) == (2, before)
+    assert "is there and is no drawing of ours" in err
+    status, _, err = run(model, image, "--out", photos / "cat" / "why.png", "--neighbours", photos)
+    assert status == 2
+    assert "would become a part of the data" in err
+    for ending in ("png", "svg", "pdf"):
+        out = tmp_path / f"why.{ending}"
+        assert [run(model, image, "--out", out)[0] for _ in range(2)] == [0, 0]

@@ -129,3 +129,21 @@ def test_a_message_with_rows_keeps_them_and_no_name_makes_one_of_its_own(tmp_pat
     assert not [row for row in rows if row.startswith("error: ")]
     assert all(row.isprintable() for row in [first, *rows])
     assert rows_of("a\nb\n  row\n  row\nIf so, do that.\nc") == ["a\nb", "  row", "  row", "If so, do that.\nc"]
+
+
+def test_memory_that_runs_out_is_one_sentence(monkeypatch, capsys):
+    """In a verb that does not say it better."""
+    for problem in (
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ):
+
+        def fails(*_, problem=problem, **__):
+            raise problem
+
+        monkeypatch.setattr("resnets.diagnosis.doctor", fails)
+        assert main(["doctor", "digits"]) == 1
+        assert capsys.readouterr().err == "error: The memory ran out: end other programs, or ask for less at once.\n"
+    monkeypatch.setattr("resnets.diagnosis.doctor", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["doctor", "digits"])

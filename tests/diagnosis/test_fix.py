@@ -275,3 +275,18 @@ def test_a_file_that_went_meanwhile_is_one_sentence(dirty, tmp_path):
     with pytest.raises(DataError, match=r"again\.png is gone since the data was looked at: begin again"):
         fix(dirty, found, tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize("copied", [("cat", "dog"), ("dog",)])
+def test_a_class_that_would_be_gone_from_training_is_no_cleaned_copy(tmp_path, copied):
+    """Somebody has copied the held-out part instead of moving it."""
+    root = tmp_path / "photos"
+    for number, label in enumerate(("cat", "dog")):
+        for split in ("train", "val"):
+            (root / split / label).mkdir(parents=True)
+            for i in range(4):
+                same = split == "train" or label in copied
+                noise(10 * number + i + (0 if same else 50)).save(root / split / label / f"{i}.png")
+    with pytest.raises(DataError, match=rf"Nothing would be left of train/{copied[0]}/ in the copy"):
+        fix(root, doctor(root), tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()

@@ -169,3 +169,23 @@ def test_two_hundred_small_sets_of_photos(benchmark, shared_data):
     assert found["all"]["false_alarms"] <= 0.02
     assert found["300 images and more"]["speaks"] >= 0.8
     assert found["300 images and more"]["found"] >= 0.5
+
+
+def test_of_a_set_that_is_too_large_a_part_is_looked_at_and_said(digits, monkeypatch):
+    """As much of each class as its share, and the suspects keep their places among all."""
+    thumbs, labels = digits
+    monkeypatch.setattr(labels_room, "FEW", 200)
+    monkeypatch.setattr(labels_room, "MOST", 200)
+    monkeypatch.setattr(labels_room, "_check", lambda part, names, most: fake(part, names))
+    seen = {}
+
+    def fake(part, names):
+        seen.update(pictures=len(part), classes=len(set(names)))
+        return Checked((Suspect(199, "9", 0.1, 0.9),), 0.9, 0.1, 20, 20)
+
+    checked = check(thumbs, labels)
+    assert seen == {"pictures": 200, "classes": 10}
+    (suspect,) = checked.suspects
+    last = max(np.flatnonzero(np.asarray(labels) == labels[suspect.index]))
+    assert suspect.index in (last, len(labels) - 1)
+    assert f"200 of the {len(labels)} images were looked at" in doubts.facts(checked)["words"]

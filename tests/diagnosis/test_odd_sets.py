@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 from test_examine import kinds, noise
 
+from resnets.cli.main import main
 from resnets.data.open import open_source
 from resnets.data.split import split
-from resnets.diagnosis import doctor
+from resnets.diagnosis import Diagnosis, Finding, doctor, files
 from resnets.diagnosis.balance import held_out, per_split
+from resnets.errors import DataError
 from resnets.pages.diagnosis import write
 
 
@@ -130,3 +132,49 @@ def test_the_number_held_out_is_what_training_holds_out(photo_folder, counts):
             path.unlink()
     source = open_source(folder)
     assert held_out(per_split(source.samples)) == ("", len(split(source).held_out))
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path):
+    """The upload of train/ has failed."""
+    for side, part in enumerate(("val", "test")):
+        for seed, label in enumerate(("cat", "dog")):
+            save(tmp_path / "set" / part / label, *(noise(100 * seed + 10 * side + i) for i in range(3)))
+    diagnosis = said(tmp_path / "set", tmp_path)
+    assert diagnosis.reaches("error")
+    assert diagnosis["nothing-to-train-on"].text == "There is test/ and val/ and no train/."
+    with pytest.raises(DataError, match="nothing to train on"):
+        split(open_source(tmp_path / "set"), seed=0)
+
+
+def test_a_group_of_hundreds_is_one_line(tmp_path, capsys):
+    """A placeholder that a shop gives for every picture it does not have."""
+    save(tmp_path / "set/cat", *[noise(1)] * 30, *(noise(i) for i in range(2, 6)))
+    save(tmp_path / "set/dog", *(noise(i) for i in range(10, 16)))
+    assert main(["doctor", str(tmp_path / "set"), "--html", str(tmp_path / "doctor.html")]) == 0
+    out = capsys.readouterr().out
+    assert "and 26 more" in out.replace("\n", " ")
+    assert out.count(".png") < 20
+    assert '<p class="soft">and 26 more</p>' in (tmp_path / "doctor.html").read_text()
+
+
+def test_names_from_the_right_keep_the_arrow(tmp_path):
+    finding = Finding(
+        kind="suspected-labels",
+        severity="warning",
+        text="1 label may be wrong.",
+        mend="Look.",
+        paths=("قط/1.png",),
+        details={"suspects": [{"path": "قط/1.png", "label": "قط", "suggested": "كلب"}]},
+    )
+    save(tmp_path / "set/قط", noise(1), noise(2), names=["1.png", "2.png"])
+    save(tmp_path / "set/كلب", noise(3), noise(4))
+    write(tmp_path / "d.html", Diagnosis(data=str(tmp_path / "set"), images=4, findings=(finding,)))
+    assert "<strong><bdi>قط</bdi> → <bdi>كلب</bdi></strong>" in (tmp_path / "d.html").read_text()
+
+
+def test_thumbnails_that_do_not_fit_are_one_sentence(tmp_path, monkeypatch):
+    save(tmp_path / "set/cat", noise(1), noise(2))
+    save(tmp_path / "set/dog", noise(3), noise(4))
+    monkeypatch.setattr(files, "free_memory", lambda: 20_000)
+    with pytest.raises(DataError, match=r"The thumbnails of 4 images take .* free: look at a part"):
+        doctor(tmp_path / "set")

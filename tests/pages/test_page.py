@@ -92,17 +92,18 @@ def test_a_tiny_picture_keeps_every_pixel():
 def test_what_can_be_replaced(tmp_path):
     path = tmp_path / "report.html"
     page.check(path)
-    page.write(path, f"{page.BEGINNING}\n<p>é</p>")
+    page.write(path, f"{page.BEGINNING}\n{page.OURS.decode()}<p>é</p>")
     page.check(path)
     assert path.read_text(encoding="utf-8").endswith("<p>é</p>")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "folder", "nowhere/report.html"])
+@pytest.mark.parametrize("name", ["photo.jpg", "site.html", "folder", "nowhere/report.html"])
 def test_what_is_never_replaced(tmp_path, name):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "site.html").write_text("<!doctype html><title>Mine</title>")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match=r"is no page|is a folder|no folder .*nowhere"):
+    with pytest.raises(DataError, match=r"is no page of ours|is a folder|no folder .*nowhere"):
         page.check(tmp_path / name)
     assert (tmp_path / "photo.jpg").read_bytes() == b"\xff\xd8\xff"
 

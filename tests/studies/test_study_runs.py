@@ -20,7 +20,7 @@ from resnets.architecture import ResNetSpec
 from resnets.cli.main import main
 from resnets.errors import DataError, ParameterError, TrainingError
 from resnets.studies import STUDIES, gradients, run
-from resnets.studies.taught import Taught
+from resnets.studies.taught import Taught, TimeUp
 from resnets.training import Observer, train
 from resnets.weights.runlog import read_log
 
@@ -74,6 +74,27 @@ def test_a_study_is_made_once(data, tmp_path, capsys, monkeypatch):
     assert main([*words, "--json"]) in (0, 1)
     again = json.loads(capsys.readouterr().out)
     assert again["runs"] == document["runs"]
+
+
+def test_the_ends_come_first_and_say_what_is_known(data, tmp_path, monkeypatch):
+    """Four of ten networks: the sentence is there, and what the others would add is said to be unknown."""
+    made = []
+
+    def until_four(*arguments, out, **options):  # a clock that ends behind the fourth
+        if len(made) == 4:
+            raise TimeUp
+        made.append(out.name)
+        return train(*arguments, out=out, **options)
+
+    monkeypatch.setattr(run, "train", until_four)
+    found = run.study("degradation", data, quick=True, epochs=1, out=tmp_path / "study")
+    assert made == ["plain20-0", "plain56-0", "resnet20-0", "resnet56-0"]
+    assert found.left == 6
+    assert "Plain networks know" in found.says
+    assert "Whether twice the steps would mend the plain ones is not known yet." in found.says
+    assert "one seed a network" in found.says
+    assert "Runs made so far: 4 of 10" in found.says
+    assert found.holds is not True
 
 
 def test_what_was_learnt_is_judged_on_all_training_images(data, tmp_path):
@@ -253,3 +274,26 @@ def test_the_studies_are_listed(capsys):
     assert capsys.readouterr().out.startswith("degradation        Deeper plain networks")
     assert main(["study", "--json"]) == 0
     assert "table6" in [one["study"] for one in json.loads(capsys.readouterr().out)]
+
+
+def test_the_page_says_the_device_that_its_folder_is_for(data, tmp_path):
+    out = tmp_path / "study"
+    words = {"quick": True, "epochs": 1, "out": out}
+    resnets.study("bottleneck", data, device="cpu", **words)
+    assert "--device cpu" in (out / "study.html").read_text()
+
+
+def test_times_of_two_machines_are_not_made_equal(data, tmp_path):
+    """The first call had no GPU; what gets the time of another would get epochs by a pace of the other machine."""
+    out = tmp_path / "study"
+    words = {"quick": True, "epochs": 1, "out": out}
+    resnets.study("bottleneck", data, **words)
+    shutil.rmtree(out / "runs" / "bottleneck-time-0")
+    record = out / "runs" / "bottleneck-0" / "run.json"
+    document = json.loads(record.read_text())
+    document["machine"]["gpu"] = "NVIDIA H200"
+    record.write_text(json.dumps(document))
+    found = resnets.study("bottleneck", data, **words)
+    assert "The runs were made on different machines" in found.says
+    assert "bottleneck-time-0" in found.says
+    assert not (out / "runs" / "bottleneck-time-0").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,13 @@ COLOURS = {
 }
 
 
-def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """A row's texts, one for each of `COLUMNS`."""
+def cells(row: dict[str, Any], shown: Mapping[str, str]) -> tuple[str, ...]:
+    """A row's texts, one for each of `COLUMNS`; shown: as from `short`."""
     latency = row["latency"] or {}
     times = (f"{1000 * latency[p]:.2f}" if p in latency else "" for p in ("p50", "p90", "p99"))
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    name = _shown(row["name"])
     rate = f"{row['images_per_second']:,.1f}"
-    return (name, row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
+    return (shown[row["name"]], row["task"], row["precision"], str(row["batch"]), row["who"], rate, ratio, *times)
 
 
 def spread(row: dict[str, Any]) -> str:
@@ -59,8 +58,10 @@ def markdown(document: dict[str, Any]) -> str:
     """The table for a document, with its caption."""
     more = (SPREAD,) if document["steps"] else ()
     rule = ("---" if column in LEFT else "---:" for column in (*COLUMNS, *more))
+    shown = short(row["name"] for row in document["rows"])
     rows = (
-        [*(cell.replace("|", "\\|") for cell in cells(row)), *(spread(row) for _ in more)] for row in document["rows"]
+        [*(cell.replace("|", "\\|") for cell in cells(row, shown)), *(spread(row) for _ in more)]
+        for row in document["rows"]
     )
     lines = [(*COLUMNS, *more), rule, *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -83,7 +84,7 @@ def draw(document: dict[str, Any], targets: Iterable[Path]) -> None:
     from matplotlib.patches import Patch
 
     rows = document["rows"]
-    lines = _unique((row["name"], row["task"]) for row in rows)
+    lines, shown = _unique((row["name"], row["task"]) for row in rows), short(row["name"] for row in rows)
     batches = _unique(row["batch"] for row in rows)
     whos = [who for who in COLOURS if any(row["who"] == who for row in rows)]
     figure = Figure(figsize=(2.2 + 3.6 * len(batches), 1.5 + 2.4 * len(lines)), layout="constrained")
@@ -96,7 +97,7 @@ def draw(document: dict[str, Any], targets: Iterable[Path]) -> None:
                 axes[i][j].set_visible(False)
                 continue
             _panel(axes[i][j], here)
-            what = _shown(name) if task in ("infer", "input") else f"{_shown(name)}, {task}"
+            what = shown[name] if task in ("infer", "input") else f"{shown[name]}, {task}"
             title = f"{what}, batches of {batch}" if batch > 1 else f"{what}, one image"
             axes[i][j].set_title(title, loc="left", fontsize=10, parse_math=False)  # a file may be called a$^b
             axes[i][j].set_ylabel("images/s" if j == 0 or not axes[i][0].get_visible() else "")
@@ -141,9 +142,14 @@ def _panel(axis: Any, rows: list[dict[str, Any]]) -> None:
 _SMALL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": "#444444"}
 
 
-def _shown(name: str) -> str:
-    """A network's or a model file's name, in one printable line."""
-    return printable(Path(name).name)
+def short(names: Iterable[str]) -> dict[str, str]:
+    """Each network's or model file's name in one line: as many of its last parts as tell it from the others."""
+    whole = _unique(names)
+    for parts in range(1, 1 + max((len(Path(name).parts) for name in whole), default=0)):
+        found = {name: printable(str(Path(*Path(name).parts[-parts:]))) for name in whole}
+        if len(set(found.values())) == len(whole):
+            return found
+    return {name: printable(name) for name in whole}
 
 
 def _unique(items: Iterable[Any]) -> list[Any]:

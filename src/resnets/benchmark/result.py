@@ -25,7 +25,7 @@ class Speed:
                         unless the calls were counted (`steps`)
     batch_seconds       "mean" and "sd" of the seconds of one call, and how many "calls" there were
     image_size          side of the images in pixels
-    set_up_seconds      from the network to the first answer
+    set_up_seconds      to the first answer: loading the network, export, conversion and quantisation included
     """
 
     task: str

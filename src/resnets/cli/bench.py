@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,6 +84,10 @@ def bench(
 
     if out and out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file: name a folder to write into.")
+    if out:  # before the minutes of measuring, not behind them
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
     result = measure(
         models or ["resnet18", "resnet50"],
         task=task,
@@ -95,28 +100,28 @@ def bench(
         steps=steps,
     )
     document = result.document()
+    if not json:
+        _show(document)
     if out:
         write(document, out)
         note(f"wrote {out}")
     if json:
         emit(document)
-    else:
-        _show(document)
 
 
 def _show(document: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from resnets.benchmark.report import COLUMNS, SPREAD, caption, cells, spread
+    from resnets.benchmark.report import COLUMNS, SPREAD, caption, cells, short, spread
 
     figures = (*COLUMNS[COLUMNS.index("who") :], *((SPREAD,) if document["steps"] else ()))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in figures:
         table.add_column(column, justify="left" if column == "who" else "right", no_wrap=True)
-    last = ""
+    last, shown = "", short(row["name"] for row in document["rows"])
     for row in document["rows"]:
-        name, task, precision, batch, *texts = map(escape, cells(row))
+        name, task, precision, batch, *texts = map(escape, cells(row, shown))
         what = {"files": ", files", "backward": ", forward and backward"}.get(task, "")
         title = f"{name}{what} {precision}, {batch} at once"
         if title != last:

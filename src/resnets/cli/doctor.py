@@ -138,10 +138,16 @@ def _counted(diagnosis: Diagnosis) -> str:
     return ", ".join(f"{n} {severity}{'s' if n > 1 else ''}" for severity, n in severities.items())
 
 
+def _equal(group: list[str]) -> str:
+    """A group of copies: the first ones, and how many there are more."""
+    more = f" and {len(group) - SHOWN:,} more" if len(group) > SHOWN else ""
+    return " = ".join(group[:SHOWN]) + more
+
+
 def _files(finding: Finding) -> list[str]:
     """The first files that a finding is about, one line each."""
     if "groups" in finding.details:
-        lines = [" = ".join(group) for group in finding.details["groups"]]
+        lines = [_equal(group) for group in finding.details["groups"]]
     elif "suspects" in finding.details:
         lines = [f"{one['path']}: looks like {one['suggested']}" for one in finding.details["suspects"]]
     elif "reasons" in finding.details:

@@ -45,10 +45,10 @@ def explain(
     from resnets.pages import explanation as page
     from resnets.text import printable
 
-    page.check(out)
     for taken in (image, Path(model)):
         if out.exists() and taken.exists() and out.samefile(taken):
             raise DataError(f"{printable(str(out))} is what is to be explained: name another file to draw.")
+    page.check(out, neighbours)
     keep_memory()
     result = explained(model, image, name=name, method=method, stages=stages, data=neighbours)
     page.write(out, result)

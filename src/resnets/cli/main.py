@@ -31,6 +31,7 @@ from resnets.cli.streams import Output, Unwritten, drain, standard
 from resnets.cli.study import study
 from resnets.cli.train import train
 from resnets.errors import ResnetsError
+from resnets.machine import ran_out
 
 BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 INTERRUPTED = 130  # what a shell reports for a command that was stopped with Ctrl-C
@@ -177,6 +178,10 @@ def _run(arguments: Sequence[str], out: Output) -> tuple[int, list[str]]:
         where = f"{problem.filename} cannot be used" if problem.filename else "A file could not be written or read"
         mend = "check its permissions" if problem.errno in BARRED else "see whether the disk has room"
         return 1, [f"error: {where} ({problem.strerror or problem}): {mend}."]
+    except (RuntimeError, MemoryError) as problem:
+        if not ran_out(problem):
+            raise
+        return 1, ["error: The memory ran out: end other programs, or ask for less at once."]
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     status = result if isinstance(result, int) else 0

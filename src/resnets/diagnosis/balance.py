@@ -39,7 +39,22 @@ def per_split(samples: Sequence[Sample], listed: Sequence[Sample] = ()) -> dict[
 
 def findings(counts: Mapping[str, Counter[str]]) -> list[Finding]:
     """What is odd about the numbers of usable images; `counts` as from `per_split`."""
-    return [*_classes(counts), *_balance(counts), *_small(counts), *_power(counts)]
+    return [*_untaught(counts), *_classes(counts), *_balance(counts), *_small(counts), *_power(counts)]
+
+
+def _untaught(counts: Mapping[str, Counter[str]]) -> list[Finding]:
+    """Splits, and none of them to train on."""
+    if not counts or "train" in counts or "" in counts:
+        return []
+    return [
+        Finding(
+            kind="nothing-to-train-on",
+            severity="error",
+            text=f"There is {' and '.join(f'{split}/' for split in sorted(counts))} and no train/.",
+            mend="Add train/ with a folder for each class. To judge a network on these images it is not needed.",
+            details={"splits": sorted(counts)},
+        )
+    ]
 
 
 def _classes(counts: Mapping[str, Counter[str]]) -> list[Finding]:

@@ -30,6 +30,7 @@ def facts(checked: Checked | None) -> dict[str, Any] | None:
         "planted": checked.planted,
         "found": checked.found,
         "able": checked.able,
+        "looked": checked.looked,
         "words": _quality(checked),
     }
 
@@ -76,4 +77,5 @@ def _quality(checked: Checked) -> str:
     return (
         f"a quick look tells {100 * checked.accuracy:.0f} % of each class from the others, where guessing tells "
         f"{100 * checked.guessing:.0f} %, and found {checked.found:,} of {checked.planted:,} labels swapped on purpose"
+        + (f"; {checked.looked:,} of the {checked.of:,} images were looked at" if checked.looked < checked.of else "")
     )

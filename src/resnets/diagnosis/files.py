@@ -17,9 +17,10 @@ from resnets.data import decode
 from resnets.data.sample import Sample
 from resnets.data.source import Source
 from resnets.data.threads import attempt, in_order
-from resnets.errors import ImageError
-from resnets.machine import cores
+from resnets.errors import DataError, ImageError
+from resnets.machine import cores, free_memory
 from resnets.progress import track
+from resnets.store import size
 
 THUMB = 64  # pixels, of the thumbnails; enough to learn classes from, and 12 kB an image
 
@@ -53,6 +54,8 @@ class Looks:
 
     def only(self, rows: np.ndarray) -> Looks:
         """Some of the pictures: `rows` are places among the N."""
+        if len(rows) == len(self.samples):
+            return self  # all of them: no second copy of the thumbnails
         chosen = rows.tolist()
         samples, looks = (tuple(of[i] for i in chosen) for of in (self.samples, self.looks))
         return Looks(samples, looks, self.thumbs[rows], self.broken)
@@ -81,6 +84,12 @@ def look_through(source: Source, samples: Sequence[Sample], full: float | None =
     def look(sample: Sample) -> tuple[Look, np.ndarray] | ImageError:
         return attempt(lambda: look_at(source.read(sample.key), full))
 
+    wanted, free = len(samples) * THUMB * THUMB * 3, free_memory()
+    if wanted > free:
+        raise DataError(
+            f"The thumbnails of {len(samples):,} images take {size(wanted)}, and {size(free)} of memory are free: look "
+            "at a part of them, a folder of some classes say."
+        )
     thumbs = np.empty((len(samples), THUMB, THUMB, 3), np.uint8)
     good: list[tuple[Sample, Look]] = []
     broken: list[tuple[Sample, str]] = []

@@ -75,6 +75,7 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
         gone = printable(str(problem.args[0]))
         raise DataError(f"{gone} is gone since the data was looked at: begin again.") from None
     left_out = {change.path for change in changes if change.done == "left out"}
+    _check_whole(samples, left_out, {change.path for change in changes if change.instead})
     places = _places(source, [sample for sample in samples if sample.key not in left_out])
     lists = {} if source.tabled else {key: key for key in source.beside if is_list(key)}  # of titles
     if not places:
@@ -94,6 +95,18 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
             "`fix_into` another place."
         ) from problem
     return changes
+
+
+def _check_whole(samples: Sequence[Sample], left_out: set[str], copies: set[str]) -> None:
+    """Raise DataError where a class of a split would be gone from the copy because its pictures are there twice."""
+    stays = {(sample.split, sample.label) for sample in samples if sample.key not in left_out}
+    for sample in samples:
+        if sample.key in copies and (sample.split, sample.label) not in stays:
+            place = printable(f"{sample.split}/{sample.label}/")
+            raise DataError(
+                f"Nothing would be left of {place} in the copy: all that is in it is among the held-out images too. "
+                "Take it out of those first, or hold other images out."
+            )
 
 
 @contextmanager

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
 
-from resnets.diagnosis import learned
+from resnets.diagnosis import learned, patches
 from resnets.diagnosis.descriptors import KINDS, likeness
 from resnets.evaluation.noise import mistaken
+from resnets.machine import free_memory
 from resnets.progress import track
 
 FEWEST = 5  # pictures of a class, below which nothing can be said of it
 LEAST = 50  # pictures in all, below which nothing is learned from them
 FEW = 2000  # pictures, up to which they are compared with each other
+MOST = 100_000  # pictures that are looked at; of larger sets as many of each class as its share
+MEMORY = 0.5  # share of the free memory that the look may take
+WORK = 2e12  # multiply-adds of a part's logistic regression: with a thousand classes its thousand rounds take days
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0)
 LIKELY = 0.1  # probability of a mistake, from which on a label is suspected: one in ten is worth a look
 SWAPPED, TRIALS = 0.05, 4  # share of the labels that are swapped on purpose, and how often
@@ -54,6 +59,7 @@ class Checked:
     guessing    the same for who guesses: 1 / classes
     planted     labels that were swapped on purpose
     found       how many of them were then suspected
+    looked, of  pictures that were looked at, of how many
     """
 
     suspects: tuple[Suspect, ...]
@@ -61,6 +67,8 @@ class Checked:
     guessing: float
     planted: int
     found: int
+    looked: int = 0
+    of: int = 0
 
     @property
     def able(self) -> bool:
@@ -76,8 +84,23 @@ def check(thumbs: np.ndarray, labels: Sequence[str], most: int = 200) -> Checked
     labels  the N labels
     most    suspects to name
 
-    None for fewer than `LEAST` pictures; classes of fewer than `FEWEST` are left aside.
+    None for fewer than `LEAST` pictures; classes of fewer than `FEWEST` are left aside. Of more than `MOST` pictures,
+    or more than fit into memory, that many are looked at, evenly spread over the classes.
     """
+    fits = max(FEW, min(MOST, int(MEMORY * free_memory()) // patches.bytes_each()))
+    if len(labels) <= fits:
+        checked = _check(thumbs, labels, most)
+        return checked and replace(checked, looked=len(labels), of=len(labels))
+    by_class = np.argsort(np.unique(np.asarray(labels, dtype=object), return_inverse=True)[1], kind="stable")
+    rows = np.sort(by_class[np.linspace(0, len(labels) - 1, fits).astype(int)])
+    checked = _check(thumbs[rows], [labels[row] for row in rows.tolist()], most)
+    if checked is None:
+        return None
+    suspects = tuple(replace(one, index=int(rows[one.index])) for one in checked.suspects)
+    return replace(checked, suspects=suspects, looked=len(rows), of=len(labels))
+
+
+def _check(thumbs: np.ndarray, labels: Sequence[str], most: int) -> Checked | None:
     names, index, counts = np.unique(np.asarray(labels, dtype=object), return_inverse=True, return_counts=True)
     known = counts >= FEWEST
     usable = np.flatnonzero(known[index])
@@ -149,13 +172,17 @@ def _learning(thumbs: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], 
 
     It learns once: a few swapped labels more would teach it hardly less.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
     logits = learned.answers(torch.from_numpy(thumbs), torch.from_numpy(target))
     answers = np.empty_like(logits)
+    rounds = int(min(1000, max(20, WORK / (len(target) * logits.shape[1] ** 2))))
     for learn, judge in StratifiedKFold(FEWEST).split(logits, target):  # so that each class is in each part
-        model = LogisticRegression(max_iter=1000).fit(logits[learn], target[learn])
+        with catch_warnings():
+            simplefilter("ignore", ConvergenceWarning)  # where its rounds are bounded, it is as good as they make it
+            model = LogisticRegression(max_iter=rounds).fit(logits[learn], target[learn])
         answers[judge] = model.predict_log_proba(logits[judge])
     return lambda labels: answers
 

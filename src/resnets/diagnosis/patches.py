@@ -48,6 +48,12 @@ class Scale:
 SCALES = (Scale(side=64, patch=6, stride=2, words=512, keep=128),)
 
 
+def bytes_each() -> int:
+    """What the maps of one picture take."""
+    dtype = getattr(torch, fastest_precision("cpu"))
+    return 2 * GRID * GRID * sum(scale.keep for scale in SCALES) * int(dtype.itemsize)
+
+
 def maps(thumbs: Tensor, advance: Callable[[int], object]) -> Tensor:
     """What occurs where in (N, S, S, 3) uint8 pictures and in their mirror images: (N, 2, GRID, GRID, D).
 

@@ -28,6 +28,7 @@ from resnets.errors import ParameterError, nearest
 from resnets.inference import Classifier
 from resnets.inference.features import head, seen
 from resnets.network import ResNet
+from resnets.weights.model import at_once
 
 METHODS = ("grad-cam", "integrated-gradients")
 BATCH = 8  # images that the network sees at once
@@ -56,8 +57,9 @@ def heat(
     network = classifier.network if method == METHODS[1] else dense(classifier.network)
     device = next(network.parameters()).device
     wanted = torch.as_tensor(np.asarray(classes, np.int64), device=device)
-    for first in range(0, len(pixels), BATCH):
-        rows = slice(first, first + BATCH)
+    few = at_once(network, size, BATCH)
+    for first in range(0, len(pixels), few):
+        rows = slice(first, first + few)
         x = classifier.preprocessing.normalise(torch.from_numpy(np.array(pixels[rows])).to(device))
         if method == METHODS[1]:
             single = integrated_gradients(network, x, wanted[rows]).sum(dim=1)

@@ -45,16 +45,17 @@ def _section(finding: Finding, place: _Shown) -> dict[str, Any]:
     """What the template shows of a finding: rows of pictures, and names."""
     details = finding.details
     if "groups" in details:
-        rows = [[_picture(place, key) for key in group[:COPIES]] for group in details["groups"][:GROUPS]]
+        groups = details["groups"][:GROUPS]
+        rows = [_row([_picture(place, key) for key in group[:COPIES]], len(group) - COPIES) for group in groups]
         left = len(details["groups"]) - len(rows)
     elif "suspects" in details:
         shown = details["suspects"][:SUSPECTS]
-        rows = [[_picture(place, one["path"], f"{one['label']} → {one['suggested']}")] for one in shown]
+        rows = [_row([_picture(place, one["path"], (one["label"], one["suggested"]))]) for one in shown]
         left = len(details["suspects"]) - len(rows)
     elif finding.kind in ("unreadable", "misplaced"):
         rows, left = [], 0
     else:
-        rows = [[_picture(place, key)] for key in finding.paths[:OTHERS]]
+        rows = [_row([_picture(place, key)]) for key in finding.paths[:OTHERS]]
         left = len(finding.paths) - len(rows)
     names = [
         {"path": path, "why": why}
@@ -63,8 +64,16 @@ def _section(finding: Finding, place: _Shown) -> dict[str, Any]:
     return {"finding": finding, "rows": rows, "left": left, "names": names, "unnamed": len(finding.paths) - len(names)}
 
 
-def _picture(shown: _Shown, key: str, caption: str = "") -> dict[str, Any]:
-    """A picture and its name; `uri` is None for one that cannot be read any more."""
+def _row(pictures: list[dict[str, Any]], more: int = 0) -> dict[str, Any]:
+    """Pictures side by side, and how many of their kind are not shown."""
+    return {"pictures": pictures, "more": max(more, 0)}
+
+
+def _picture(shown: _Shown, key: str, caption: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A picture, its name and the class that it has and looks like; `uri` is None for one that cannot be read any more.
+
+    Each class by itself, so that an arrow between names that are written from the right keeps its direction.
+    """
     try:
         pixels = np.asarray(decode(shown.source.read(key), shown.white)) if shown.source else None
     except ImageError:

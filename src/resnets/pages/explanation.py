@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -29,8 +30,8 @@ STRONG, PALE, INK, GREY = "#c8553d", "#9db8d2", "#222222", "#666666"
 METHOD_NAMES = {"grad-cam": "Grad-CAM", "integrated-gradients": "Integrated gradients"}
 
 
-def check(path: Path) -> None:
-    """Raise DataError unless a picture can be written there."""
+def check(path: Path, data: str | None = None) -> None:
+    """Raise DataError unless a picture can be written there: not among `data`, and over nothing but an older one."""
     shown = printable(str(path))
     if path.suffix.lower() not in ENDINGS:
         raise DataError(f"{shown} is no picture that can be written: name a file that ends in {', '.join(ENDINGS)}.")
@@ -38,6 +39,21 @@ def check(path: Path) -> None:
         raise DataError(f"There is no folder {printable(str(path.parent))} to write {printable(path.name)} into.")
     if path.is_dir():
         raise DataError(f"{shown} is a folder: name a file to write, as in explained.png.")
+    if path.exists() and not _is_drawing(path):
+        raise DataError(f"{shown} is there and is no drawing of ours: name another file.")
+    folder = None if data is None else Path(os.path.expanduser(data))
+    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{shown} would become a part of the data: write it elsewhere.")
+
+
+def _is_drawing(path: Path) -> bool:
+    """Whether matplotlib wrote it, as it says in the head of a picture or at the end of a PDF."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(max(0, path.stat().st_size - 4096))
+        return b"atplotlib" in head + file.read(4096)
 
 
 def write(path: Path, explanation: Explanation) -> None:

@@ -28,6 +28,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 JPEG_QUALITY = 82
 SMALL = 64  # pixels: a picture with a shorter side is an enlarged PNG, in which every pixel can be seen
 BEGINNING = "<!doctype html>"  # of every page
+OURS = b"default-src 'none'; img-src data:"  # in the head of every page of ours, and of few others
 
 
 def render(template: str, *, folders: tuple[Path, ...] = (), **values: Any) -> str:
@@ -94,7 +95,7 @@ def check(path: Path, data: str | None = None) -> None:
     if path.is_dir():
         raise DataError(f"{printable(str(path))} is a folder: name a file to write, as in report.html.")
     if path.exists() and not _is_page(path):
-        raise DataError(f"{printable(str(path))} is there and is no page: name another file.")
+        raise DataError(f"{printable(str(path))} is there and is no page of ours: name another file.")
     folder = None if data is None else Path(os.path.expanduser(data))
     if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{printable(str(path))} would become a part of the data: write it elsewhere.")
@@ -117,7 +118,8 @@ def _is_page(path: Path) -> bool:
     if not path.is_file():
         return False  # a pipe or a device would hang the reader
     with path.open("rb") as file:
-        return file.read(len(BEGINNING)) == BEGINNING.encode()
+        head = file.read(1024)
+    return head.startswith(BEGINNING.encode()) and OURS in head
 
 
 def _shown(value: Any) -> Any:

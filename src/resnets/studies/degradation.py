@@ -26,7 +26,7 @@ def _members(quick: bool) -> list[Member]:
 def _says(found: Found) -> tuple[str, Holds]:
     key = "train_top1"
     plain, residual = (found.difference(f"{kind}56", f"{kind}20", key) for kind in ("plain", "resnet"))
-    twice = found.difference("plain56-twice", "plain20-twice", key)
+    twice = found.difference(*ends, key) if found.told(ends := ("plain56-twice", "plain20-twice")) else None
     shortcut = found.difference("resnet56", "plain56", key)
 
     def between(kind: str, end: str = "") -> str:
@@ -38,7 +38,9 @@ def _says(found: Found) -> tuple[str, Holds]:
         f"Plain networks know {between('plain')} of the images that they are taught ({points(plain.value)} points)"
         + (": it is no overfitting." if plain.told and plain.value < 0 else "."),
         f"The same layers with shortcuts: {between('resnet')} ({points(residual.value)} points).",
-        f"With twice the steps the plain ones have {between('plain', '-twice')} ({points(twice.value)} points).",
+        f"With twice the steps the plain ones have {between('plain', '-twice')} ({points(twice.value)} points)."
+        if twice
+        else "Whether twice the steps would mend the plain ones is not known yet.",
         f"On held-out images: plain {held_out['plain20']} and {held_out['plain56']}, residual {held_out['resnet20']} "
         f"and {held_out['resnet56']}; {found.chance}.",
     ]
@@ -47,13 +49,14 @@ def _says(found: Found) -> tuple[str, Holds]:
     return " ".join(sentences), _holds(plain, residual, twice, shortcut)
 
 
-def _holds(plain: Difference, residual: Difference, twice: Difference, shortcut: Difference) -> Holds:
+def _holds(plain: Difference, residual: Difference, twice: Difference | None, shortcut: Difference) -> Holds:
     """Worse with depth without shortcuts, after twice the steps too; not with them; and better with than without."""
-    rises = any(one.told and one.value > 0 for one in (plain, twice))
+    rises = any(one.told and one.value > 0 for one in (plain, twice) if one)
     falls = any(one.told and one.value < 0 for one in (residual, shortcut))
     if rises or falls:
         return False
-    return None if residual.value < -HELD or not (plain.told and twice.told and shortcut.told) else True
+    told = plain.told and twice is not None and twice.told and shortcut.told
+    return True if told and residual.value >= -HELD else None
 
 
 def _draws(found: Found) -> list[Plot]:
@@ -77,4 +80,5 @@ STUDY = Study(
     full=CIFAR,
     says=_says,
     draws=_draws,
+    first=("plain20", "plain56", "resnet20", "resnet56"),
 )

@@ -31,6 +31,7 @@ class Study:
     draws           the figures
     observer        what looks on in every run; None: nothing more than usual
     measures        what figures of it begin with, in the first and in the last epoch
+    first           the networks that `says` cannot do without, which are trained before the others; none: all
     """
 
     name: str
@@ -45,3 +46,4 @@ class Study:
     draws: Callable[[Found], Iterable[Plot]]
     observer: Callable[[], Observer] | None = None
     measures: tuple[str, str] | None = None
+    first: tuple[str, ...] = ()

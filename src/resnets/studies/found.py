@@ -134,7 +134,7 @@ class Found:
     @property
     def chance(self) -> str:
         """How much the seeds can tell, as the end of a sentence."""
-        seeds = min((len(self.of(member.name)) for member in self.members), default=0)
+        seeds = min((len(runs) for member in self.members if (runs := self.of(member.name))), default=0)
         if seeds >= ENOUGH:
             return f"{seeds} seeds a network, Welch's t-test at 95 %"
         return (

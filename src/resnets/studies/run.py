@@ -140,10 +140,16 @@ class _Engine:
             raise next(iter(self.failed.values()))
 
     def _wanted(self) -> Iterator[tuple[Member, int]]:
+        def turn(one: Member) -> tuple[bool, bool]:
+            """What the sentence needs comes first, and who gets the time of another behind it."""
+            return one.name not in self._first(), one.as_long_as is not None
+
         for seed in range(self.setting.seeds):
-            # Who gets the time of another comes behind it.
-            for member in sorted(self.members, key=lambda one: one.as_long_as is not None):
+            for member in sorted(self.members, key=turn):
                 yield member, seed
+
+    def _first(self) -> tuple[str, ...]:
+        return self.study.first or tuple(member.name for member in self.members)
 
     def _epochs(self, member: Member) -> int:
         """As the member asks for. Equal time is that of the first seeds' epochs, so that every seed has as many."""
@@ -153,6 +159,11 @@ class _Engine:
         if missing := {f"{one}-0" for one in (member.as_long_as, self._twin(member))} & self.failed.keys():
             raise TrainingError(f"Its epochs are those of the time of {', '.join(sorted(missing))}, which is left out.")
         lasts, own = self.runs[member.as_long_as, 0], self.runs[self._twin(member), 0]
+        if lasts.machine != own.machine:
+            raise TrainingError(
+                f"Its epochs are those of the time of {lasts.member}-0, which was trained on another machine than "
+                f"{own.member}-0: remove one of the two."
+            )
         return max(1, round((lasts.seconds) / (own.seconds / own.epochs)))
 
     def _twin(self, member: Member) -> str:
@@ -211,7 +222,16 @@ class _Engine:
             epochs=record.epochs,
             course=course,
             fallbacks=len(result.fallbacks),
-            machine=f"{processor}, {record.machine.get('cores')} cores, {record.precision}",
+            machine=", ".join(
+                str(part)
+                for part in (
+                    processor,
+                    f"{record.machine.get('cores')} cores",
+                    record.machine.get("gpu"),
+                    record.precision,
+                )
+                if part
+            ),
         )
 
     def _finished(self, place: Path) -> bool:
@@ -229,6 +249,7 @@ class _Engine:
             "data": here(self.setting.data),
             "epochs": self.setting.epochs,
             "seeds": self.setting.seeds,
+            "device": self.device,
         }
         own = {"data": usual.data, "epochs": usual.epochs, "seeds": usual.seeds, "device": "auto"}
         return {name: shlex.quote(str(value)) for name, value in asked.items() if value != own[name]}
@@ -248,7 +269,7 @@ class _Engine:
         left = wanted - len(found.runs) - len(self.failed)
         goes_on = "; the same command goes on" if left else ""
         says, holds = f"Runs made so far: {len(found.runs)} of {wanted}{goes_on}.", None
-        if found.told(member.name for member in self.members):
+        if found.told(self._first()):
             about, holds = self.study.says(found)
             says = f"{about} {says}" if left else about
         if self.failed:

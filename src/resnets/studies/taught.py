@@ -10,8 +10,9 @@ from torch import Tensor
 
 from resnets.data.batches import CachedBatches
 from resnets.data.cache import middle
-from resnets.evaluation.answers import answers, top1
+from resnets.evaluation.answers import BATCH, answers, top1
 from resnets.training import EpochRecord, Observer, StepRecord, Training
+from resnets.weights.model import at_once
 
 BETWEEN = 1000  # images that are asked about after an epoch; after the last one, all of them
 
@@ -32,7 +33,8 @@ class Taught(Observer):
                 seen = torch.from_numpy(np.array(middle(pixels, training.image_size)))
                 return network(preprocessing.normalise(seen.to(training.state.device)))  # type: ignore[no-any-return]
 
-        logits = answers(run, images, network.plan.num_classes, what="")
+        few = at_once(network, training.image_size, BATCH)
+        logits = answers(run, images, network.plan.num_classes, what="", at_once=few)
         epoch.figures.update({TAUGHT: top1(logits, labels), OF: len(labels)})
 
 
