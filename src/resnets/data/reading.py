@@ -71,8 +71,17 @@ class Reading:
     @property
     def words(self) -> str:
         """What differs from the usual, as it is typed."""
+        return ", ".join(f"{key}={brief(value)}" for key, value in self._unusual.items())
+
+    @property
+    def overrides(self) -> list[str]:
+        """The same, whole, as `asked` takes it."""
+        return [f"{key}={value}" for key, value in self._unusual.items()]
+
+    @property
+    def _unusual(self) -> dict[str, Any]:
         found = {"depth": self.depth, "ignore": self.ignore, "columns": self.columns}
-        return ", ".join(f"{key}={brief(value)}" for key, value in found.items() if value not in (1, ""))
+        return {key: value for key, value in found.items() if value not in (1, "")}
 
     def ignores(self, key: str) -> bool:
         """Whether a path is left out."""

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from resnets.evaluation.guessing import better
+from resnets.evaluation.guessing import against_guessing
 from resnets.evaluation.metrics import log_softmax
 from resnets.evaluation.significance import LEVEL
 from resnets.inference import novelty
@@ -34,13 +34,14 @@ def calibrate(pixels: np.ndarray, logits: np.ndarray, labels: np.ndarray, covera
     coverage    above 0, below 1
 
     Images that are there twice count once, or either half would know some of the other. With fewer than FEWEST images
-    there is nothing to tell: the calibration of a model never calibrated. A model that is no better than guessing (see
-    `guessing`) knows nothing, however sure its probabilities look: each of its sets has every class.
+    there is nothing to tell: the calibration of a model never calibrated. A model that is no better than guessing and
+    tells no class apart (see `guessing`) knows nothing, however sure its probabilities look: each of its sets has every
+    class.
     """
     digests, rows = np.unique(digest(pixels), return_index=True)
     digests, rows = digests[:MOST], rows[:MOST]
-    right = int((logits[rows].argmax(axis=1) == labels[rows]).sum())
-    ignorant = better(right, len(rows), float(np.bincount(labels[rows]).max() / len(rows))) is False
+    found = against_guessing(labels[rows], logits[rows].argmax(axis=1), tuple(map(str, range(logits.shape[1]))))
+    ignorant = found["better_than_guessing"] is False and not found["tells_apart"]
     if len(rows) < FEWEST:
         return Calibration(unsure=0.0) if ignorant else Calibration()
     logits = logits.astype(np.float64)

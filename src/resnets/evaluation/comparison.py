@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from resnets.data.open import open_as_trained
+from resnets.data.reading import USUAL, Reading
 from resnets.errors import DataError
 from resnets.evaluation.evaluation import judge_source
 from resnets.evaluation.judging import Judgement
@@ -121,12 +122,22 @@ def compare(
     """
     first, second = as_classifier(one), as_classifier(other)
     check_classes(first.classes, second.classes)  # before the long work
-    source = open_as_trained(data, first.provenance.recipe)
+    source = open_as_trained(data, _recipe_of(first, second))
     judged = [judge_source(classifier, source, split, unseen=True) for classifier in (first, second)]
     skipped = judged[0].skipped_files, judged[1].skipped_files
     found = compare_judgements(judged[0].judgement, judged[1].judgement, names, skipped)
     flatters = [f"{name}: {sentence}" for name, one in zip(names, judged, strict=True) for sentence in one.flatters]
     return replace(found, verdict=" ".join([found.verdict, *flatters]))
+
+
+def _recipe_of(*models: Classifier) -> Mapping[str, Any] | None:
+    """That of the first model whose data was not read as usual, so that their order changes nothing."""
+    recipes = [one.provenance.recipe for one in models]
+    found = {reading: recipe for recipe in reversed(recipes) if (reading := Reading.of(recipe)) != USUAL}
+    if len(found) > 1:
+        said = "; ".join(reading.words for reading in found)
+        raise DataError(f"The two models read their data in different ways ({said}): compare each on its own.")
+    return next(iter(found.values()), recipes[0])
 
 
 def compare_judgements(

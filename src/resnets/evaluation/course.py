@@ -66,20 +66,26 @@ class Course:
         return self.asked_rate * (float(shares[-1]) if shares and isinstance(shares[-1], int | float) else 1.0)
 
     @property
-    def excess(self) -> float:
-        """The last epoch's loss above what the recipe's smoothing costs, as a share of what guessing costs above that.
+    def smoothing(self) -> float:
+        """Of the labels, as the recipe has it."""
+        return float(self.record.recipe.get("label_smoothing") or 0.0)
 
-        0 knows all training images, 1 guesses; not a number without epochs, for a single class, or where the logits
-        carried the classes' shares in training: guessing costs less then, by how unequal they are.
+    @property
+    def evens_out(self) -> bool:
+        """Whether every class counted the same in what was minimised."""
+        return "balanced" in (self.record.recipe.get("class_weights"), self.record.recipe.get("sampler"))
+
+    @property
+    def least(self) -> float:
+        """The loss of who knows all training images: what the smoothing costs, in nats.
+
+        Not a number without epochs, for a single class, or where the logits carried the classes' shares in training.
         """
-        if self.record.recipe.get("logit_adjustment"):
-            return math.nan
-        classes, smoothing = len(self.record.classes), float(self.record.recipe.get("label_smoothing") or 0.0)
-        if not self.losses or classes < 2:
+        classes, smoothing = len(self.record.classes), self.smoothing
+        if self.record.recipe.get("logit_adjustment") or not self.losses or classes < 2:
             return math.nan
         own, other = 1 - smoothing + smoothing / classes, smoothing / classes
-        least = -own * math.log(own) - ((classes - 1) * other * math.log(other) if other else 0.0)
-        return (self.losses[-1] - least) / max(math.log(classes) - least, 1e-9)
+        return -own * math.log(own) - ((classes - 1) * other * math.log(other) if other else 0.0)
 
     @property
     def could_start_elsewhere(self) -> bool:

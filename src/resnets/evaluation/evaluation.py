@@ -12,13 +12,15 @@ from typing import Any
 from resnets.data.cache import cached
 from resnets.data.known import HELD_OUT, NEW, TRAINED_ON
 from resnets.data.open import open_as_trained
+from resnets.data.reading import USUAL, Reading
 from resnets.data.source import Source
 from resnets.errors import ModelFileError
+from resnets.evaluation.case import Next
 from resnets.evaluation.course import Course
 from resnets.evaluation.guessing import remarks
 from resnets.evaluation.held_out import Chosen, choose
 from resnets.evaluation.judging import Judgement, judge
-from resnets.evaluation.whatnext import Next, what_next
+from resnets.evaluation.whatnext import what_next
 from resnets.inference import Classifier, as_classifier
 from resnets.notebook import table
 from resnets.weights import Model
@@ -118,18 +120,21 @@ class Evaluation:
             flatters=chosen.flatters,
         )
 
-    def followed(self, model: str, data: str) -> Evaluation:
+    def followed(self, model: str, data: str, reading: Reading = USUAL) -> Evaluation:
         """The same with what to do next; of a run's folder it is known how the training went.
 
         model, data     as they are typed
+        reading         how the model's data is read
+
+        Images that it was trained on do not tell what to do.
         """
-        if self.split == "train":
+        if self.split == "train" or (self.judged or {}).get(TRAINED_ON):
             return self
         course, run = None, Path(model)
         if (run / RECORD).is_file():
             with suppress(ModelFileError):  # somebody else's run.json
                 course = Course.of(RunRecord.read(run), run)
-        return replace(self, next=what_next(self.judgement, course, data, model))
+        return replace(self, next=what_next(self.judgement, course, data, model, reading))
 
     def _repr_html_(self) -> str:
         """In a notebook: what it is worth in one line, and a row for each class."""
@@ -177,7 +182,9 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     """
     classifier = as_classifier(model)
     found = judge_source(classifier, open_as_trained(data, classifier.provenance.recipe), split)
-    return found if isinstance(model, Model | Classifier) else found.followed(str(model), str(data))
+    if isinstance(model, Model | Classifier):
+        return found
+    return found.followed(str(model), str(data), Reading.of(classifier.provenance.recipe))
 
 
 def judge_source(classifier: Classifier, source: Source, split: str | None, *, unseen: bool = False) -> Evaluation:

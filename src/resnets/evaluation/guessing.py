@@ -63,10 +63,11 @@ def worth(found: Mapping[str, Any]) -> str:
     commonest = max(found["per_class"], key=lambda row: row["images"])
     always = f'always answering "{printable(commonest["name"])}" would be right on {baseline}'
     balanced, equal = found["balanced_accuracy"], 1 / sum(row["images"] > 0 for row in found["per_class"])
-    if found["better_than_guessing"] is False and found["tells_apart"] and balanced > equal:
+    if not found["better_than_guessing"] and found["tells_apart"] and balanced > equal:
+        told = "is no better" if found["better_than_guessing"] is False else "cannot be told to be better"
         return (
             f"It tells the classes apart: balanced accuracy is {100 * balanced:.1f} %, where guessing gives "
-            f"{100 * equal:.1f} %. By top-1 it is no better than guessing: {always}."
+            f"{100 * equal:.1f} %. By top-1 it {told} than guessing: {always}."
         )
     if found["better_than_guessing"] is False:
         return f"It is no better than guessing: {always}."

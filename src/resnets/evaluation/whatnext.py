@@ -1,29 +1,28 @@
 """What next? One paragraph on what a model is worth, what limits it most, and the one command that may help most.
 
-The limits are tried in order, each a question to what was measured: guessing, a learning rate that was too high, norms
-that do not hold, a training that has not come to its end, wrong labels, one confused pair of classes, images known by
-heart, too few of them. What passes all of them is good enough to be used.
+The limits are tried in order, each a question to what was measured: images of another kind, guessing, a learning rate
+that was too high, norms that do not hold, a training that has not come to its end, wrong labels, one confused pair of
+classes, images known by heart, too few of them. What passes all of them is good enough to be used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from resnets.data.reading import USUAL, Reading
+from resnets.evaluation.case import Case, Next
 from resnets.evaluation.course import Course
 from resnets.evaluation.guessing import better, worth
 from resnets.evaluation.judging import Judgement
 from resnets.evaluation.noise import mistaken
 from resnets.evaluation.significance import LEVEL
-from resnets.text import printable, typed
-from resnets.weights.again import train_again
+from resnets.text import printable, some, typed
 
-KNOWS, LEARNT = 0.7, 0.1  # of `Course.excess`: below the first something was learnt, below the second all
+KNOWS, LEARNT = 0.7, 0.1  # of `Case.excess`: below the first something was learnt, below the second all
 FALLING = 0.03  # share of its loss that the last fifth of a training may still take away at its end
 RISEN = 0.1  # share by which the held-out loss may lie above its least
 APART = 0.1  # by which training images may be known better than others
@@ -32,89 +31,56 @@ PAIR, OFTEN = 5, 0.4  # mistakes between two classes, and their share of all, fr
 LARGEST = 1_000_000  # answers, up to which labels are doubted
 WORTH_IT = 0.01  # of top-1, that twice the photos should bring at least
 SMALL_BATCH = 32
+UNEQUAL = 1.5  # times its share of equal classes that the commonest has, from which on they are unequal
 GOOD = 0.8  # of top-1's lower end, from which on a model is used without a look at its mistakes
 
 
-@dataclass(frozen=True)
-class Next:
-    """What to do next.
-
-    says        the paragraph, without the command
-    limit       "guessing", "diverged", "norms", "not_converged", "labels", "pair", "overfitting", "few_photos", "none"
-    command     complete, as it is typed; None: nothing that one types helps
-    gain        {"top1", "interval"} that is to be expected, as fractions; None: it cannot be told
-    """
-
-    says: str
-    limit: str
-    command: str | None = None
-    gain: Mapping[str, Any] | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Fit for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is asked: a judgement with its figures, how the network was trained, and names as they are typed.
-
-    course      None: nobody knows
-    data        that was judged
-    model       that judged
-    """
-
-    judgement: Judgement
-    figures: Mapping[str, Any]
-    course: Course | None
-    data: str
-    model: str
-
-    def again(self, **changes: object) -> str | None:
-        """The training with other options."""
-        return None if self.course is None else train_again(self.course.record, self.course.run, **changes)
-
-    def elsewhere(self) -> str | None:
-        """The training from a trained network, by the recipe for that."""
-        return None if self.course is None else train_again(self.course.record, None, weights="auto")
-
-    @property
-    def mistakes(self) -> int:
-        """Images that it got wrong."""
-        return int((~self.judgement.correct).sum())
-
-
-def what_next(judgement: Judgement, course: Course | None, data: str, model: str) -> Next:
+def what_next(judgement: Judgement, course: Course | None, data: str, model: str, reading: Reading = USUAL) -> Next:
     """The paragraph on a judgement by images that the model was not trained on; arguments as in `Case`."""
-    case = Case(judgement, judgement.figures, course, data, model)
+    case = Case(judgement, judgement.figures, course, data, model, reading)
     found = next(answer for limit in _LIMITS if (answer := limit(case)) is not None)
     return Next(f"{worth(case.figures)} {found.says}", found.limit, found.command, found.gain)
 
 
+def _other_images(case: Case) -> Next | None:
+    """What its training held out it knows better, beyond chance."""
+    before = None if case.course is None else case.course.result
+    if before is None or before.top1_interval is None or case.figures["top1_interval"][1] >= before.top1_interval[0]:
+        return None
+    said = (
+        f"Its training was right on {100 * before.top1:.0f} % of what it held out: these are images of another kind, "
+    )
+    said += "or some of their labels are wrong."
+    return Next(said, "other_images", case.doctor())
+
+
 def _guessing(case: Case) -> Next | None:
     figures, course = case.figures, case.course
-    if figures["better_than_guessing"] is None:
+    if figures["better_than_guessing"] is None and not figures["tells_apart"]:
         return Next("Add photos of every class, then train again.", "few_photos", case.again())
     if (figures["better_than_guessing"] or figures["tells_apart"]) and figures["only_answer"] is None:
         return None
     if course is not None and (norms := _norms(case)):
         return norms
-    look = typed("resnets", "doctor", case.data)
-    if course is None or math.isnan(course.excess):
+    look = case.doctor()
+    if course is None or math.isnan(case.excess):
         return Next("Ask whether these are the images that it was made for, and their labels right.", "guessing", look)
-    loss, images = f"loss {course.losses[-1]:.3g}, where guessing gives {_guess(course):.3g}", course.result.images
-    if course.excess < KNOWS:
+    loss, images = f"loss {course.losses[-1]:.3g}, where guessing gives {case.guess:.3g}", course.result.images
+    if case.excess < KNOWS:
         said = f"It knows its {images:,} training images ({loss}), and nothing that holds for others: more photos"
         said += " help, or a trained network to start from, unless the classes do not differ in what can be seen."
-        return Next(said, "guessing", case.elsewhere() if _elsewhere(case) else look)
+        return Next(said, "guessing", case.elsewhere() if case.could_start_elsewhere else look)
+    if figures["only_answer"] is not None and figures["baseline"] > UNEQUAL / len(case.judgement.classes):
+        said = "It names the commonest class alone, which is right most often: every class has to count the same."
+        return Next(said, "guessing", case.balanced() or look)
     said = f"It did not learn its {images:,} training images either ({loss})."
-    if course.losses[-1] > _guess(course) * 1.2 or course.result.fallbacks:
+    if course.losses[-1] > case.guess * 1.2 or course.result.fallbacks:
         return Next(
-            f"{said} The learning rate is too high.", "guessing", case.again(set=f"learning_rate={_lower(course)}")
+            f"{said} The learning rate is too high.", "guessing", case.again(set=f"learning_rate={course.rate / 4:.2g}")
         )
-    if _elsewhere(case):
+    if case.could_start_elsewhere:
         return Next(f"{said} Start from a trained network.", "guessing", case.elsewhere())
-    return Next(f"{said} Train longer, and see whether the labels are right.", "guessing", _longer(case, 4))
+    return Next(f"{said} Train longer, and see whether the labels are right.", "guessing", case.longer(4))
 
 
 def _diverged(case: Case) -> Next | None:
@@ -128,11 +94,14 @@ def _diverged(case: Case) -> Next | None:
 def _norms(case: Case) -> Next | None:
     """What it knows while it trains, it does not know when it is judged."""
     course = case.course
-    if course is None or course.result.learnt is None or not course.excess < KNOWS:
+    if course is None or course.result.learnt is None or not case.excess < KNOWS:
         return None
     learnt, recipe = course.result.learnt, course.record.recipe
-    images, little = int(learnt["images"]), max(case.figures["baseline"], (1 - course.excess) / 2)
+    baseline = case.figures["baseline"]
+    images, little = int(learnt["images"]), max(baseline, (1 - case.excess) / 2)
     if better(round(learnt["top1"] * images), images, little) is not False:
+        return None
+    if learnt["interval"][1] >= 1 - case.excess * (1 - baseline):  # what its loss promises it has
         return None
     said = f"While it trained it knew its images, and judged it is right on {100 * learnt['top1']:.0f} % of them: "
     if recipe.get("ema"):
@@ -142,7 +111,7 @@ def _norms(case: Case) -> Next | None:
     if at_once < most:
         said += f"its norms take their statistics over {at_once} images, which is too few."
         return Next(said, "norms", case.again(set=f"batch_size={most}"))
-    return Next(f"{said}the statistics of its norms have not settled in so few steps.", "norms", _longer(case, 4))
+    return Next(f"{said}the statistics of its norms have not settled in so few steps.", "norms", case.longer(4))
 
 
 def _not_converged(case: Case) -> Next | None:
@@ -152,12 +121,12 @@ def _not_converged(case: Case) -> Next | None:
     if course.result.step is not None:
         said = f"It stands at step {course.result.step:,} of {course.result.steps:,}: go on."
         return Next(said, "not_converged", f"resnets train --resume {typed(str(course.run))}")
-    if _gap(case) > APART or not course.excess > LEARNT:
+    if case.gap > APART or not case.excess > LEARNT:
         return None
-    if course.excess > KNOWS:
-        loss = f"loss {course.losses[-1]:.3g}, where guessing gives {_guess(course):.3g}"
+    if case.excess > KNOWS:
+        loss = f"loss {course.losses[-1]:.3g}, where guessing gives {case.guess:.3g}"
         said = f"It has hardly learnt its {course.result.images:,} training images yet ({loss})."
-        return Next(said, "not_converged", _longer(case, 4))
+        return Next(said, "not_converged", case.longer(4))
     if len(course.held_out) < 2:
         return None
     (_, last), losses = course.held_out[-1], [loss for _, loss in course.held_out]
@@ -165,7 +134,7 @@ def _not_converged(case: Case) -> Next | None:
     if last > min(losses) or before - last < FALLING * before:
         return None
     said = "It has not come to its end: the loss on held-out images was still falling."
-    return Next(said, "not_converged", _longer(case, 2))
+    return Next(said, "not_converged", case.longer(2))
 
 
 def _labels(case: Case) -> Next | None:
@@ -181,7 +150,7 @@ def _labels(case: Case) -> Next | None:
     seems = printable(one.classes[classes[even[worst].argmax()]])
     said = f"{len(doubtful)} of its {case.mistakes} mistakes look like wrong labels, most of all "
     said += f'{printable(one.samples[worst].key)}, which looks like "{seems}".'
-    return Next(said, "labels", f"resnets doctor {typed(case.data)} --html doctor.html")
+    return Next(said, "labels", case.doctor("--html", "doctor.html"))
 
 
 def _pair(case: Case) -> Next | None:
@@ -200,16 +169,16 @@ def _pair(case: Case) -> Next | None:
     first, second = (printable(one.classes[place]) for place in np.unravel_index(int(both.argmax()), both.shape))
     said = f'{times} of its {case.mistakes} mistakes are between "{first}" and "{second}": add photos of these two '
     said += f"that look alike. To tell them apart would be worth {100 * times / len(one.labels):.1f} points."
-    return Next(said, "pair", case.again() or _look(case))
+    return Next(said, "pair", case.again() or case.look())
 
 
 def _overfitting(case: Case) -> Next | None:
-    course, gap = case.course, _gap(case)
+    course, gap = case.course, case.gap
     if course is None or gap <= APART:
         return None
     right = 100 * (course.result.learnt or {})["top1"]
     said = f"It is right on {right:.0f} % of the images that it was trained on: it knows them by heart"
-    if _elsewhere(case):
+    if case.could_start_elsewhere:
         said += ", and a network that others have trained knows more to begin with."
         return Next(said, "overfitting", case.elsewhere())
     losses = [loss for _, loss in course.held_out]
@@ -230,7 +199,7 @@ def _few_photos(case: Case) -> Next | None:
         low, high = (100 * end for end in gain["interval"])
         said = f"Twice as many photos: about {100 * gain['top1']:.0f} points better ({low:.0f} to {high:.0f})."
         return Next(f"More photos help most. {said}", "few_photos", case.again(), gain)
-    if _gap(case) > APART:
+    if case.gap > APART:
         right = 100 * (course.result.learnt or {})["top1"]
         said = f"It is right on {right:.0f} % of the {course.result.images:,} images that it was trained on: it needs "
         said += "more photos, and those that are unlike the others help most."
@@ -238,11 +207,19 @@ def _few_photos(case: Case) -> Next | None:
     return None
 
 
+def _unrecognised(case: Case) -> Next | None:
+    missed = case.figures["unrecognised"]
+    if not missed:
+        return None
+    said = f"It does not recognise {some(missed)}: add photos of what is missed, and let every class count the same."
+    return Next(said, "unrecognised", case.balanced() or case.look())
+
+
 def _good(case: Case) -> Next:
     if case.figures["top1_interval"][0] < GOOD and not case.mistakes:
         return Next("It makes no mistake, on images too few to say more: let more photos judge it.", "few_photos", None)
-    if case.figures["top1_interval"][0] < GOOD:
-        return Next("What limits it, its figures do not show: look at its mistakes.", "none", _look(case))
+    if case.figures["top1_interval"][0] < GOOD or case.figures["better_than_guessing"] is False:
+        return Next("What limits it, its figures do not show: look at its mistakes.", "none", case.look())
     said = "Nothing stands out that limits it: use it." if case.mistakes else "It makes no mistake here: use it."
     if Path(case.data).exists():
         return Next(said, "none", typed("resnets", "predict", case.model, case.data))
@@ -250,6 +227,7 @@ def _good(case: Case) -> Next:
 
 
 _LIMITS: tuple[Callable[[Case], Next | None], ...] = (
+    _other_images,
     _guessing,
     _diverged,
     _norms,
@@ -258,37 +236,6 @@ _LIMITS: tuple[Callable[[Case], Next | None], ...] = (
     _pair,
     _overfitting,
     _few_photos,
+    _unrecognised,
     _good,
 )
-
-
-def _gap(case: Case) -> float:
-    """By how much it knows its training images better than others, where that is no chance; else 0."""
-    learnt, top1 = None if case.course is None else case.course.result.learnt, case.figures["top1"]
-    if learnt is None or learnt["interval"][0] <= top1 or learnt["top1"] <= case.figures["top1_interval"][1]:
-        return 0.0
-    return float(learnt["top1"] - top1)
-
-
-def _guess(course: Course) -> float:
-    return math.log(len(course.record.classes))
-
-
-def _lower(course: Course) -> str:
-    return f"{course.rate / 4:.2g}"
-
-
-def _elsewhere(case: Case) -> bool:
-    return case.course is not None and case.course.could_start_elsewhere
-
-
-def _longer(case: Case, times: int) -> str | None:
-    if case.course is None:
-        return None
-    if case.course.record.schedule is not None and (minutes := case.course.record.schedule["minutes"]):
-        return case.again(minutes=f"{times * minutes:g}")
-    return case.again(epochs=times * max(case.course.record.epochs, 1))
-
-
-def _look(case: Case) -> str:
-    return f"resnets evaluate {typed(case.model, case.data)} --report report.html"

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from resnets.data.named import here
+from resnets.data.reading import Reading
 from resnets.errors import ResnetsError
 from resnets.evaluation import Evaluation, Judgement, judge
+from resnets.evaluation.case import Next
 from resnets.evaluation.choosing import choose
 from resnets.evaluation.course import Course
 from resnets.evaluation.estimate import told
-from resnets.evaluation.whatnext import Next, what_next
+from resnets.evaluation.whatnext import what_next
 from resnets.inference import Classifier
 from resnets.pages import report
 from resnets.progress import say, warn
@@ -153,7 +155,9 @@ def _following(prepared: Prepared, judgement: Judgement, record: RunRecord) -> N
     """What to do next; None, with a warning, where a log in which somebody has written makes no sense of it."""
     try:
         course = Course.of(record, prepared.folder, gain(prepared))
-        return what_next(judgement, course, here(record.asked.data), str(prepared.folder))
+        data, reading = here(record.asked.data), Reading.of(record.recipe)
+        found = what_next(judgement, course, data, str(prepared.folder), reading)
+        return None if found.limit == "none" and flatters(prepared) else found  # by those it is not as good as it looks
     except _SPARES as problem:
         warn(f"what to do next cannot be told: {problem}")
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resnets.data.named import here
+from resnets.data.reading import Reading
 from resnets.text import typed
 from resnets.weights.run import RECIPE, RunRecord
 
@@ -13,7 +14,7 @@ from resnets.weights.run import RECIPE, RunRecord
 def train_again(record: RunRecord, run: Path | None, **changes: object) -> str | None:
     """`resnets train DATA ...` as the run was, but with other values of the verb's options.
 
-    run         its folder, whose recipe is taken; None: the default recipe
+    run         its folder, whose recipe is taken; None: the default recipe, and the data read as it was
     changes     by the options' names: epochs=24, set="ema=0"
 
     None for a network that has no name: Python alone can say it. What a run keeps absolute, so that it can go on
@@ -34,4 +35,6 @@ def train_again(record: RunRecord, run: Path | None, **changes: object) -> str |
     words = ["resnets", "train", here(asked.data)]
     for name, value in given.items():
         words += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    for override in Reading.of(record.recipe).overrides if run is None else ():
+        words += ["--set", override]
     return typed(*words)
