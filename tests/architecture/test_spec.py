@@ -36,6 +36,8 @@ from resnets.errors import SpecError
         ({"zero_init_last": 1}, "true or false"),
         ({"depths": (10**6,) * 4}, "too large"),
         ({"widths": (10**6,) * 4}, "too large"),
+        ({"depths": (1,) * 17, "widths": (8,) * 17}, "too large: at most 4096 units, 16 stages"),
+        ({"stem": "deep", "stem_width": 1}, "stem_width is a whole number of at least 2"),
     ],
 )
 def test_contradictions_are_refused_with_a_reason(fields, why):
@@ -91,3 +93,9 @@ def test_an_image_too_small_for_a_ceil_pool_is_refused():
     spec = dataclasses.replace(spec_of("resnet18"), pool_padding="ceil")
     with pytest.raises(SpecError, match=r"too small: nothing of it is left at stem\.pool"):
         plan(spec, image_size=1)
+
+
+@pytest.mark.parametrize("network", [50, None, ["resnet18"], {"depths": [2]}])
+def test_what_is_no_name_is_one_sentence(network):
+    with pytest.raises(SpecError, match="A network is a name or a ResNetSpec"):
+        plan(network)

@@ -84,5 +84,5 @@ def test_a_disk_that_is_full_leaves_what_stood_there(tmp_path, monkeypatch, caps
 def test_a_folder_in_the_way_is_one_sentence(tmp_path, capsys):
     (tmp_path / "net.svg").mkdir()
     assert main(["show", "resnet18", "--diagram", str(tmp_path / "net.svg")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "is a folder" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["net.svg"]

@@ -135,3 +135,11 @@ def test_parts_add_up_to_both_networks_even_when_one_has_fewer_stages(pair):
         assert sum(part.macs for part in parts) == made.macs
         assert [part.name for part in parts] == ["stem", *(f"stage{i + 1}" for i in range(len(made.stages))), "head"]
         assert parts[-2].output == (made.head[0].input)
+
+
+def test_other_classes_are_no_difference_in_training_alone():
+    """A run from scratch beside its name: zero-init, and ten classes."""
+    mine = plan(dataclasses.replace(CATALOG["resnet18"], zero_init_last=True), 10)
+    assert "training alone" not in compare(mine, plan("resnet18"), ("mine", "resnet18")).sentence
+    same = plan(dataclasses.replace(CATALOG["resnet18"], zero_init_last=True))
+    assert "training alone" in compare(same, plan("resnet18"), ("mine", "resnet18")).sentence

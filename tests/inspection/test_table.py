@@ -91,3 +91,9 @@ def test_macs_in_words(value, text):
 
 def test_count_groups_thousands():
     assert count(11_689_512) == "11,689,512"
+
+
+def test_dilation_stands_beside_the_kernel():
+    dense = plan("resnet50", output_stride=8)
+    kernels = {line.kernel for line in layer_table(dense)}
+    assert {"3×3", "3×3 d2", "3×3 d4"} <= kernels

@@ -157,3 +157,12 @@ def test_a_weights_file_of_thousands_of_odd_names_is_refused_in_seconds(tmp_path
     with pytest.raises(ModelFileError) as caught:
         load(tmp_path / "net.pth")
     assert len(str(caught.value)) < 20_000
+
+
+@pytest.mark.parametrize(("dialect", "name"), [("torchvision", "net.pth"), ("huggingface", "hub")])
+def test_a_fifth_stage_is_no_network_of_worlds_that_stride_there(tmp_path, dialect, name):
+    """Ours goes on by dilation, and no tensor would show the difference."""
+    spec = dataclasses.replace(tiny("resnet50"), depths=(1,) * 5, widths=(8,) * 5)
+    with pytest.raises(ModelFileError):
+        write(model_of(spec), tmp_path / name, dialect)
+    assert not (tmp_path / name).exists()

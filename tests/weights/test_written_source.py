@@ -124,6 +124,20 @@ def test_the_verb_writes_both(tmp_path, capsys, monkeypatch):
         assert "Traceback" not in capsys.readouterr().err
 
 
+def test_all_files_or_none(tmp_path, capsys):
+    """A drawing among them; and two names of one place are one."""
+    for words in (
+        ["resnet20", "--diagram", tmp_path / "d.svg", "--prototxt", tmp_path / "p.prototxt"],
+        ["keras_resnet50", "--torch", tmp_path / "net.py", "--keras", tmp_path / "sub" / ".." / "net.py"],
+        ["resnet50_v1", "--torch", tmp_path / "a.py", "--prototxt", tmp_path / "sub.prototxt"],
+    ):
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        (tmp_path / "sub.prototxt").mkdir(exist_ok=True)
+        assert main(["show", *map(str, words)]) == 2
+        assert "Traceback" not in capsys.readouterr().err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["sub", "sub.prototxt"]
+
+
 def test_the_prototxt_is_that_of_a_conversion(tmp_path):
     from resnets.data.preprocess import Preprocessing
     from resnets.weights.convert import write

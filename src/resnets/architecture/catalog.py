@@ -123,6 +123,8 @@ def spec_of(network: str | ResNetSpec) -> ResNetSpec:
     """The spec of a name (a spec is its own). Raises SpecError with the nearest names for an unknown one."""
     if isinstance(network, ResNetSpec):
         return network
+    if not isinstance(network, str):
+        raise SpecError(f"A network is a name or a ResNetSpec, not {brief(network)}.")
     try:
         return CATALOG[network]
     except KeyError:

@@ -71,6 +71,12 @@ class Plan:
         return sum(row.parameters for row in self.rows)
 
     @property
+    def dilates_unasked(self) -> bool:
+        """Whether it has more stages than the five halvings of the usual output stride, which go on by dilation."""
+        stem = 1 if self.spec.stem == "cifar" else 4
+        return self.output_stride == 32 and stem << (len(self.spec.depths) - 1) > 32
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of one image at `image_size`."""
         return sum(row.macs for row in self.rows)

@@ -95,8 +95,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # a unit's output channels over its s
 
 # A spec can come from a stranger's file, so it is bounded before anything is built from it. The largest
 # published networks have about 600 units and stages 8,192 channels wide.
-MAX_UNITS = 4096
-MAX_WIDTH = 16384
+MAX_UNITS, MAX_STAGES, MAX_WIDTH = 4096, 16, 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,9 +207,9 @@ class ResNetSpec:
             value = getattr(self, name)
             if not isinstance(value, tuple) or not value or not all(_is_count(v) for v in value):
                 raise SpecError(f"{name} is a tuple of positive whole numbers, one a stage, not {brief(value)}.")
-        for name in ("groups", "width_per_group", "stem_width"):
-            if not _is_count(getattr(self, name)):
-                raise SpecError(f"{name} is a positive whole number, not {brief(getattr(self, name))}.")
+        for name, least in (("groups", 1), ("width_per_group", 1), ("stem_width", 1 + (self.stem == "deep"))):  # halved
+            if not _is_count(getattr(self, name)) or getattr(self, name) < least:
+                raise SpecError(f"{name} is a whole number of at least {least}, not {brief(getattr(self, name))}.")
         for name in ("stem_activation", "zero_init_last"):
             if not isinstance(getattr(self, name), bool):
                 raise SpecError(f"{name} is true or false, not {brief(getattr(self, name))}.")
@@ -223,14 +222,15 @@ class ResNetSpec:
         """(does it hold, why it is refused): numbers that no network of this block and shortcut can have."""
         inner = [self.inner_width(width) for width in self.widths]
         outer = [width * self.expansion for width in self.widths]
+        widest = [*inner, *outer, self.stem_width]
         return [
             (
                 len(self.depths) != len(self.widths),
                 f"depths has {len(self.depths)} stages but widths has {len(self.widths)}: give one of each a stage.",
             ),
             (
-                sum(self.depths) > MAX_UNITS or max(*inner, *outer, self.stem_width) > MAX_WIDTH,
-                f"The network is too large: at most {MAX_UNITS} units and {MAX_WIDTH} channels.",
+                sum(self.depths) > MAX_UNITS or len(outer) > MAX_STAGES or max(widest) > MAX_WIDTH,
+                f"The network is too large: at most {MAX_UNITS} units, {MAX_STAGES} stages and {MAX_WIDTH} channels.",
             ),
             (
                 self.block == "basic" and (self.groups != 1 or self.width_per_group != 64),

@@ -28,9 +28,9 @@ def cache(
 ) -> None:
     """Show what lies in the cache, how large it is, and when it was last of use; delete it.
 
-    Everything in it can be made or fetched again. Decoded pictures and features are kept within 50 GiB
-    (RESNETS_CACHE_LIMIT=20GB sets another limit) and 90 days: what was of use the longest ago goes first, when
-    something new comes. RESNETS_HOME says where the cache is.
+    Everything in it can be made or fetched again, but for weights that were put there by hand. Decoded pictures and
+    features are kept within 50 GiB (RESNETS_CACHE_LIMIT=20GB sets another limit) and 90 days: what was of use the
+    longest ago goes first, when something new comes. RESNETS_HOME says where the cache is.
 
     \b
     Examples:

@@ -108,10 +108,10 @@ def show(
     beside = _file(against) if against is not None else None
     other = _plan_of(against, beside, classes, image_size) if against is not None else None
     comparison = compare(one, other, (name, against)) if other and against else None
-    if diagram is not None:
-        _draw(diagram, (name, against), (one, other), unfold)
     if torch or prototxt or keras:
         write_sources(one, _called(name, file), torch, prototxt, keras)
+    if diagram is not None:
+        _draw(diagram, (name, against), (one, other), unfold)
     if json:
         emit(_document(name, one, file, against, other, comparison))
     elif other and against and comparison:
@@ -196,6 +196,8 @@ def _summary(name: str, plan: Plan) -> dict[str, Any]:
         "macs": plan.macs,
         "image_size": plan.image_size,
         "num_classes": plan.num_classes,
+        "in_channels": plan.in_channels,
+        "output_stride": plan.output_stride,
         "spec": plan.spec.to_dict(),
     }
 

@@ -33,7 +33,7 @@ def check_places(*places: tuple[Path | None, str, str]) -> None:
     """Refuse places that nothing can be written to, before any work is done: (path, its suffix, what it will be)."""
     from resnets.errors import ResnetsError
 
-    named = [path for path, _, _ in places if path is not None]
+    named = [path.resolve() for path, _, _ in places if path is not None]
     if len(set(named)) < len(named):
         raise ResnetsError(f"{max(named, key=named.count)} is named twice: give each file a name of its own.")
     for path, suffix, what in places:
@@ -43,5 +43,7 @@ def check_places(*places: tuple[Path | None, str, str]) -> None:
             raise ResnetsError(
                 f"{path} does not end in {suffix}, and that is what {what} is: give it a name that does."
             )
+        if path.is_dir():
+            raise ResnetsError(f"{path} is a folder: name a file to write.")
         if not path.parent.is_dir():
             raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")

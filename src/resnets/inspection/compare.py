@@ -78,7 +78,7 @@ def _words(one: Plan, other: Plan, names: tuple[str, str], choices: list[str]) -
     if not choices:
         return (f"{first} and {second} are the same network.",)
     words = [_choice(field, one, other, names) for field in choices]
-    if same_network(one.spec, other.spec) and one.spec != other.spec:
+    if same_network(one.spec, other.spec) and one.spec != other.spec and _setting(one) == _setting(other):
         words.append("What they compute is the same: they differ in training alone.")
     parameters = _ratio(other.parameters, one.parameters, "parameters", count)
     cost = _ratio(other.macs, one.macs, "MACs", macs)

@@ -120,7 +120,7 @@ def _lines(rows: Iterable[Row]) -> Iterator[Line]:
 def _line(row: Row) -> Line:
     return Line(
         label=row.role,
-        kernel=f"{row.kernel}×{row.kernel}" if row.kind in WINDOWED else "",
+        kernel=_kernel(row) if row.kind in WINDOWED else "",
         stride=str(row.stride) if row.kind in WINDOWED or row.stride > 1 else "",
         groups=str(row.groups) if row.groups > 1 else "",
         output=shape(row),
@@ -136,3 +136,7 @@ def signature(unit: Unit) -> list[Row]:
         dataclasses.replace(row, role=inside[row.role], reads=tuple(inside.get(role, INPUT) for role in row.reads))
         for row in unit.rows
     ]
+
+
+def _kernel(row: Row) -> str:
+    return f"{row.kernel}×{row.kernel}" + (f" d{row.dilation}" if row.dilation > 1 else "")

@@ -64,7 +64,9 @@ def graph_facts(plan: Plan) -> dict[str, str]:
     stem = "" if spec.stem_activation else ", none in the stem"
     return {
         "strides": f"in the {place} convolution of the {unit}",
-        "dilation": "none" if plan.output_stride == 32 else f"output stride {plan.output_stride}",
+        "dilation": f"output stride {plan.output_stride}"
+        if plan.output_stride != 32 or plan.dilates_unasked
+        else "none",
         "pool": "none in the stem" if spec.stem == "cifar" else POOLS[spec.pool_padding],
         "activation": f"ReLU{stem}",
         "order": ORDERS[spec.order].short,

@@ -31,7 +31,7 @@ class Described:
             ("file", f"{self.source} ({self.dialect})"),
             ("network", name_of(model.network.plan.spec) or "one that the catalog has no name for"),
             ("classes", f"{len(model.classes)}: {some(model.classes, NAMED)}"),
-            ("pictures", prepared(model.preprocessing) if model.network.plan.in_channels == 3 else "in grey"),
+            ("pictures", _pictures(model)),
             ("trained on", _table(said, "dataset").get("name")),
             ("epochs", said.get("epochs")),
             ("seed", said.get("seed")),
@@ -64,3 +64,8 @@ def described(source: str) -> Described:
 def _table(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = said.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _pictures(model: Model) -> str:
+    channels = model.network.plan.in_channels
+    return prepared(model.preprocessing) if channels == 3 else "in grey" if channels == 1 else f"of {channels} channels"

@@ -6,10 +6,9 @@ plan of that spec must then account for every tensor of the file, and the file f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import torch
 
@@ -29,7 +28,7 @@ from resnets.weights.worlds.torch.structure import by_structure
 from resnets.weights.worlds.torch.within import CONTAINERS, features, linears, within
 
 MAX_LISTED = 20  # rows of a table of tensors that do not fit
-MAX_COMPARED = 1000  # names among which one that is meant is looked for
+GRAPHS = ("caffe", "onnx")  # dialects whose files have a graph, which is compared
 HEAD = "head.linear."  # what the names of a head's tensors begin with
 COUNTER = "num_batches_tracked"  # torch's count of training steps: no weight, and not in every file
 
@@ -166,6 +165,12 @@ def _recognised(file: Foreign, dialect: str | None, network: str | ResNetSpec | 
                     prepared = stated.named(prepared, p.spec)
                 found = {ours: theirs for ours, theirs in names.items() if theirs in prepared.tensors}
                 candidate.check(prepared, p, found)
+                if p.dilates_unasked and candidate.name not in GRAPHS and "keras" not in prepared.documents:
+                    reasons.append(
+                        f"{candidate.name}: its code halves the resolution more often than five times, by "
+                        "strides, and ours goes on by dilation"
+                    )
+                    continue
                 return Recognised(candidate, prepared, p, found)
             misfits.append(_Misfit(candidate.name, p, matched, rows))
     raise _not_recognised(file, misfits, reasons)
@@ -254,21 +259,16 @@ def _differences(file: Foreign, dialect: Dialect, p: Plan, names: Mapping[str, s
     used = set(names.values())
     extra = {name: file.tensors[name].shape for name in file.tensors if name not in used}
     rows = [
-        f"missing    {theirs}  {shape}: {ours}.{_like(theirs, extra) if number < MAX_LISTED else ''}"
+        f"missing    {theirs}  {shape}: {ours}.{nearest(theirs, extra) if number < MAX_LISTED else ''}"
         for number, (theirs, shape, ours) in enumerate(missing)
     ]
     wanted = [theirs for theirs, *_ in missing]
     rows += misshapen
     rows += [
-        f"extra      {name}  {shape}{_like(name, wanted) if number < MAX_LISTED else ''}"
+        f"extra      {name}  {shape}{nearest(name, wanted) if number < MAX_LISTED else ''}"
         for number, (name, shape) in enumerate(extra.items())
     ]
     return rows, matched
-
-
-def _like(name: str, names: Iterable[str]) -> str:
-    """As `nearest`, among so many that a file with thousands of names takes no longer."""
-    return nearest(name, list(islice(names, MAX_COMPARED)))
 
 
 def _not_recognised(file: Foreign, misfits: list[_Misfit], reasons: list[str]) -> UnrecognisedError:
