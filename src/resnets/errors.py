@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 
 class ResnetsError(Exception):
@@ -87,7 +88,10 @@ class FetchError(ResnetsError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' Did you mean "resnet50"?' with up to three known names close to ``name``, or an empty string."""
-    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    """' Did you mean "resnet50"?' with up to three known names close to ``name``, or an empty string.
+
+    Looked for among the first thousand: files of strangers may have any number of names.
+    """
+    matches = difflib.get_close_matches(name, list(islice(known, 1000)), n=3, cutoff=0.6)
     quoted = [f'"{match}"' for match in matches]
     return f" Did you mean {' or '.join(quoted)}?" if quoted else ""

@@ -75,7 +75,8 @@ def openvino_core() -> Any:
 def home() -> Path:
     """The folder of caches and downloads: ``$RESNETS_HOME``, else ``~/.cache/resnets``. May not exist yet.
 
-    What lies in it can be deleted at any time; it is made again.
+    What lies in it can be deleted at any time; it is made or fetched again, but for weights and a registry.toml that
+    somebody has put there.
 
     Raises DataError: this user has no home directory.
     """

@@ -1,7 +1,8 @@
 """What lies in `home`: how large it is, when it was last of use, and what goes when there is too much.
 
-All of it can be made or fetched again. Decoded pictures and features (`cache/`) are kept within a limit and an age:
-before new ones are written, those that were of use the longest ago go. The rest goes when somebody says so.
+All of it can be made or fetched again, but for what somebody has put there by hand: weights, the registry. Decoded
+pictures and features (`cache/`) are kept within a limit and an age: before new ones are written, those that were of use
+the longest ago go. The rest goes when somebody says so.
 """
 
 from __future__ import annotations

@@ -52,7 +52,11 @@ class Handler(BaseHTTPRequestHandler):
             body = body[:-1] + b"!"
         if word == "too much":
             body += bytes(10_000_000)
+        if asked and self.headers.get("If-Range", server.version) != server.version:  # of another file: all of this one
+            asked, body = None, content
         self.send_response(206 if asked and word != "no range" else 200)
+        if server.version:
+            self.send_header("ETag", server.version)
         if asked and word != "no range":
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if word != "too much":
@@ -84,6 +88,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = CONTENT
+        self.version = ""
         self.plan = ["good"]
         self.ranges: list[str | None] = []
         self.sent = 0
@@ -320,6 +325,34 @@ def test_a_file_without_a_checksum_must_be_asked_for_so_and_is_bounded(
     monkeypatch.setattr(module, "LARGEST", 100_000)
     with pytest.raises(FetchError, match="larger than the 100000 bytes"):
         get(server, path.with_name("another.bin"), **nothing, unchecked=True)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_nobody_else_checks_goes_on_with_the_same_version_alone(server: Server, path: Path, named: bool) -> None:
+    """The head of one file and the tail of another made one, of the right length."""
+    nothing: dict[str, Any] = {"sha256": None, "size": None, "unchecked": True}
+    other = bytes(reversed(CONTENT))
+    server.version = '"first"' if named else ""
+    server.plan = ["cut", "404"]
+    with pytest.raises(FetchError):
+        get(server, path, **nothing)
+    assert part(path).stat().st_size == len(CONTENT) // 2
+    server.plan = ["good"]
+    if named:
+        assert get(server, path.with_name("other.bin"), **nothing).read_bytes() == CONTENT
+    server.content, server.version = other, '"second"' if named else ""
+    assert get(server, path, **nothing).read_bytes() == other
+    assert sorted(one.suffix for one in path.parent.iterdir() if one.suffix in (".part", ".version")) == []
+
+
+def test_the_same_version_goes_on_where_it_was_cut(server: Server, path: Path) -> None:
+    nothing: dict[str, Any] = {"sha256": None, "size": None, "unchecked": True}
+    server.version, server.plan = '"first"', ["cut", "404"]
+    with pytest.raises(FetchError):
+        get(server, path, **nothing)
+    server.plan, server.sent = ["good"], 0
+    assert get(server, path, **nothing).read_bytes() == CONTENT
+    assert server.sent == len(CONTENT) // 2
 
 
 def redirected(method: str, here: str, there: str) -> urllib.request.Request | None:

@@ -17,7 +17,7 @@ from email.message import Message
 from pathlib import Path
 from typing import TypeVar
 
-from resnets.data.request import BLOCK, BRIEF, FAILURES, CutOff, passing, reason, request
+from resnets.data.request import BLOCK, BRIEF, FAILURES, CutOff, known_version, passing, reason, request, version
 from resnets.errors import FetchError
 from resnets.progress import track
 
@@ -77,10 +77,11 @@ def fetch(
                 return path
             if _offline():
                 raise _failed(url, path, "RESNETS_OFFLINE is set")
-            _bring(
-                url, path, part, sums, lambda: _download(url, path, part, size, headers or {}, timeout, pause, brief)
-            )
+            mark = part.with_name(f"{part.name}.version")
+            how = (headers or {}, timeout, pause, brief, mark if unchecked else None)
+            _bring(url, path, part, sums, lambda: _download(url, path, part, size, *how))
             os.replace(part, path)
+            mark.unlink(missing_ok=True)
     except OSError as error:
         raise FetchError(
             f"{path} cannot be written: {error.strerror}; free some space, or set RESNETS_HOME to a "
@@ -175,8 +176,15 @@ def _download(
     timeout: float,
     pause: float,
     brief: bool,
+    mark: Path | None,
 ) -> bool:
-    """Fill ``part``, going on from what it holds. True if it held something."""
+    """Fill ``part``, going on from what it holds. True if it held something.
+
+    mark    as for `_attempt`: of a file whose content nobody else checks. Without that word another version may have
+            been begun
+    """
+    if mark is not None and not known_version(mark):
+        part.unlink(missing_ok=True)
 
     def have() -> int:
         return part.stat().st_size if part.exists() else 0
@@ -191,7 +199,7 @@ def _download(
             shown = done // MEGABYTE
 
         _patiently(
-            lambda: _attempt(url, part, size, headers, timeout, report, brief),
+            lambda: _attempt(url, part, size, headers, timeout, report, brief, mark),
             have,
             lambda why: _failed(url, path, why),
             timeout,
@@ -233,8 +241,13 @@ def _attempt(
     timeout: float,
     report: Callable[[int], None],
     brief: bool,
+    mark: Path | None,
 ) -> None:
-    """One request. The bytes that arrive are in ``part`` however it ends."""
+    """One request. The bytes that arrive are in ``part`` however it ends.
+
+    mark    where the server's word for this version of the file is kept, of which alone the rest is asked for
+    """
+    known = known_version(mark)
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
         if have == size:
@@ -242,7 +255,7 @@ def _attempt(
         part.unlink()
         have = 0
     try:
-        span_asked = {"Range": f"bytes={have}-"} if have else {}
+        span_asked = {"Range": f"bytes={have}-", **({"If-Range": known} if known else {})} if have else {}
         response, block = request(url, {**headers, **span_asked}, timeout, brief=brief)
     except urllib.error.HTTPError as error:
         error.close()
@@ -256,7 +269,9 @@ def _attempt(
             if response.status == 206:
                 part.unlink(missing_ok=True)
                 raise CutOff("the server sent another range than the one asked for")
-            have = 0  # the server ignores ranges and sends everything
+            have = 0  # the server ignores ranges, or has another version, and sends everything
+            if mark is not None:
+                mark.write_text(version(response.headers))
         length = response.headers.get("Content-Length", "")
         promised = have + int(length) if length.isdecimal() else None
         if size is not None and promised is not None and promised != size:

@@ -11,6 +11,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
+from email.message import Message
+from pathlib import Path
 from typing import Any
 
 BLOCK = 2**16  # bytes
@@ -23,6 +25,17 @@ class CutOff(Exception):
 
 
 FAILURES = (urllib.error.URLError, http.client.HTTPException, CutOff, ConnectionError, TimeoutError, ssl.SSLError)
+
+
+def version(headers: Message) -> str:
+    """What a server calls the version of a file that it sends, fit for If-Range (RFC 9110, 13.1.5); "" for nothing."""
+    tag = headers.get("ETag", "")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def known_version(mark: Path | None) -> str:
+    """What was kept of it."""
+    return mark.read_text() if mark is not None and mark.exists() else ""
 
 
 def request(

@@ -69,6 +69,9 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
         raise DataError(f"Nothing can be copied before this is put right: {diagnosis['layout'].text}")
     source = open_source(data, quiet=True, reading=diagnosis.reading)
     samples = source.samples
+    broken = diagnosis["unreadable"].paths if "unreadable" in diagnosis else ()
+    if len(samples) != diagnosis.images + len(broken):
+        raise DataError("The data has changed since it was looked at: begin again.")
     try:
         changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     except KeyError as problem:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from resnets.errors import TrainingError
+from resnets.errors import TrainingError, WriteError
 from resnets.progress import warn
 from resnets.text import printable
 from resnets.training.observer import Fallback, Observer, StepRecord, Training
@@ -164,11 +165,13 @@ class Guard:
     def _advice(self, training: Training, step: StepRecord, why: str) -> str:
         recipe, state = training.recipe, training.state
         files = [printable(n) for n in training.batches.names(step.epoch - 1, step.step % training.batches.steps)]
-        listing = self.folder / LISTING
-        write_text(listing, "\n".join(files) + "\n")
+        listing, listed = self.folder / LISTING, ""
+        with suppress(WriteError):  # the advice is of more use than that the disk is full
+            write_text(listing, "\n".join(files) + "\n")
+            listed = f", all listed in {listing}"
         where = (
             f"The loss is {step.loss:.4g} at step {step.step} (epoch {step.epoch}), {why}, on a batch of {len(files)} "
-            f"files from {files[0]} to {files[-1]}, all listed in {listing}."
+            f"files from {files[0]} to {files[-1]}{listed}."
         )
         if step.step == 0:
             return (

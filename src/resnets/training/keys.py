@@ -4,7 +4,7 @@ from __future__ import annotations
 
 KEYS = {
     "epochs": "how often every image is seen; with probe 0: the head alone",
-    "min_steps": "small sets are gone over until so many steps are made; epochs given by hand switch it off",
+    "min_steps": "small sets are gone over until so many steps are made; the parameter `epochs` switches it off",
     "batch_size": "images in a step",
     "accumulate": "gradient accumulation: parts that a batch goes through the network in, one after another; doubled "
     "where memory runs out. Norms see a part at a time",
@@ -52,7 +52,8 @@ KEYS = {
     "norms": "batch: a norm takes the statistics of its batch; frozen: those that the body came with",
     "lower_rates": "each stage further from the head learns at this share of the rate above it",
     "evaluate_every": "epochs between looks at the held-out images",
-    "patience": "the training ends when so many of these looks in a row found no smaller held-out loss; 0: it does not",
+    "patience": "the training ends when so many of these looks in a row found no smaller loss on the half of the "
+    "held-out images that chooses; 0: it does not",
     "keep": "last: the weights at the end; best: those of the least loss on one half of the held-out images are kept "
     "aside, and taken where the other half finds them better beyond chance",
     "checkpoint_seconds": "a checkpoint at least this often, and after each epoch; 0: after each step",

@@ -20,6 +20,8 @@ SHARE, SECONDS, SHORT = 0.05, 30.0, 0.2  # of the time, the least of it, but no 
 def paced(prepared: Prepared, observers: Iterable[Observer], began: float) -> tuple[Prepared, list[Observer]]:
     """The run with its number of steps fixed, and who looks on: `fixed` where it has minutes, and none fixed yet."""
     asked = prepared.record.asked.minutes is not None and prepared.recipe.epochs > 0
+    if prepared.record.asked.minutes is not None and not asked:
+        say("The recipe trains a head alone, which takes the time it takes: `minutes` changes nothing.")
     if not asked or prepared.record.schedule is not None:
         return prepared, [*observers]
     prepared, pace = fixed(prepared, began)
