@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 import json
 import os
@@ -415,3 +416,16 @@ def test_images_of_unknown_classes_are_left_out_and_named(photo_folder, capsys):
     assert 'Left out: 5 images of 2 classes that the model does not know, "ape", "dogs".' in capsys.readouterr().err
     with pytest.raises(DataError, match=r'does not know the class "ape" of the data'):
         evaluate(model, photo_folder(("ape", "dogs"), name="strangers"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "says"), [("the best epoch: by a loss", True), ("the head alone: by a loss", False)]
+)
+def test_who_was_chosen_by_the_images_that_judge_it_says_so(trained, chosen, says):
+    """`keep=best`: the first half of them has picked one of many epochs."""
+    model = load_model(trained)
+    model = dataclasses.replace(
+        model, provenance=dataclasses.replace(model.provenance, other={**model.provenance.other, "chosen": chosen})
+    )
+    found = evaluate(model, "digits")
+    assert any("chose this epoch" in sentence for sentence in found.document()["remarks"]) is says

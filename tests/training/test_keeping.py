@@ -19,7 +19,7 @@ from resnets.evaluation.choosing import choose
 from resnets.training import Observer, conclude, resume, train
 from resnets.training.conclude import TRAINED
 from resnets.training.glance import Glance
-from resnets.training.keeping import BEST
+from resnets.weights.provenance import BEST
 from resnets.weights.run import CHECKPOINT, MODEL, RunRecord
 
 STEPS = 4  # of an epoch

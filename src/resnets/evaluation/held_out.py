@@ -21,6 +21,7 @@ from resnets.errors import DataError, nearest
 from resnets.progress import say
 from resnets.text import printable, some
 from resnets.weights import Provenance
+from resnets.weights.provenance import BEST
 
 UNSEEN = "unseen"  # held out or new
 UNKNOWN = "unknown_classes"
@@ -108,7 +109,7 @@ def choose(
             raise _all_seen(source, len(parts[name]))
     strange = tuple(sample for sample in strange if name not in given or sample.split == name)
     left_out = _left_out(parts[name] if name in given else samples, chosen, strange, roles)
-    flatters = tuple(_flattered(name, chosen, roles))
+    flatters = (*_flattered(name, chosen, roles), *_chose(provenance, chosen, roles))
     words = [*_strange(strange, classes or ()), *flatters]
     if wanted is None and known is not None and roles is not None and not given:
         words += [*_besides(source, name, chosen, roles, left_out), *_gone(name, chosen, known, held_out)]
@@ -193,6 +194,14 @@ def _flattered(name: str, chosen: Sequence[Sample], roles: Mapping[str, str] | N
     seen = sum(roles[sample.key] == TRAINED_ON for sample in chosen) if roles else 0
     which = f"{seen:,} of the {_images(len(chosen))} that judge it ({name})"
     return [f"The model was trained on {which}, which flatters it."] if seen else []
+
+
+def _chose(provenance: Provenance, chosen: Sequence[Sample], roles: Mapping[str, str] | None) -> list[str]:
+    """Of a network that the held-out images have chosen among its epochs, and that they judge."""
+    judge = roles is not None and any(roles[sample.key] == HELD_OUT for sample in chosen)
+    if not judge or not str(provenance.other.get("chosen", "")).startswith(BEST):
+        return []
+    return ["Half of the held-out images chose this epoch, which flatters it; not so the training's own figure."]
 
 
 def _besides(

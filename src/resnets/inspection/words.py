@@ -194,4 +194,4 @@ def widening(spec: ResNetSpec) -> float:
     """
     if spec.block == "bottleneck":
         return spec.width_per_group / 64 if spec.groups == 1 else 1.0
-    return spec.widths[0] / spec.stem_width
+    return spec.widths[0] / spec.stem_width if spec.stem == "cifar" else 1.0

@@ -26,12 +26,13 @@ from resnets.training import moved
 from resnets.training.advice import advice, flatters
 from resnets.training.curves import draw_curves
 from resnets.training.estimates import HEAD_ALONE, estimate, gain, learnt, together
-from resnets.training.keeping import BEST, kept
+from resnets.training.keeping import kept
 from resnets.training.made import described
 from resnets.training.prepared import Prepared
 from resnets.training.state import State
 from resnets.weights import Model, Provenance
 from resnets.weights import save as save_model
+from resnets.weights.provenance import BEST
 from resnets.weights.run import CURVES, MODEL, REPORT, RunRecord, TrainResult
 
 TRAINED = "all that was trained"  # what there is to choose from beside the head alone

@@ -18,8 +18,7 @@ from resnets.training.best import Best
 from resnets.training.observer import EpochRecord, Observer, Training
 from resnets.training.prepared import Prepared
 from resnets.training.state import State
-
-BEST = "the best epoch"  # by the loss on the first half of the held-out images; a name among those to choose from
+from resnets.weights.provenance import BEST
 
 
 class Keeper(Observer):

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+# A network among those to choose from: that of the least loss on the first half of the held-out images. What a model
+# says of how it was "chosen" begins with it, where it was kept.
+BEST = "the best epoch"
+
 
 @dataclass(frozen=True)
 class Provenance:
