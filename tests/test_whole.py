@@ -164,3 +164,26 @@ def test_a_workspace_is_swept_like_the_others(tmp_path: Path, monkeypatch: pytes
         (folder / "raw.onnx").write_text("big")
         assert list(tmp_path.iterdir()) == [folder]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_private_stays_so_when_it_is_replaced(tmp_path):
+    place = tmp_path / "table.csv"
+    place.write_text("old")
+    place.chmod(0o600)
+    write_text(place, "new")
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_disk_without_locks_is_no_obstacle(tmp_path, monkeypatch, number):
+    """NFS without its daemon, Lustre without an option."""
+    import fcntl
+
+    def none(*_):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (tmp_path / "a").open("wb") as file:
+        whole_module.lock(file.fileno())
+        whole_module.lock(file.fileno(), wait=True)

@@ -7,6 +7,7 @@ its writer. What a writer that was killed has left is removed by the next one th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -40,6 +41,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         try:
             with open(part, "xb") as file:
                 _hold(file.fileno())
+                with contextlib.suppress(OSError):  # what was private stays so
+                    if stat.S_ISREG(mode := path.lstat().st_mode):
+                        os.chmod(part, stat.S_IMODE(mode))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -185,11 +189,23 @@ def _hold(opened: int) -> None:
         _lock(opened)
 
 
-def _lock(opened: int) -> None:
+def lock(opened: int, *, wait: bool = False) -> None:
+    """Hold an open file against other processes; where the system or its disk knows no locks, everybody is on his own.
+
+    Raises BlockingIOError where another one holds it, unless it is waited for.
+    """
+    try:
+        _lock(opened, wait)
+    except OSError as problem:
+        if problem.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+
+
+def _lock(opened: int, wait: bool = False) -> None:
     if sys.platform != "win32":
         import fcntl
 
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _settle(path: Path) -> None:

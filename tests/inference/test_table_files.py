@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from resnets.inference import Outcome, tables
+from resnets.errors import DataError
+from resnets.inference import Outcome, table_files, tables
 from resnets.text import cell, original, written
 
 ODD = [
@@ -86,3 +87,23 @@ def test_what_is_written_is_text_and_comes_back() -> None:
         assert original(text) == name
         assert cell(text).removeprefix("'") == text
         assert met.setdefault(text, name) == name, "two names never look alike"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_nobodys_table_is_replaced_but_one_of_ours(tmp_path, ending):
+    """photos/labels.csv is the work of a week."""
+    out = tmp_path / f"labels.{ending}"
+    rows = [Outcome("a.png", (("cat", 0.75), ("dog", 0.25)), "", ("cat",), False)]
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    for _ in range(2):
+        tables.check(out)
+        with out.open("wb") as file:
+            table_files.WRITERS[f".{ending}"](file, rows, 2)
+    for content in (b"path,label\n1.png,cat\n", b'{"path": "1.png", "label": "cat"}\n', b"\xff\xfe", b"PAR1"):
+        out.write_bytes(content)
+        with pytest.raises(DataError, match="is there and is no table of predictions"):
+            tables.check(out)
+        assert out.read_bytes() == content
+    out.write_bytes(b"")
+    tables.check(out)

@@ -146,7 +146,7 @@ def _usage(param: Any, value: str) -> str:
 def _values(text: str | None) -> list[str]:
     """What stands behind the name, as Python writes it: a list is one value for each use of the flag."""
     if text and text.startswith("["):
-        with contextlib.suppress(ValueError, SyntaxError):
+        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             return [str(one) for one in ast.literal_eval(text)]
     return [text or ""]
 

@@ -38,6 +38,7 @@ MOST_NAME = 4096  # characters of an entry's path, as of a file's on Linux
 _LONG_NUMBER = re.compile(rb"\d{65}")
 
 # The first bytes of archives that are not read here, and the command that unpacks such a file.
+ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
 FOREIGN = {b"\x28\xb5\x2f\xfd": "unzstd", b"7z\xbc\xaf\x27\x1c": "7z x", b"Rar!": "unrar x"}
 
 # What the parsers raise at bytes that are not what they claim to be.
@@ -55,13 +56,11 @@ def open_archive(name: str, path: str, reading: Reading = USUAL) -> Source:
         head = file.read(6)
     for magic, command in FOREIGN.items():
         if head.startswith(magic):
-            raise DataError(
-                f"{shown} is packed in a way that is not read here: unpack it with `{command} {shown}`, and give the "
-                "folder or the .tar."
-            )
+            said = f"{shown} is packed in a way that is not read here: unpack it with `{command} {shown}`"
+            raise DataError(f"{said}, and give the folder or the .tar.")
     if reader(head) is not None:
         path = str(unpacked(shown, path))
-    kind = "zip" if head.startswith(b"PK") or path.lower().endswith(".zip") else "tar"
+    kind = "zip" if head[:4] in ZIPS or path.lower().endswith(".zip") else "tar"
     try:
         return Zip(name, path, reading) if kind == "zip" else Tar(name, path, reading)
     except DataError:  # which is a ValueError too, and says already what is wrong
@@ -169,7 +168,7 @@ class Zip(_Archive):
         entry = self._entry(key)
         check_size(max(entry.size, entry.packed))
         with opened(self._path, self._stamp) as file:
-            file.seek(entry.offset)
+            file.seek(min(entry.offset, self._stamp[0]))  # a place behind the end is one of damage, not of a system
             header = file.read(30)
             if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
                 raise ImageError("damaged entry in the archive")
@@ -226,6 +225,8 @@ def _tar_entries(name: str, path: str) -> tuple[dict[str, tuple[int, int]], set[
     with _Headers(open_regular(path).detach()) as headers:
         with tarfile.open(fileobj=headers, mode="r:") as archive:
             for info in archive:
+                if info.size < 0 or archive.offset <= info.offset:
+                    raise tarfile.ReadError("an entry ends before it begins")
                 key = _key(f"{info.name}/" if info.isdir() else info.name, found, folders, name)
                 if key is None:
                     outside += not info.isdir() and _climbs(info.name)

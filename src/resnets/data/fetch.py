@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 import time
 import urllib.error
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import TypeVar
 from resnets.data.request import BLOCK, BRIEF, FAILURES, CutOff, known_version, passing, reason, request, version
 from resnets.errors import FetchError
 from resnets.progress import track
+from resnets.whole import lock
 
 MEGABYTE = 10**6
 RETRIES = 4  # after attempts in a row that brought less than a megabyte
@@ -127,10 +127,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold ``path`` against other processes of this machine that would make the same file."""
     # Opened for both, not even a pipe in its place would hang.
     with open(os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0) as file:
-        if sys.platform != "win32":  # there, two downloads at once are on their own
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file.fileno(), wait=True)
         yield
 
 

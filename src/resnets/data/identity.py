@@ -19,8 +19,9 @@ from typing import Protocol
 
 from resnets.data.sample import Sample
 from resnets.errors import DataError, ImageError
-from resnets.machine import cores, home
+from resnets.machine import cores, home, open_kept
 from resnets.progress import track
+from resnets.store import own
 from resnets.whole import whole
 
 SIZE = 16  # bytes of a digest, and of what is known of a file
@@ -122,14 +123,15 @@ class _Index:
         if place is not None:
             with suppress(DataError):  # no home: nothing is remembered
                 name = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-                self.path = home() / "contents" / f"{name}.index"
+                self.path = own(home() / "contents" / f"{name}.index")
 
     def read(self) -> dict[bytes, bytes]:
         """State to digest; empty where there is no index that is whole."""
         try:
             if self.path is None or not self.path.is_file() or self.path.stat().st_size > 2 * SIZE * MOST + _SUM:
                 return {}
-            data = self.path.read_bytes()
+            with open_kept(self.path) as file:
+                data = file.read()
         except OSError:
             return {}
         pairs, told = data[:-_SUM], data[-_SUM:]

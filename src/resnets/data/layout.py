@@ -19,6 +19,7 @@ from resnets.text import printable, some
 
 # Endings of pictures, for words about stray files and for folders without any: what is used, its content decides.
 PICTURES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif", ".ppm")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".7z", ".rar")
 
 # Endings of what people and programs write beside pictures; such files alone make no class.
 WRITINGS = (
@@ -109,6 +110,10 @@ def arrange(
     remarks += _of_folders(printable(name), inside)
     loose = [key for key in beside if key.lower().endswith(PICTURES)]
     remarks += _stray([key for key in loose if where.is_outside(key.split("/")[:-1])])
+    packed = [key for key in beside if key.lower().endswith(ARCHIVES) and where.is_outside(key.split("/")[:-1])]
+    remarks += [f"{some(packed)}: beside the class folders, and not looked into; unpack what belongs here."] * bool(
+        packed
+    )
     barren = [folder.rstrip("/").split("/") for folder in empty]
     remarks += _without_pictures({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
     return Layout(tuple(samples), tuple(beside), tuple(remarks))

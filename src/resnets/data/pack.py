@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ def pack(source: Source, out: Path, shard_size: int = SHARD_SIZE) -> PackResult:
     """
     if not LEAST <= shard_size <= LARGEST:
         raise DataError(f"A shard has from {LEAST} to {LARGEST} bytes, not {shard_size}.")
+    if source.place and os.path.isdir(source.place) and out.resolve().is_relative_to(Path(source.place).resolve()):
+        raise DataError(f"{printable(str(out))} would become a part of the data: name another place.")
     _check_empty(out)
     classes = class_names(source.samples)
     titles, _ = titles_of(source, classes)

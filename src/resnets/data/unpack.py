@@ -26,6 +26,7 @@ from resnets.errors import DataError
 from resnets.machine import home, open_kept
 from resnets.progress import track
 from resnets.regular import open_regular
+from resnets.store import own
 from resnets.text import printable
 from resnets.whole import whole, write_json
 
@@ -51,7 +52,7 @@ def unpacked(shown: str, path: str) -> Path:
     """
     info = os.stat(path)
     what = repr((os.path.abspath(path), info.st_size, info.st_mtime_ns)).encode("utf-8", "surrogateescape")
-    place = home() / "unpacked" / f"{hashlib.sha256(what).hexdigest()[:32]}.tar"
+    place = own(home() / "unpacked" / f"{hashlib.sha256(what).hexdigest()[:32]}.tar")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         if not _good(place):
@@ -90,6 +91,7 @@ class Room:
 def _make(shown: str, path: str, size: int, place: Path) -> None:
     digest, room = hashlib.sha256(), Room(shown, size, place.parent)
     with open_regular(path) as file, whole(place) as target, track("unpacking", size, "bytes") as advance:
+        os.chmod(target.name, 0o600)  # whoever may not read the archive may not read this
         opened, before = reader(file.read(6)), 0
         assert opened is not None
         file.seek(0)

@@ -10,10 +10,12 @@ import io
 import json
 from collections.abc import Iterable
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from resnets.inference.prediction import Outcome
 from resnets.machine import needs
+from resnets.regular import open_regular
 from resnets.text import cell, written
 
 GROUP = 2_000  # rows of a parquet file that are compressed together, and in memory at once
@@ -91,3 +93,19 @@ def _write_parquet(file: BinaryIO, rows: Iterable[Outcome], ranks: int) -> list[
 
 # By suffix: writes rows to a file, and returns sentences about names that are not written as they are.
 WRITERS = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_json_lines}
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is one of these, or empty."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(2**16)
+        if head.startswith(b"PAR1"):
+            names = needs("pyarrow.parquet", extra="parquet").read_schema(path).names
+        elif head.startswith(b"{"):
+            names = list(json.loads(head.partition(b"\n")[0]))
+        else:
+            names = head.partition(b"\n")[0].decode().strip().split(",")
+    except (OSError, ValueError, RecursionError):  # pyarrow's errors are these, too
+        return False
+    return not head or names[:3] == _columns(1)[:3]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,9 +19,9 @@ from resnets.errors import DataError
 from resnets.inference.bulk import STDIN
 from resnets.inference.prediction import Outcome
 from resnets.inference.seen import Seen, same
-from resnets.inference.table_files import WRITERS
+from resnets.inference.table_files import WRITERS, is_table
 from resnets.machine import needs
-from resnets.whole import whole
+from resnets.whole import lock, whole
 
 FORMAT = 3  # of a journal; another one is not continued
 LONGEST = 2**24  # bytes of a journal's first line: what is no journal may have no lines at all
@@ -40,6 +39,8 @@ def check(out: Path) -> None:
         raise DataError(f"{out} cannot be written (Is a directory): choose another place.")
     if out.suffix.lower() == ".parquet":
         needs("pyarrow.parquet", extra="parquet")
+    if out.exists() and not is_table(out):
+        raise DataError(f"{out} is there and is no table of predictions: name another file.")
 
 
 def belongs(picture: str | bytes, out: Path) -> bool:
@@ -168,16 +169,13 @@ class Journal:
         """The journal, open at its beginning, and held."""
         while True:
             file = open(self.path, "a+b")  # noqa: SIM115  (it is what is returned)
-            if sys.platform != "win32":  # there, two processes at one table are on their own
-                import fcntl
-
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    file.close()
-                    raise DataError(
-                        f"Another process is writing {self.out}: wait for it, or name another `out`."
-                    ) from error
+            try:
+                lock(file.fileno())
+            except BlockingIOError as error:
+                file.close()
+                raise DataError(
+                    f"Another process is writing {self.out}: wait for it, or name another `out`."
+                ) from error
             # Between the opening and the locking another process may have finished the table and removed the journal.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(self.path), os.fstat(file.fileno())):

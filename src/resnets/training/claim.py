@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,6 +23,7 @@ from resnets.regular import LONGEST_NAME
 from resnets.text import PATH, brief, printable
 from resnets.training.recipe import Recipe
 from resnets.weights.run import CHECKPOINT, CURVES, HEAD, MODEL, RECIPE, RECORD, REPORT, Asked, ways_on
+from resnets.whole import lock
 
 CLAIM = ".claim"
 LONGEST = 2**20  # bytes of a claim that are read
@@ -203,17 +203,11 @@ class _Taken(ParameterError):
 
 
 def _lock(file: int) -> bool:
-    """Whether this open file has the lock now; where systems or disks know none, two at one folder are on their own."""
-    if sys.platform != "win32":
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as problem:
-            if problem.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
+    """Whether this open file has the lock now."""
+    try:
+        lock(file)
+    except BlockingIOError:
+        return False
     return True
 
 
