@@ -133,6 +133,20 @@ def test_what_is_another_users_is_not_removed_for_room(house, monkeypatch):
     assert theirs.exists()
 
 
+def test_what_is_another_users_is_not_removed_by_name_either(house, monkeypatch, capsys):
+    theirs = put(house, "cache/theirs.f32", 100)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert main(["cache", "--remove", "all"]) == 1
+    assert theirs.exists()
+
+
+def test_a_word_means_names_and_no_kind_by_a_part_of_it(house):
+    """`--remove data`, of the pictures of a folder of that name, took every data set."""
+    kept, gone = put(house, "datasets/cifar.zip", 10), put(house, "cache/data.f32", 10)
+    assert main(["cache", "--remove", "data"]) == 0
+    assert (kept.exists(), gone.exists()) == (True, False)
+
+
 def test_a_download_that_was_stopped_long_ago_is_seen(house):
     put(house, "downloads/a.zip.part", 10, 1)
     put(house, "downloads/b.zip.part", 10)

@@ -75,9 +75,11 @@ def kept(kinds: Iterable[str] = tuple(KINDS)) -> list[Kept]:
 
 
 def remove(things: Iterable[Kept]) -> int:
-    """Delete these; returns the bytes that are free now. What cannot be deleted, another user's say, stays."""
+    """Delete these; returns the bytes that are free now. Another user's stay, and what cannot be deleted."""
     freed = 0
     for one in things:
+        if not one.own:
+            continue
         with suppress(OSError):
             if one.path.is_dir() and not one.path.is_symlink():
                 shutil.rmtree(one.path)

@@ -120,10 +120,11 @@ def test_none_asks_nobody(server, photo_folder, tmp_path):
     [{"image_size": 32}, {"recipe": "standard"}, {"recipe": "quick"}],
     ids=str,
 )
-def test_small_pictures_and_recipes_from_scratch_ask_nobody(server, photo_folder, tmp_path, asked):
+def test_small_pictures_and_recipes_from_scratch_ask_nobody(server, photo_folder, tmp_path, asked, capsys):
     overrides = SHORT[:2] if "image_size" in asked else SHORT
     resnets.train(photo_folder(**PHOTOS), out=tmp_path / "run", overrides=overrides, **asked)
     assert server.asked == []
+    assert ("This recipe trains from scratch" in capsys.readouterr().err) is ("recipe" in asked)
     assert RunRecord.read(tmp_path / "run").asked.weights is None
 
 

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 import resnets
 from resnets.architecture import ResNetSpec
 from resnets.cli.main import commands, main
+from resnets.data.reading import Reading
 from resnets.evaluation import evaluate
 from resnets.evaluation.whatnext import what_next
 from resnets.training import Observer, finish, train
@@ -236,3 +237,22 @@ def test_an_evaluation_of_a_model_without_a_run(trained, tmp_path):
     assert found.next.limit in ("none", "pair")
     assert evaluate(resnets.load(trained), "digits").next is None  # it has no name that one could type
     assert evaluate(trained, "digits", split="train").next is None
+
+
+def test_the_verb_knows_how_the_run_read_its_data(tmp_path, photo_folder, monkeypatch):
+    """Folders two deep: commands that it proposes say so."""
+    folder = tmp_path / "zoo" / "animals"
+    folder.parent.mkdir()
+    photo_folder(("cat", "dog"), 30).rename(folder)
+    about = {"model": ResNetSpec(depths=(1,), widths=(4,), stem="cifar", stem_width=4), "weights": "none"}
+    resnets.train(tmp_path / "zoo", epochs=1, out=tmp_path / "run", image_size=16, overrides=["depth=2"], **about)
+    seen = []
+
+    def spy(*arguments):
+        seen.append(arguments[-1])
+        return what_next(*arguments)
+
+    monkeypatch.setattr("resnets.evaluation.evaluation.what_next", spy)
+    assert main(["evaluate", str(tmp_path / "run"), str(tmp_path / "zoo")]) == 0
+    resnets.evaluate(str(tmp_path / "run"), str(tmp_path / "zoo"))
+    assert seen == [Reading(depth=2)] * 2

@@ -79,7 +79,8 @@ def _meant(words: list[str], found: list[Kept]) -> list[Kept]:
         if word == "all" or word in KINDS:
             chosen = [one for one in found if word in ("all", one.kind)]
         else:
-            chosen = [one for one in found if word and (word in str(one.path.relative_to(home())) or word in one.what)]
+            names = {str(one.path): "/".join(one.path.relative_to(home()).parts[1:]) for one in found}
+            chosen = [one for one in found if word and (word in names[str(one.path)] or word in one.what)]
             if not chosen:
                 raise typer.BadParameter(
                     f"Nothing in the cache is called {word!r}: all, {', '.join(KINDS)}, or a name."

@@ -74,11 +74,13 @@ def evaluate(
 
 
 def _judge(model: str, data: str, split: str | None, report: Path | None, json: bool) -> None:
+    from resnets.data.reading import Reading
     from resnets.evaluation import evaluate
     from resnets.inference import load
 
     classifier = load(model)
-    result = evaluate(classifier, data, split).followed(model, data)
+    reading = Reading.of(classifier.provenance.recipe)
+    result = evaluate(classifier, data, split).followed(model, data, reading)
     if report is not None:
         from resnets.pages.report import write
 

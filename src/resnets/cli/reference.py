@@ -68,7 +68,9 @@ def _code(text: str) -> str:
 
 
 def _argument(param: Any) -> str:
-    label = (param.metavar or param.name.upper()).strip("[]")
+    label: str = param.metavar or param.name.upper()
+    if label.startswith("["):  # it says itself what may be left out
+        return label
     label += "..." if param.nargs != 1 and not label.endswith("...") else ""
     return label if param.required else f"[{label}]"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,3 +48,8 @@ def check_places(*places: tuple[Path | None, str, str]) -> None:
             raise ResnetsError(f"{path} is a folder: name a file to write.")
         if not path.parent.is_dir():
             raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as problem:
+            raise ResnetsError(f"{path} cannot be written ({problem.strerror}): name another place.") from problem

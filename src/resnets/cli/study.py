@@ -36,7 +36,7 @@ def study(
     Examples:
       resnets study                                             which are there?
       resnets study degradation --quick                         deeper plain networks get worse: see it in minutes
-      resnets study degradation --data cifar10.zip --seeds 1    the paper's own data
+      resnets study degradation --seeds 1                       the paper's own data, CIFAR-10
       resnets study shortcuts --minutes 480                     tonight; the same command goes on tomorrow
       resnets study gradients --quick --json                    for a program
     """

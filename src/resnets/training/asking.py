@@ -50,13 +50,24 @@ def settle(
     wanted = load_recipe(named or FROM_A_BODY, overrides) if str(weights) != NONE else None
     if wanted is not None and wanted.from_a_body and (found := _usual(source, model, wanted, device)) is not None:
         return wanted, found
+    if (
+        recipe is not None
+        and wanted is not None
+        and not wanted.from_a_body
+        and _size(source, wanted, device) > body.SMALL
+    ):
+        say("This recipe trains from scratch: `recipe='fine-tune'` starts from a network that others have trained.")
     return load_recipe(named or FROM_SCRATCH, overrides), None
 
 
 def _usual(source: Source, model: str | ResNetSpec | None, recipe: Recipe, device: str) -> str | None:
     """The tag of the weights that the network usually starts from, or None, which a line explains."""
-    size = recipe.image_size or data_size(source, source.samples, machine.pick_device(device))
+    size = _size(source, recipe, device)
     if size <= body.SMALL:
         say(f"The images are small ({size} pixels): the network is trained from scratch.")
         return None
     return body.auto(name_of(model) or "custom" if isinstance(model, ResNetSpec) else model)
+
+
+def _size(source: Source, recipe: Recipe, device: str) -> int:
+    return recipe.image_size or data_size(source, source.samples, machine.pick_device(device))

@@ -46,7 +46,7 @@ KEYS = {
     "probe": "from a trained body: the new head is a logistic regression on what the body sees, fitted before the "
     "first step",
     "pays": "with probe: more than the head trains only where the head would answer so many held-out images wrongly, "
-    "since a gain on fewer cannot be told from chance; 0: always",
+    "since a gain on fewer cannot be told from chance; 0: always, as with the parameter `epochs`",
     "head_epochs": "from a trained body: epochs that train the new head alone, before everything trains",
     "freeze": "from a trained body: so many stages, and the stem, stay as they are",
     "norms": "batch: a norm takes the statistics of its batch; frozen: those that the body came with",
