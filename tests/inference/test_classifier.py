@@ -20,7 +20,6 @@ from resnets.inference import Classifier, Outcome, Prediction, as_classifier, en
 from resnets.inference.prediction import document
 from resnets.network import create
 from resnets.weights import Calibration, Model, Provenance, save
-from resnets.weights import model as weights_model
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")
 TINY = ResNetSpec(depths=(1,), widths=(8,), stem="cifar", stem_width=8)
@@ -383,7 +382,7 @@ def test_large_images_go_through_in_parts(classifier, pictures, monkeypatch):
     pixels = np.stack([classifier.preprocessing.pixels(Image.open(path)) for path in pictures])
     whole, seen = classifier.logits(pixels), []
     session = classifier.session
-    monkeypatch.setattr(weights_model, "MOST_BYTES", 3 * classifier.model.bytes_to_run)
+    monkeypatch.setattr("resnets.inference.classifier.MOST_BYTES", 3 * classifier.model.bytes_to_run)
     parted = Classifier(classifier.model)
     parted.use(Spy(session, seen))
     torch.testing.assert_close(parted.logits(pixels), whole)

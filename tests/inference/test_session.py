@@ -169,3 +169,23 @@ def test_what_is_not_asked_for_stays_the_callers_own(model):
         for f, w in zip(in_floats, wanted, strict=True)
         for (_, a), (_, b) in zip(f.top, w.top, strict=True)
     )
+
+
+class Mine:
+    """An engine of somebody's own."""
+
+    name, precision, quantisation = "mine", "float32", None
+
+    def __call__(self, x):
+        return torch.zeros(len(x), 5)
+
+
+def test_what_the_callers_engine_cannot_do_torch_does(model):
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8))
+    classifier = Classifier(model)
+    classifier.use(Mine())
+    for one, wanted in zip(predict(classifier, pictures, threads=1), predict(model, pictures), strict=True):
+        assert [p for _, p in one.top] == pytest.approx([p for _, p in wanted.top], abs=1e-6)
+    if "onnxruntime" in INSTALLED:
+        classifier.use(open_session(model, "onnxruntime"))
+        assert len(predict(classifier, pictures, precision="bfloat16")) == 2

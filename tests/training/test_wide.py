@@ -139,8 +139,11 @@ def test_what_cannot_be_is_said(tmp_path, monkeypatch, capsys):
         resnets.train("no-such-data", processes=2)
     with pytest.raises(ResnetsError, match="has no part for each of 3 processes"):
         trained(tmp_path / "few", 3, "batch_size=2", epochs=1)
-    with pytest.raises(ResnetsError, match="leaves one for some of 2 processes, of which a norm has no statistics"):
-        trained(tmp_path / "one", 2, "batch_size=3", epochs=1)
+    deep = ResNetSpec(depths=(1,) * 5, widths=(4,) * 5, stem="cifar", stem_width=4)  # whose last maps are one pixel
+    with pytest.raises(ResnetsError, match="one image of one pixel to take its statistics of"):
+        resnets.train(
+            "digits", model=deep, epochs=1, out=tmp_path / "one", processes=2, overrides=["batch_size=2"], image_size=16
+        )
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     with pytest.raises(ParameterError, match="name the run's folder by `out`"):
         resnets.train("digits", model=TINY, epochs=1)

@@ -91,6 +91,8 @@ def test_the_network_that_the_registry_names_is_believed(home, tmp_path, way):
     assert way("local:x").network.plan.spec.stride_conv == "first"
     (home / "registry.toml").write_text(row + 'network = "resnet50"\n')
     assert way("local:x").network.plan.spec.stride_conv == "spatial"
+    (home / "registry.toml").write_text(row + 'network = "custom"\n')
+    assert way("local:x").network.plan.spec.stride_conv == "spatial"
     (home / "registry.toml").write_text(row + 'network = "resnet50"\ndialect = "nonsense"\n')
     with pytest.raises(ModelFileError, match="nonsense"):
         way("local:x")
@@ -166,3 +168,20 @@ def test_a_fifth_stage_is_no_network_of_worlds_that_stride_there(tmp_path, diale
     with pytest.raises(ModelFileError):
         write(model_of(spec), tmp_path / name, dialect)
     assert not (tmp_path / name).exists()
+
+
+def test_what_a_dialect_knows_no_name_overrules(home, tmp_path):
+    """A name says no more than the family's: akamaster's zeros lie on both sides, and its classes are known."""
+    path = akamaster(tmp_path / "net.th", 10)
+    row = f'[[weights]]\ntag = "x"\naddress = "{path}"\nlicence = "mine"\n'
+    for more in ("", 'network = "resnet20"\n'):
+        (home / "registry.toml").write_text(row + more)
+        found = load("local:x")
+        assert (found.network.plan.spec.pad_side, found.classes[0]) == ("both", "airplane")
+    spec = dataclasses.replace(found.network.plan.spec, pad_side="end")
+    assert load_body(path, spec).model.network.plan.spec.pad_side == "both"
+    keras = tmp_path / "net.h5"
+    write(model_of(tiny("keras_resnet50")), keras, "keras")
+    row = f'[[weights]]\ntag = "x"\naddress = "{keras}"\nlicence = "mine"\nnetwork = "resnet50"\n'
+    (home / "registry.toml").write_text(row)
+    assert load("local:x").network.plan.spec.bias != "never"

@@ -102,7 +102,7 @@ MAX_UNITS, MAX_STAGES, MAX_WIDTH = 4096, 16, 16384
 class ResNetSpec:
     """The choices that define a residual network; the defaults are those of torchvision's ResNet-18.
 
-    depths, widths      units per stage and their base width, one entry a stage (any number of stages)
+    depths, widths      units per stage and their base width, one entry a stage (at most 16 stages)
     block               basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 with four times the width)
     order               where norm and relu stand (`ORDERS`; He 2016, Table 2): post: conv-norm-relu, relu after the
                         addition (He 2015, "v1"); norm_after_add: the last norm too; relu_before_add: the last relu

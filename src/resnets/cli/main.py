@@ -178,11 +178,11 @@ def _run(arguments: Sequence[str], out: Output) -> tuple[int, list[str]]:
         where = f"{problem.filename} cannot be used" if problem.filename else "A file could not be written or read"
         mend = "check its permissions" if problem.errno in BARRED else "see whether the disk has room"
         return 1, [f"error: {where} ({problem.strerror or problem}): {mend}."]
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
     except (RuntimeError, MemoryError) as problem:
         if not ran_out(problem):
             raise
         return 1, ["error: The memory ran out: end other programs, or ask for less at once."]
-    except (KeyboardInterrupt, typer.Abort):
-        result = INTERRUPTED
     status = result if isinstance(result, int) else 0
     return status, ["stopped"] if status == INTERRUPTED else []

@@ -33,7 +33,8 @@ TURNS = {
 # Bytes for each pixel that these readers hold beside the picture: libwebp's two canvases, the decoder's own planes, and
 # the string in which the pixels come. Measured by benchmarks/hostile.py.
 _READERS = {"WEBP": 12, "AVIF": 12, "HEIF": 12}
-_OTHERS = RLock()  # pictures of somebody else: one may be given twice, and Pillow's loading is not for two threads
+# Pictures of somebody else: one may be given twice, and Pillow's loading is not for two threads. Others go on.
+_OTHERS = tuple(RLock() for _ in range(64))
 _BYTE = ("1", "L", "P")  # the modes of one byte a pixel; RGB has four
 
 
@@ -73,7 +74,7 @@ class Picture:
 
     def load(self) -> None:
         """Decode it. Raises ImageError before too much memory is taken."""
-        with _OTHERS if self.header is None else nullcontext():
+        with nullcontext() if self.header is not None else _OTHERS[id(self.image) // 16 % len(_OTHERS)]:
             self._load()
 
     def _load(self) -> None:

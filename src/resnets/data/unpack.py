@@ -91,7 +91,8 @@ class Room:
 def _make(shown: str, path: str, size: int, place: Path) -> None:
     digest, room = hashlib.sha256(), Room(shown, size, place.parent)
     with open_regular(path) as file, whole(place) as target, track("unpacking", size, "bytes") as advance:
-        os.chmod(target.name, 0o600)  # whoever may not read the archive may not read this
+        with suppress(OSError):
+            os.chmod(target.name, 0o600)  # whoever may not read the archive may not read this
         opened, before = reader(file.read(6)), 0
         assert opened is not None
         file.seek(0)

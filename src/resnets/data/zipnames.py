@@ -8,6 +8,7 @@ no UTF-8, those that could be are read like it if they can be: two bytes of a co
 
 from __future__ import annotations
 
+import os
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ def zip_names(infos: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
     mute: dict[int, bytes] = {}  # not ASCII, and without a word on what it is
     utf8: dict[int, str] = {}
     for place, info in enumerate(infos):
-        if info.filename != info.orig_filename.partition("\0")[0]:
+        if info.filename != info.orig_filename.partition("\0")[0].replace(os.sep, "/"):
             continue  # the standard library has found its Unicode name beside it (extra field 0x7075)
         if not info.flag_bits & 0x800 and not info.filename.isascii():
             mute[place] = info.filename.encode("cp437")  # in which the standard library has read it

@@ -45,6 +45,7 @@ class Case:
     data        that was judged
     model       that judged
     reading     how the model's data is read
+    own         whether these are the images that its training held out, in which classes have their usual shares
     """
 
     judgement: Judgement
@@ -53,6 +54,7 @@ class Case:
     data: str
     model: str
     reading: Reading = USUAL
+    own: bool = False
 
     def again(self, **changes: object) -> str | None:
         """The training with other options."""
@@ -105,7 +107,7 @@ class Case:
     def guess(self) -> float:
         """The loss of who knows the classes' shares alone, in nats, as the recipe counts it."""
         count = len(self.judgement.classes)
-        if self.course is None or self.course.evens_out:
+        if self.course is None or self.course.evens_out or not self.own:
             return math.log(count)
         shares = np.bincount(self.judgement.labels, minlength=count) / len(self.judgement.labels)
         smoothing = self.course.smoothing

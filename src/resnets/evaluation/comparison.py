@@ -17,6 +17,7 @@ from resnets.evaluation.judging import Judgement
 from resnets.evaluation.metrics import measure
 from resnets.evaluation.significance import LEVEL, difference_interval, mcnemar
 from resnets.inference import Classifier, as_classifier
+from resnets.progress import say
 from resnets.text import printable
 from resnets.weights import Model
 
@@ -131,12 +132,12 @@ def compare(
 
 
 def _recipe_of(*models: Classifier) -> Mapping[str, Any] | None:
-    """That of the first model whose data was not read as usual, so that their order changes nothing."""
+    """That of the first model whose data was not read as usual, so that their order hardly ever changes anything."""
     recipes = [one.provenance.recipe for one in models]
-    found = {reading: recipe for recipe in reversed(recipes) if (reading := Reading.of(recipe)) != USUAL}
+    found = {reading: recipe for recipe in recipes if (reading := Reading.of(recipe)) != USUAL}
     if len(found) > 1:
         said = "; ".join(reading.words for reading in found)
-        raise DataError(f"The two models read their data in different ways ({said}): compare each on its own.")
+        say(f"The two models' data was read in different ways ({said}): here as the first one's.")
     return next(iter(found.values()), recipes[0])
 
 

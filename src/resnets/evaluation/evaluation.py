@@ -134,7 +134,8 @@ class Evaluation:
         if (run / RECORD).is_file():
             with suppress(ModelFileError):  # somebody else's run.json
                 course = Course.of(RunRecord.read(run), run)
-        return replace(self, next=what_next(self.judgement, course, data, model, reading))
+        own = self.judged is not None and self.judged == {**dict.fromkeys(self.judged, 0), HELD_OUT: self.images}
+        return replace(self, next=what_next(self.judgement, course, data, model, reading, own))
 
     def _repr_html_(self) -> str:
         """In a notebook: what it is worth in one line, and a row for each class."""

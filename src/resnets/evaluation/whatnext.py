@@ -35,9 +35,11 @@ UNEQUAL = 1.5  # times its share of equal classes that the commonest has, from w
 GOOD = 0.8  # of top-1's lower end, from which on a model is used without a look at its mistakes
 
 
-def what_next(judgement: Judgement, course: Course | None, data: str, model: str, reading: Reading = USUAL) -> Next:
+def what_next(
+    judgement: Judgement, course: Course | None, data: str, model: str, reading: Reading = USUAL, own: bool = False
+) -> Next:
     """The paragraph on a judgement by images that the model was not trained on; arguments as in `Case`."""
-    case = Case(judgement, judgement.figures, course, data, model, reading)
+    case = Case(judgement, judgement.figures, course, data, model, reading, own)
     found = next(answer for limit in _LIMITS if (answer := limit(case)) is not None)
     return Next(f"{worth(case.figures)} {found.says}", found.limit, found.command, found.gain)
 
@@ -70,14 +72,16 @@ def _guessing(case: Case) -> Next | None:
         said = f"It knows its {images:,} training images ({loss}), and nothing that holds for others: more photos"
         said += " help, or a trained network to start from, unless the classes do not differ in what can be seen."
         return Next(said, "guessing", case.elsewhere() if case.could_start_elsewhere else look)
-    if figures["only_answer"] is not None and figures["baseline"] > UNEQUAL / len(case.judgement.classes):
-        said = "It names the commonest class alone, which is right most often: every class has to count the same."
-        return Next(said, "guessing", case.balanced() or look)
     said = f"It did not learn its {images:,} training images either ({loss})."
     if course.losses[-1] > case.guess * 1.2 or course.result.fallbacks:
         return Next(
             f"{said} The learning rate is too high.", "guessing", case.again(set=f"learning_rate={course.rate / 4:.2g}")
         )
+    counts = np.bincount(case.judgement.labels, minlength=len(case.judgement.classes))
+    commonest = case.judgement.classes[int(counts.argmax())]
+    if figures["only_answer"] == commonest and figures["baseline"] > UNEQUAL / np.count_nonzero(counts):
+        said = "It names the commonest class alone, which is right most often: every class has to count the same."
+        return Next(said, "guessing", case.balanced() or look)
     if case.could_start_elsewhere:
         return Next(f"{said} Start from a trained network.", "guessing", case.elsewhere())
     return Next(f"{said} Train longer, and see whether the labels are right.", "guessing", case.longer(4))

@@ -24,7 +24,7 @@ from resnets.network import ResNet
 from resnets.weights import Calibration, Model, Provenance
 from resnets.weights import save as save_model
 from resnets.weights.grey import coloured
-from resnets.weights.model import at_once
+from resnets.weights.model import MOST_BYTES
 
 
 class Classifier:
@@ -110,6 +110,11 @@ class Classifier:
                 self._default = stamp, Session(engines.make("torch", self.network, image_size=size))
             return self._default[1]
 
+    @property
+    def chosen(self) -> Session | None:
+        """What `use` was given; None for the default."""
+        return self._chosen
+
     def use(self, engine: Engine | None) -> None:
         """Let `engine`, made for this very network, execute it from now on. None: the default, made anew."""
         self._chosen = engine if engine is None or isinstance(engine, Session) else Session(engine)
@@ -183,7 +188,7 @@ class Classifier:
 
     def _parts(self, pixels: np.ndarray) -> list[np.ndarray]:
         """All of them, or parts of so many as fit into memory together."""
-        most = at_once(self.network, self.preprocessing.image_size, max(1, len(pixels)))
+        most = max(1, MOST_BYTES // self.model.bytes_to_run)
         return [pixels[first : first + most] for first in range(0, max(1, len(pixels)), most)]
 
     def embed(self, images: Picture | Iterable[Picture], batch_size: int = 32) -> np.ndarray:

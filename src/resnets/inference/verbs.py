@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from resnets.errors import ParameterError
+from resnets.inference import engines
 from resnets.inference.classifier import Classifier
 from resnets.inference.export import STORED
 from resnets.inference.pictures import Picture
@@ -79,9 +80,12 @@ def predict(
     """
     classifier = as_classifier(model)
     if engine is not None or precision is not None or threads is not None:
-        own, name = classifier.session, engine or classifier.session.name
-        wanted = precision or (own.precision if name == own.name else "float32")
-        known = {name: own.quantisation} if own.quantisation is not None and name == own.name else None
+        own = classifier.chosen
+        usable = own is not None and engines.supported(own.name, precision or own.precision)
+        name = engine or (own.name if own and usable else "torch")
+        same = own if usable and own and own.name == name else None
+        wanted = precision or (same.precision if same else "float32")
+        known = {name: same.quantisation} if same and same.quantisation else None
         classifier = Classifier(classifier.model)  # the caller's goes on as it was
         more = {"batch": batch_size, "threads": threads, "quantisations": known}
         classifier.use(open_session(classifier.model, name, wanted, **more))  # type: ignore[arg-type]

@@ -52,8 +52,8 @@ def _is_drawing(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(4096)
-        file.seek(max(0, path.stat().st_size - 4096))
-        return b"atplotlib" in head + file.read(4096)
+        file.seek(max(0, path.stat().st_size - 2**16))  # before the end of a PDF stands a table of all that is in it
+        return b"atplotlib" in head + file.read(2**16)
 
 
 def write(path: Path, explanation: Explanation) -> None:

@@ -157,7 +157,7 @@ def _following(prepared: Prepared, judgement: Judgement, record: RunRecord) -> N
     try:
         course = Course.of(record, prepared.folder, gain(prepared))
         data, reading = here(record.asked.data), Reading.of(record.recipe)
-        found = what_next(judgement, course, data, str(prepared.folder), reading)
+        found = what_next(judgement, course, data, str(prepared.folder), reading, own=True)
         return None if found.limit == "none" and flatters(prepared) else found  # by those it is not as good as it looks
     except _SPARES as problem:
         warn(f"what to do next cannot be told: {problem}")

@@ -15,7 +15,6 @@ from resnets.training.divergence import Ending, Guard
 from resnets.training.glance import Glance
 from resnets.training.keeping import Keeper
 from resnets.training.log import Log, TensorBoard
-from resnets.training.memory import LEAST
 from resnets.training.observer import Observer, Training
 from resnets.training.observers import Checkpoint, Progress
 from resnets.training.prepared import Prepared
@@ -54,11 +53,6 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         return state
     if wide is not None and batches.batch_size < wide.size:
         raise TrainingError(f"A batch of {batches.batch_size} images has no part for each of {wide.size} processes.")
-    if wide is not None and batches.batch_size < LEAST * wide.size:
-        raise TrainingError(
-            f"A batch of {batches.batch_size} images leaves one for some of {wide.size} processes, of which a norm has "
-            "no statistics: fewer processes, or a larger batch."
-        )
     counts = np.bincount(label_indices(prepared.train, record.classes))
     weighing = Weighing.of(recipe, counts, state.device)
     step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing, wide=wide)
@@ -68,6 +62,13 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             _watched(prepared, training, step, guard, observers)
         else:
             _steps(prepared, training, step, guard, [])
+    except ValueError as problem:
+        if "more than 1 value per channel" not in str(problem):
+            raise
+        raise TrainingError(
+            "A norm has one image of one pixel to take its statistics of: a larger batch or `image_size`, or fewer "
+            "`processes`."
+        ) from problem
     except (RuntimeError, MemoryError) as problem:
         if not ran_out(problem):
             raise

@@ -71,12 +71,13 @@ def learning_curve(
     they do not fall, or lie beside it by more than chance.
     """
     images, target = np.concatenate([features, held_out]), np.concatenate([labels, held_out_labels])
-    first = list({row.tobytes(): place for place, row in reversed(list(enumerate(images)))}.values())[::-1]
-    images, target = images[first], target[first]  # of a photo that is there twice one would judge what knows the other
     classes, target = np.unique(target, return_inverse=True)
     if len(target) > MOST:
         chosen = np.random.default_rng(seed).permutation(len(target))[:MOST]
         images, target = images[chosen], target[chosen]
+    # Of a photo that is there twice one would judge what knows the other.
+    first = list({row.tobytes(): place for place, row in reversed(list(enumerate(images)))}.values())[::-1]
+    images, target = images[first], target[first]
     learn = len(target) - -(-len(target) // FOLDS)
     sizes = np.array([size for part in PARTS if (size := round(part * learn)) >= EACH * len(classes)])
     if len(classes) < 2 or len(target) < LEAST or len(sizes) < POINTS or not np.isfinite(images).all():

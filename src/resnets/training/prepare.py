@@ -18,6 +18,7 @@ from resnets.data.open import open_source
 from resnets.data.reading import Reading
 from resnets.data.source import Source
 from resnets.data.split import CONTENT, split
+from resnets.errors import RecipeError
 from resnets.progress import say
 from resnets.text import printable
 from resnets.training import identity, moved, setup, weighing
@@ -98,6 +99,15 @@ def _with_head(prepared: Prepared) -> Prepared:
     return dataclasses.replace(prepared, record=record, start=start, seconds=seconds)
 
 
+def _check_mean(recipe: Recipe, *, fresh: bool) -> None:
+    """fresh: there are no weights to start from, or the run has begun already."""
+    if recipe.mean == "pixel" and not fresh:
+        raise RecipeError(
+            "mean='pixel' is for training from scratch, and the weights bring the mean that they were trained with: "
+            "leave it out, or `weights='none'`."
+        )
+
+
 def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: RunRecord | None = None) -> Prepared:
     """The same for the same data, recipe and machine, whenever it is called. before: of a run that goes on."""
     start = time.perf_counter()
@@ -105,6 +115,7 @@ def _open(asked: Asked, recipe: Recipe, folder: Path, source: Source, before: Ru
     device = machine.pick_device(asked.device)
     body = load_body(asked.weights, setup.asked_spec(asked)) if asked.weights else None
     parent = body.model if body else None
+    _check_mean(recipe, fresh=parent is None or before is not None)
     splits = split(source, seed=asked.seed, order=moved.order_of(before) if before else CONTENT)
     seen = moved.seen_before(source, splits, parent.provenance) if parent else {}
     # A run of a version that did not ask what is white in the set goes on with each file's own scale.

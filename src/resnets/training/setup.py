@@ -77,11 +77,6 @@ def choose_preprocessing(
         size = recipe.image_size or data_size(source, splits.train, device, before)
         usual = Preprocessing.evaluation(size, full_scale=white)
         return usual if recipe.fit == "auto" else usual.fitted(recipe.fit)
-    if recipe.mean == "pixel":
-        raise RecipeError(
-            "mean='pixel' is for training from scratch, and the weights bring the mean that they were trained with: "
-            "leave it out, or `weights='none'`."
-        )
     known = parent.preprocessing
     if known.full_scale is None and white is not None:
         known = dataclasses.replace(known, full_scale=white)

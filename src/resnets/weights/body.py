@@ -15,8 +15,7 @@ from resnets.weights import convert, local, modelfile, registry, run
 from resnets.weights.grey import coloured
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
-from resnets.weights.open import open_file
-from resnets.weights.recognise import Recognised, recognise
+from resnets.weights.named import recognised
 
 USUAL = "resnet18"  # where no network is asked for
 COSTS = "Training from scratch, which needs more images and more time than from a pretrained body"
@@ -54,7 +53,7 @@ def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body
         raise ModelFileError(why)
     else:
         dialect, stated = registry.stated(tag)
-        found = _recognised(path, dialect, network or stated)
+        found = recognised(path, dialect, network or stated, body=True)
         model, files = convert.model_of(found), found.file.files
     model = coloured(model)
     if tag:
@@ -70,19 +69,6 @@ def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body
         "network": name_of(model.network.plan.spec) or "custom",
     }
     return Body(model=model, origin=origin)
-
-
-def _recognised(path: Path, dialect: str | None, network: str | ResNetSpec | None) -> Recognised:
-    """As the network that was asked for, of which no tensor may show all; where it is none, as what it is."""
-    if network is None:
-        return recognise(open_file(path), dialect, body=True)
-    try:
-        return recognise(open_file(path), dialect, network, body=True)
-    except ModelFileError as refused:
-        try:
-            return recognise(open_file(path), dialect, body=True)
-        except ModelFileError:
-            raise refused from None
 
 
 def auto(network: str | None) -> str | None:

@@ -8,6 +8,7 @@ from resnets.errors import ModelFileError
 from resnets.weights import convert, modelfile, registry, run
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
+from resnets.weights.named import recognised
 
 
 def load(what: str | Path) -> Model:
@@ -21,5 +22,5 @@ def load(what: str | Path) -> Model:
         return modelfile.load(own)
     if why := run.without_model(path):
         raise ModelFileError(why)
-    model = convert.read(path, *registry.stated(tag))
+    model = convert.classifier_of(recognised(path, *registry.stated(tag)))
     return registry.describe(model, tag) if tag else model

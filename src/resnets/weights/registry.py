@@ -100,7 +100,10 @@ def stated(tag: str | None) -> tuple[str | None, str | None]:
     Raises ModelFileError for a dialect that there is not.
     """
     entry = entry_of(tag) if tag and tag.startswith(f"{local.SOURCE}:") else None
-    return (dialect_of(entry.dialect).name if entry.dialect else None, entry.network or None) if entry else (None, None)
+    if entry is None:
+        return None, None
+    network = None if entry.network == "custom" else entry.network  # one that the catalog has no name for
+    return dialect_of(entry.dialect).name if entry.dialect else None, network or None
 
 
 def describe(model: Model, tag: str) -> Model:

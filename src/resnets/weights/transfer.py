@@ -18,6 +18,7 @@ from resnets.weights import convert, modelfile, registry
 from resnets.weights.binary import as_two_classes, is_binary
 from resnets.weights.locate import located, own_file
 from resnets.weights.model import Model
+from resnets.weights.named import recognised
 from resnets.weights.open import open_file
 from resnets.weights.recognise import Recognised, recognise
 from resnets.weights.worlds import dialect_of
@@ -154,9 +155,10 @@ def open_source(
         return Transfer(source, (own,), modelfile.load(own), None)
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
-    known = registry.stated(tag)
-    dialect, network = dialect or known[0], network or known[1]
-    found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
+    if (dialect, network, prefix) == (None, None, None):
+        found = recognised(path, *registry.stated(tag))
+    else:
+        found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
     if binary and is_binary(found):
         found = as_two_classes(found)
     model = convert.classifier_of(found, num_classes)
