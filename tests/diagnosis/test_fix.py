@@ -12,6 +12,7 @@ import pytest
 from test_examine import noise
 
 from processes import Started
+from resnets.data.open import open_source
 from resnets.diagnosis import Diagnosis, Finding, doctor
 from resnets.diagnosis.fix import PART, STALE, check_target, fix
 from resnets.diagnosis.listing import CHANGES
@@ -121,7 +122,8 @@ def test_suspected_labels_are_listed_and_left_alone(dirty, tmp_path):
         paths=("val/dog/3.png",),
         details={"suspects": [{"path": "val/dog/3.png", "label": "dog", "suggested": "cat"}]},
     )
-    changes = fix(dirty, Diagnosis(data=str(dirty), images=1, findings=(suspect,)), tmp_path / "clean")
+    images = len(open_source(dirty).samples)
+    changes = fix(dirty, Diagnosis(data=str(dirty), images=images, findings=(suspect,)), tmp_path / "clean")
     assert [(change.path, change.done) for change in changes] == [("val/dog/3.png", "kept")]
     assert (tmp_path / "clean/val/dog/3.png").read_bytes() == (dirty / "val/dog/3.png").read_bytes()
 
@@ -290,3 +292,10 @@ def test_a_class_that_would_be_gone_from_training_is_no_cleaned_copy(tmp_path, c
     with pytest.raises(DataError, match=rf"Nothing would be left of train/{copied[0]}/ in the copy"):
         fix(root, doctor(root), tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
+
+
+def test_a_file_that_came_meanwhile_is_no_part_of_what_was_looked_at(dirty, tmp_path):
+    found = doctor(dirty)
+    noise(99).save(dirty / "train/cat/new.png")
+    with pytest.raises(DataError, match="has changed since it was looked at"):
+        fix(dirty, found, tmp_path / "clean")

@@ -19,11 +19,12 @@ import resnets
 from resnets import machine
 from resnets.architecture import ResNetSpec, plan
 from resnets.errors import ModelFileError, TrainingError
+from resnets.machine import ran_out
 from resnets.training import gradients as gradients_module
 from resnets.training import memory as memory_module
 from resnets.training import resume
 from resnets.training.gradients import ByProduct
-from resnets.training.memory import LEAST, Memory, ran_out
+from resnets.training.memory import LEAST, Memory
 from resnets.training.observer import Observer
 from resnets.training.recipe import Recipe
 from resnets.training.schedule import Schedule

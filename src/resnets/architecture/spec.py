@@ -95,14 +95,14 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # a unit's output channels over its s
 
 # A spec can come from a stranger's file, so it is bounded before anything is built from it. The largest
 # published networks have about 600 units and stages 8,192 channels wide.
-MAX_UNITS, MAX_STAGES, MAX_WIDTH = 4096, 16, 16384
+MAX_UNITS, MAX_WIDTH = 4096, 16384
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetSpec:
     """The choices that define a residual network; the defaults are those of torchvision's ResNet-18.
 
-    depths, widths      units per stage and their base width, one entry a stage (at most 16 stages)
+    depths, widths      units per stage and their base width, one entry a stage (any number of stages)
     block               basic (3x3, 3x3) or bottleneck (1x1, 3x3, 1x1 with four times the width)
     order               where norm and relu stand (`ORDERS`; He 2016, Table 2): post: conv-norm-relu, relu after the
                         addition (He 2015, "v1"); norm_after_add: the last norm too; relu_before_add: the last relu
@@ -222,15 +222,14 @@ class ResNetSpec:
         """(does it hold, why it is refused): numbers that no network of this block and shortcut can have."""
         inner = [self.inner_width(width) for width in self.widths]
         outer = [width * self.expansion for width in self.widths]
-        widest = [*inner, *outer, self.stem_width]
         return [
             (
                 len(self.depths) != len(self.widths),
                 f"depths has {len(self.depths)} stages but widths has {len(self.widths)}: give one of each a stage.",
             ),
             (
-                sum(self.depths) > MAX_UNITS or len(outer) > MAX_STAGES or max(widest) > MAX_WIDTH,
-                f"The network is too large: at most {MAX_UNITS} units, {MAX_STAGES} stages and {MAX_WIDTH} channels.",
+                sum(self.depths) > MAX_UNITS or max(*inner, *outer, self.stem_width) > MAX_WIDTH,
+                f"The network is too large: at most {MAX_UNITS} units and {MAX_WIDTH} channels.",
             ),
             (
                 self.block == "basic" and (self.groups != 1 or self.width_per_group != 64),

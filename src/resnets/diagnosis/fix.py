@@ -70,13 +70,13 @@ def fix(data: str | Path, diagnosis: Diagnosis, fix_into: Path) -> list[Change]:
     source = open_source(data, quiet=True, reading=diagnosis.reading)
     samples = source.samples
     broken = diagnosis["unreadable"].paths if "unreadable" in diagnosis else ()
-    if len(samples) != diagnosis.images + len(broken):
-        raise DataError("The data has changed since it was looked at: begin again.")
     try:
         changes = list(_changes(diagnosis, {sample.key: sample for sample in samples}))
     except KeyError as problem:
         gone = printable(str(problem.args[0]))
         raise DataError(f"{gone} is gone since the data was looked at: begin again.") from None
+    if len(samples) != diagnosis.images + len(broken):
+        raise DataError("The data has changed since it was looked at: begin again.")
     left_out = {change.path for change in changes if change.done == "left out"}
     _check_whole(samples, left_out, {change.path for change in changes if change.instead})
     places = _places(source, [sample for sample in samples if sample.key not in left_out])

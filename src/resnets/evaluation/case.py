@@ -13,7 +13,7 @@ from resnets.data.reading import USUAL, Reading
 from resnets.evaluation.course import Course
 from resnets.evaluation.judging import Judgement
 from resnets.text import typed
-from resnets.weights.again import train_again
+from resnets.weights.again import command, train_again
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Case:
         """At the mistakes."""
         return f"resnets evaluate {typed(self.model, self.data)} --report report.html"
 
-    def doctor(self, *more: str) -> str:
+    def doctor(self, **options: str) -> str:
         """At the data, read as it was."""
-        words = [word for key in self.reading.overrides for word in ("--set", key)]
-        return typed("resnets", "doctor", self.data, *words, *more)
+        overrides = (("set", one) for one in self.reading.overrides)
+        return command(["resnets", "doctor", self.data], [*overrides, *options.items()])
 
     @property
     def could_start_elsewhere(self) -> bool:

@@ -154,7 +154,7 @@ def _labels(case: Case) -> Next | None:
     seems = printable(one.classes[classes[even[worst].argmax()]])
     said = f"{len(doubtful)} of its {case.mistakes} mistakes look like wrong labels, most of all "
     said += f'{printable(one.samples[worst].key)}, which looks like "{seems}".'
-    return Next(said, "labels", case.doctor("--html", "doctor.html"))
+    return Next(said, "labels", case.doctor(html="doctor.html"))
 
 
 def _pair(case: Case) -> Next | None:

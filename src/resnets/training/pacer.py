@@ -79,9 +79,7 @@ class Pacer(Observer):
         whole = mean_step(self.prepared, self.pace, schedule)
         beside = cost(self.prepared, self.pace, schedule) / schedule.steps - whole  # looks and checkpoints
         seconds = slower * mean_step(self.prepared, self.pace, schedule, step) + beside
-        # The ending is as slow as the steps where a neighbour makes them so; what makes them faster (more processes, of
-        # which each has a part) does nothing for it.
-        end = self.began + AIM * self.whole - max(1.0, slower) * self.pace.ending
+        end = self.began + AIM * self.whole - slower * self.pace.ending
         last = training.state.step + int((end - time.perf_counter()) / seconds)
         last = min(max(step + 1, last), MOST_STEPS)
         if step >= schedule.steps or abs(schedule.steps - last) * seconds <= OFF * self.whole:  # in time, or almost

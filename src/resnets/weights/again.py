@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from resnets.data.named import here
@@ -32,9 +32,13 @@ def train_again(record: RunRecord, run: Path | None, **changes: object) -> str |
         "minutes": None if asked.minutes is None or "epochs" in changes else f"{asked.minutes:g}",
         **changes,
     }
-    words = ["resnets", "train", here(asked.data)]
-    for name, value in given.items():
-        words += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    for override in Reading.of(record.recipe).overrides if run is None else ():
-        words += ["--set", override]
-    return typed(*words)
+    reading = Reading.of(record.recipe).overrides if run is None else []
+    return command(["resnets", "train", here(asked.data)], [*given.items(), *(("set", one) for one in reading)])
+
+
+def command(words: Iterable[str], options: Iterable[tuple[str, object]]) -> str:
+    """A line to type, with options by their names: None is none, True stands alone."""
+    line = list(words)
+    for name, value in options:
+        line += [] if value is None else [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return typed(*line)
