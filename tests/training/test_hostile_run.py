@@ -177,7 +177,8 @@ def toml(value: Any) -> str:
 @pytest.mark.parametrize("share", [0.02, pytest.param(1.0, marks=pytest.mark.slow)], ids=["few", "all"])
 def test_edited_recipes_are_one_sentence(place, stopped, copied, share):
     lines = (stopped / RECIPE).read_text().splitlines()
-    every = [(number, value) for number in range(1, len(lines)) for value in [*VALUES, ["deep"] * 3, ...]]
+    keys = [number for number, line in enumerate(lines) if line and not line.startswith("#")]
+    every = [(number, value) for number in keys for value in [*VALUES, ["deep"] * 3, ...]]
 
     def write(folder: Path, edit: tuple) -> None:
         number, value = edit
