@@ -69,7 +69,8 @@ def test_unfold_without_a_diagram_is_wrong_usage(capsys):
 
 def test_a_disk_that_is_full_leaves_what_stood_there(tmp_path, monkeypatch, capsys):
     out = tmp_path / "net.svg"
-    out.write_text("before")
+    before = '<svg class="resnets-diagram">before</svg>'
+    out.write_text(before)
 
     def full(number):
         raise OSError(28, "No space left on device")
@@ -77,7 +78,7 @@ def test_a_disk_that_is_full_leaves_what_stood_there(tmp_path, monkeypatch, caps
     monkeypatch.setattr(os, "fsync", full)
     assert main(["show", "resnet18", "--diagram", str(out)]) == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert out.read_text() == "before"
+    assert out.read_text() == before
     assert os.listdir(tmp_path) == ["net.svg"]
 
 

@@ -138,6 +138,18 @@ def test_all_files_or_none(tmp_path, capsys):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["sub", "sub.prototxt"]
 
 
+@pytest.mark.parametrize(("flag", "ending"), [("--torch", "py"), ("--prototxt", "prototxt"), ("--diagram", "svg")])
+def test_nobodys_file_is_replaced_but_an_older_one_of_ours(tmp_path, capsys, flag, ending):
+    mine, ours = tmp_path / f"train.{ending}", tmp_path / f"net.{ending}"
+    mine.write_text("import resnets\n")
+    assert main(["show", "caffe_resnet50", flag, str(mine)]) == 2
+    assert "was not written by this command" in capsys.readouterr().err
+    assert mine.read_text() == "import resnets\n"
+    assert [main(["show", name, flag, str(ours)]) for name in ("caffe_resnet50", "caffe_resnet101")] == [0, 0]
+    if ending == "svg":
+        assert [main(["show", "resnet18", "--against", "resnet34", flag, str(ours)]) for _ in range(2)] == [0, 0]
+
+
 def test_the_prototxt_is_that_of_a_conversion(tmp_path):
     from resnets.data.preprocess import Preprocessing
     from resnets.weights.convert import write

@@ -30,6 +30,17 @@ def write_sources(plan: Plan, name: str, torch: Path | None, prototxt: Path | No
         note(f"{name} written as {what} in {path}")
 
 
+# What stands at the beginning of each kind of file that is written here.
+MARKS = {".py": b" multiply-adds for ", ".prototxt": b"input_param {\n    shape {\n", ".svg": b"resnets-diagram"}
+
+
+def _is_ours(path: Path) -> bool:
+    from resnets.regular import open_regular
+
+    with open_regular(path) as file:
+        return MARKS[path.suffix] in file.read(1024)
+
+
 def check_places(*places: tuple[Path | None, str, str]) -> None:
     """Refuse places that nothing can be written to, before any work is done: (path, its suffix, what it will be)."""
     from resnets.errors import ResnetsError
@@ -46,6 +57,8 @@ def check_places(*places: tuple[Path | None, str, str]) -> None:
             )
         if path.is_dir():
             raise ResnetsError(f"{path} is a folder: name a file to write.")
+        if path.exists() and not _is_ours(path):
+            raise ResnetsError(f"{path} is there and was not written by this command: name another file.")
         if not path.parent.is_dir():
             raise ResnetsError(f"There is no folder {path.parent} to write {path.name} into: make it first.")
         try:
