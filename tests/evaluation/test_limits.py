@@ -40,7 +40,8 @@ def judgement(*counts: tuple[int, int, int]) -> Judgement:
 def course(one: Judgement, loss: float, learnt: tuple[float, int], top1=None, recipe=None) -> Course:
     asked = Asked(data="photos", network="resnet18", weights=None, seed=0, device="cpu", strict=False)
     record = RunRecord(
-        asked=asked, network="resnet18", classes=one.classes, dataset={}, epochs=10, precision="float32",
+        asked=asked, network="resnet18", classes=one.classes, dataset={"split": {"origin": "seeded"}},
+        epochs=10, precision="float32",
         preprocessing={"image_size": 32}, machine={},
         recipe={"label_smoothing": 0.1, "ema": 0.998, "batch_size": 64, **(recipe or {})},
     )  # fmt: skip
@@ -146,3 +147,12 @@ def test_who_names_a_rare_class_alone_does_not_name_the_commonest():
     one = judgement((OK, DEFECT, 190), (DEFECT, DEFECT, 10))
     found = what_next(one, course(one, 0.69, (0.05, 200)), "photos", "runs/x", own=True)
     assert "commonest class alone" not in found.says
+
+
+def test_held_out_images_of_the_datas_own_may_have_other_shares():
+    """Taught on as many of each, judged where one is rare: what guessing costs, the training's shares say."""
+    one = judgement((OK, OK, 380), (OK, DEFECT, 10), (DEFECT, DEFECT, 10))
+    made = course(one, 0.35, (0.97, 200))
+    record = dataclasses.replace(made.record, dataset={"split": {"origin": "folders"}})
+    found = what_next(one, dataclasses.replace(made, record=record), "photos", "runs/x", own=True)
+    assert found.limit != "not_converged"

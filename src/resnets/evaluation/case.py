@@ -105,9 +105,10 @@ class Case:
 
     @property
     def guess(self) -> float:
-        """The loss of who knows the classes' shares alone, in nats, as the recipe counts it."""
+        """The loss of who knows the classes' shares alone, in nats, as the recipe counts it; where the training's may
+        be others, of who knows nothing."""
         count = len(self.judgement.classes)
-        if self.course is None or self.course.evens_out or not self.own:
+        if self.course is None or self.course.evens_out or not (self.own and self.course.drawn):
             return math.log(count)
         shares = np.bincount(self.judgement.labels, minlength=count) / len(self.judgement.labels)
         smoothing = self.course.smoothing

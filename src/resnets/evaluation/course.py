@@ -71,6 +71,12 @@ class Course:
         return float(self.record.recipe.get("label_smoothing") or 0.0)
 
     @property
+    def drawn(self) -> bool:
+        """Whether training drew the split itself, so that classes have the same shares on both sides."""
+        split = self.record.dataset.get("split")
+        return isinstance(split, Mapping) and split.get("origin") == "seeded"
+
+    @property
     def evens_out(self) -> bool:
         """Whether every class counted the same in what was minimised."""
         return "balanced" in (self.record.recipe.get("class_weights"), self.record.recipe.get("sampler"))
