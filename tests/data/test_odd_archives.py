@@ -132,3 +132,11 @@ def test_a_name_with_backquotes_is_no_parameter(tmp_path, capsys):
     assert main(["train", str(tmp_path / "x"), "--out", str(tmp_path / "run")]) == 2
     assert "Traceback" not in capsys.readouterr().err
     assert os.path.isdir(folder)
+
+
+def test_shards_of_a_table_may_lie_beside_it(photo_folder, tmp_path):
+    """Its rows name its pictures: nothing else in the folder is read."""
+    root = photo_folder(("cat", "dog"), 4)
+    rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.rglob("*.jpg"))]
+    (root / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    assert pack(open_source(root / "labels.csv"), root / "shards").images == 8

@@ -156,3 +156,16 @@ def test_held_out_images_of_the_datas_own_may_have_other_shares():
     record = dataclasses.replace(made.record, dataset={"split": {"origin": "folders"}})
     found = what_next(one, dataclasses.replace(made, record=record), "photos", "runs/x", own=True)
     assert found.limit != "not_converged"
+
+
+@pytest.mark.parametrize("origin", ["seeded", "folders"])
+@pytest.mark.parametrize("learnt", [(0.9, 200), (0.99, 200)])
+def test_a_collapsed_network_does_not_know_its_images(origin, learnt):
+    """Its loss is that of the shares, whoever has drawn the split."""
+    one = judgement((OK, OK, 180), (DEFECT, OK, 20))
+    made = course(one, 0.405, learnt)
+    record = dataclasses.replace(made.record, dataset={"split": {"origin": origin}})
+    for own in (True, False):
+        found = what_next(one, dataclasses.replace(made, record=record), "photos", "runs/x", own=own)
+        assert found.limit == "guessing"
+        assert "commonest class alone" in found.says

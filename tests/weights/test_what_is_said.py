@@ -185,3 +185,28 @@ def test_what_a_dialect_knows_no_name_overrules(home, tmp_path):
     row = f'[[weights]]\ntag = "x"\naddress = "{keras}"\nlicence = "mine"\nnetwork = "resnet50"\n'
     (home / "registry.toml").write_text(row)
     assert load("local:x").network.plan.spec.bias != "never"
+
+
+def test_a_file_found_by_its_structure_is_of_the_network_that_is_named(bare, home, tmp_path):
+    """Under names of nobody."""
+    state = torch.load(bare, weights_only=True)
+    torch.save(
+        {f"layer_{number}.{name.rpartition('.')[2]}": t for number, (name, t) in enumerate(state.items())},
+        tmp_path / "odd.pth",
+    )
+    try:
+        usual = load_body(tmp_path / "odd.pth").model
+    except ModelFileError:
+        pytest.skip("it is not found by its structure")
+    assert usual.network.plan.spec.stride_conv == "spatial"
+    assert load_body(tmp_path / "odd.pth", tiny("resnet50_v1")).model.network.plan.spec.stride_conv == "first"
+
+
+def test_what_its_user_types_wins_over_what_a_checkpoint_says(tmp_path):
+    """Somebody's own resnet.py that calls itself resnet50."""
+    write(model_of(CATALOG["resnet50"]), tmp_path / "names.pth", "torchvision")
+    torch.save(
+        {"arch": "resnet50", "state_dict": torch.load(tmp_path / "names.pth", weights_only=True)}, tmp_path / "own.pth"
+    )
+    assert load_body(tmp_path / "own.pth").model.network.plan.spec.stride_conv == "spatial"
+    assert load_body(tmp_path / "own.pth", "resnet50_v1").model.network.plan.spec.stride_conv == "first"

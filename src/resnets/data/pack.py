@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from resnets.data.folder import Folder
 from resnets.data.identity import digest_of
 from resnets.data.labels import class_names
 from resnets.data.layout import PICTURES
@@ -72,7 +72,8 @@ def pack(source: Source, out: Path, shard_size: int = SHARD_SIZE) -> PackResult:
     """
     if not LEAST <= shard_size <= LARGEST:
         raise DataError(f"A shard has from {LEAST} to {LARGEST} bytes, not {shard_size}.")
-    if source.place and os.path.isdir(source.place) and out.resolve().is_relative_to(Path(source.place).resolve()):
+    walked = isinstance(source, Folder) and source.place  # what is written into it would be found there
+    if walked and out.resolve().is_relative_to(Path(walked).resolve()):
         raise DataError(f"{printable(str(out))} would become a part of the data: name another place.")
     _check_empty(out)
     classes = class_names(source.samples)

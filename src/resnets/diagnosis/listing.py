@@ -36,7 +36,7 @@ def remarked(source: Source) -> list[Finding]:
             kind="reading",
             severity="note",
             text=remark,
-            mend="Nothing need be done if that is meant; otherwise move or rename the folders.",
+            mend="Nothing need be done if that is meant; otherwise move, rename or unpack what is named.",
         )
         for remark in source.remarks
     ]

@@ -107,11 +107,21 @@ class Case:
     def guess(self) -> float:
         """The loss of who knows the classes' shares alone, in nats, as the recipe counts it; where the training's may
         be others, of who knows nothing."""
-        count = len(self.judgement.classes)
         if self.course is None or self.course.evens_out or not (self.own and self.course.drawn):
-            return math.log(count)
+            return math.log(len(self.judgement.classes))
+        return self._of_shares()
+
+    @property
+    def least_guess(self) -> float:
+        """The least that guessing may have cost: with the classes' shares of the judged images, if those are the
+        training's."""
+        if self.course is None or self.course.evens_out:
+            return self.guess
+        return min(self.guess, self._of_shares())
+
+    def _of_shares(self) -> float:
+        count, smoothing = len(self.judgement.classes), self.course.smoothing if self.course else 0.0
         shares = np.bincount(self.judgement.labels, minlength=count) / len(self.judgement.labels)
-        smoothing = self.course.smoothing
         said = (1 - smoothing) * shares + smoothing / count
         return float(-(said * np.log(np.maximum(said, 1e-12))).sum())
 
@@ -121,6 +131,14 @@ class Case:
 
         0 knows all training images, 1 guesses; not a number where that cannot be told (see `Course.least`).
         """
+        return self._above(self.guess)
+
+    @property
+    def doubt(self) -> float:
+        """The same where guessing may have cost the least: what is small here was learnt for certain."""
+        return self._above(self.least_guess)
+
+    def _above(self, guess: float) -> float:
         if self.course is None or math.isnan(least := self.course.least):
             return math.nan
-        return (self.course.losses[-1] - least) / max(self.guess - least, 1e-9)
+        return (self.course.losses[-1] - least) / max(guess - least, 1e-9)

@@ -68,10 +68,11 @@ def _guessing(case: Case) -> Next | None:
     if course is None or math.isnan(case.excess):
         return Next("Ask whether these are the images that it was made for, and their labels right.", "guessing", look)
     loss, images = f"loss {course.losses[-1]:.3g}, where guessing gives {case.guess:.3g}", course.result.images
-    if case.excess < KNOWS:
+    if case.doubt < KNOWS:
         said = f"It knows its {images:,} training images ({loss}), and nothing that holds for others: more photos"
         said += " help, or a trained network to start from, unless the classes do not differ in what can be seen."
         return Next(said, "guessing", case.elsewhere() if case.could_start_elsewhere else look)
+    loss = f"loss {course.losses[-1]:.3g}, where guessing gives {case.least_guess:.3g}"
     said = f"It did not learn its {images:,} training images either ({loss})."
     if course.losses[-1] > case.guess * 1.2 or course.result.fallbacks:
         return Next(
@@ -98,14 +99,14 @@ def _diverged(case: Case) -> Next | None:
 def _norms(case: Case) -> Next | None:
     """What it knows while it trains, it does not know when it is judged."""
     course = case.course
-    if course is None or course.result.learnt is None or not case.excess < KNOWS:
+    if course is None or course.result.learnt is None or not case.doubt < KNOWS:
         return None
     learnt, recipe = course.result.learnt, course.record.recipe
     baseline = case.figures["baseline"]
-    images, little = int(learnt["images"]), max(baseline, (1 - case.excess) / 2)
+    images, little = int(learnt["images"]), max(baseline, (1 - case.doubt) / 2)
     if better(round(learnt["top1"] * images), images, little) is not False:
         return None
-    if learnt["interval"][1] >= 1 - case.excess * (1 - baseline):  # what its loss promises it has
+    if learnt["interval"][1] >= 1 - case.doubt * (1 - baseline):  # what its loss promises it has
         return None
     said = f"While it trained it knew its images, and judged it is right on {100 * learnt['top1']:.0f} % of them: "
     if recipe.get("ema"):

@@ -12,6 +12,7 @@ from resnets.inference.export import STORED
 from resnets.inference.pictures import Picture
 from resnets.inference.prediction import Predictions
 from resnets.inference.session import open_session
+from resnets.progress import say
 from resnets.weights import Model
 from resnets.weights import load as load_model
 from resnets.weights import save as save_model
@@ -69,7 +70,8 @@ def predict(
     images      paths, bytes of image files, Pillow pictures, or uint8 arrays (H, W, 3) RGB or (H, W) grey; a single one
                 may come without a list around it
     top         how many classes to name; all of them if there are fewer
-    engine      "torch", "compiled", "onnxruntime", "openvino", or "auto" for the fastest. Default: the classifier's own
+    engine      "torch", "compiled", "onnxruntime", "openvino", or "auto" for the fastest. Default: the classifier's
+                own, or torch, which a line says, where that one cannot do what else is asked
     precision   "float32" or "bfloat16" of that engine; int8 has to pass `resnets.acceptance.gate` first. Default: the
                 classifier's own with its own engine, else float32
     threads     how many the engine works with. Default: see `inference.session`
@@ -83,6 +85,8 @@ def predict(
         own = classifier.chosen
         usable = own is not None and engines.supported(own.name, precision or own.precision)
         name = engine or (own.name if own and usable else "torch")
+        if own and not usable and engine is None:
+            say(f"The classifier's engine ({own.name}) cannot do that: torch answers.")
         same = own if usable and own and own.name == name else None
         wanted = precision or (same.precision if same else "float32")
         known = {name: same.quantisation} if same and same.quantisation else None

@@ -53,6 +53,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
         return state
     if wide is not None and batches.batch_size < wide.size:
         raise TrainingError(f"A batch of {batches.batch_size} images has no part for each of {wide.size} processes.")
+    if wide is not None and batches.batch_size < 2 * wide.size and _shrinks_to_a_pixel(prepared):
+        raise TrainingError(
+            f"A batch of {batches.batch_size} images leaves one for some of {wide.size} processes, and norms of one "
+            "pixel have no statistics of one image: fewer `processes`, or a larger batch or `image_size`."
+        )
     counts = np.bincount(label_indices(prepared.train, record.classes))
     weighing = Weighing.of(recipe, counts, state.device)
     step = Step(state, recipe, prepared.schedule, precision=record.precision, weighing=weighing, wide=wide)
@@ -78,6 +83,11 @@ def fit(prepared: Prepared, observers: Iterable[Observer] = ()) -> State:
             "`image_size`."
         ) from problem
     return state
+
+
+def _shrinks_to_a_pixel(prepared: Prepared) -> bool:
+    rows = prepared.network.plan.at(prepared.preprocessing.image_size).rows
+    return any(row.kind == "norm" and row.output[1:] == (1, 1) for row in rows)
 
 
 def _watched(prepared: Prepared, training: Training, step: Step, guard: Guard, observers: Iterable[Observer]) -> None:

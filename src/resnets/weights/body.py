@@ -53,7 +53,7 @@ def load_body(what: str | Path, network: str | ResNetSpec | None = None) -> Body
         raise ModelFileError(why)
     else:
         dialect, stated = registry.stated(tag)
-        found = recognised(path, dialect, network or stated, body=True)
+        found = recognised(path, dialect, network or stated, body=True, sure=network is not None)
         model, files = convert.model_of(found), found.file.files
     model = coloured(model)
     if tag:

@@ -12,13 +12,21 @@ from resnets.weights.recognise import Recognised, recognise
 from resnets.weights.worlds.torch import stated
 
 
-def recognised(path: Path, dialect: str | None, network: str | ResNetSpec | None, *, body: bool = False) -> Recognised:
+def recognised(
+    path: Path,
+    dialect: str | None,
+    network: str | ResNetSpec | None,
+    *,
+    body: bool = False,
+    sure: bool = False,
+) -> Recognised:
     """What a file is.
 
-    dialect, network    what is said of it. Of names that many codes share, as torchvision's, and a checkpoint that says
+    dialect, network    what is said of it. Of names that many codes share, as torchvision's, and of a file that says
                         nothing of its graph, the network decides where strides and zeros are. Where it cannot be that
                         network, it is what it is
     body                whether a body without a head will do, too
+    sure                whether the network decides, too, where a checkpoint names another: its user has typed it
 
     Raises ModelFileError.
     """
@@ -28,8 +36,10 @@ def recognised(path: Path, dialect: str | None, network: str | ResNetSpec | None
         if network is None:
             raise
         return recognise(open_file(path), dialect, network, body=body)
-    borrowed = found.dialect.borrowed and "config" not in found.file.documents and not stated.by(found.file)
-    if network is not None and borrowed:
+    decides = found.dialect.borrowed and "config" not in found.file.documents and (sure or not stated.by(found.file))
+    if network is not None and decides:
+        # What was found by its structure, whatever its names, would not be found again as of a dialect.
+        again = dialect if "structure" in found.file.documents else found.dialect.name
         with suppress(ModelFileError):
-            return recognise(open_file(path), found.dialect.name, network, body=body)
+            return recognise(open_file(path), again, network, body=body)
     return found

@@ -155,9 +155,11 @@ def open_source(
         return Transfer(source, (own,), modelfile.load(own), None)
     if dialect == OWN:
         raise ModelFileError(f"{source} was not written by resnets: leave `source_dialect` out.")
+    known = registry.stated(tag)
     if (dialect, network, prefix) == (None, None, None):
-        found = recognised(path, *registry.stated(tag))
+        found = recognised(path, *known)
     else:
+        dialect, network = dialect or known[0], network or known[1]
         found = recognise(open_file(path), dialect and dialect_of(dialect).name, network, prefix=prefix)
     if binary and is_binary(found):
         found = as_two_classes(found)
