@@ -79,9 +79,7 @@ def _meant(words: list[str], found: list[Kept]) -> list[Kept]:
         if word == "all" or word in KINDS:
             chosen = [one for one in found if word in ("all", one.kind)]
         else:
-            below = (
-                0 if word.partition("/")[0] in KINDS else 1
-            )  # the kind's folder is no part of a name, unless it is given
+            below = int(word.partition("/")[0] not in KINDS)  # a kind's folder counts in "kind/name" alone
             names = {str(one.path): "/".join(one.path.relative_to(home()).parts[below:]) for one in found}
             chosen = [one for one in found if word and (word in names[str(one.path)] or word in one.what)]
             if not chosen:
