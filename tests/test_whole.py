@@ -172,6 +172,9 @@ def test_what_is_private_stays_so_when_it_is_replaced(tmp_path):
     place.chmod(0o600)
     write_text(place, "new")
     assert (place.read_text(), place.stat().st_mode & 0o777) == ("new", 0o600)
+    place.chmod(0o666)  # and what all may write does not
+    write_text(place, "newer")
+    assert place.stat().st_mode & 0o002 == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")

@@ -43,7 +43,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
                 _hold(file.fileno())
                 with contextlib.suppress(OSError):  # what was private stays so
                     if stat.S_ISREG(mode := path.lstat().st_mode):
-                        os.chmod(part, stat.S_IMODE(mode))
+                        os.chmod(part, stat.S_IMODE(mode & part.stat().st_mode))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
