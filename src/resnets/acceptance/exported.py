@@ -158,7 +158,7 @@ class _Gate:
         self.source: float | None = None
         if data is not None:
             self.photos = examples(classifier, data)
-            self.source = self.photos.top1(Classifier(classifier.model).logits, "judging float32")
+            self.source = self.photos.top1_source(classifier)
 
     def written(self, quantisation: Quantisation | None = None) -> tuple[InRuntime, ...]:
         """The table of a file that is written. Raises `AccuracyError`, and writes nothing, when it loses too much."""

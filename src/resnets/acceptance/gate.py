@@ -62,6 +62,10 @@ class Examples:
         """The share of the held-out images whose class `run` names."""
         return top1(answers(run, self.judged.images, self.classes, what, self.at_once), self.labels)
 
+    def top1_source(self, classifier: Classifier) -> float:
+        """The same of the network in float32, whatever engine the classifier has now."""
+        return self.top1(Classifier(classifier.model).logits, "judging float32")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -220,7 +224,7 @@ def _judged(
     threads: int | None,
 ) -> dict[str, Quantisation]:
     """The quantisation with which each engine passes; an engine that does not is left out, unless it is the last."""
-    source = photos.top1(Classifier(classifier.model).logits, "judging float32")  # whatever engine it has now
+    source = photos.top1_source(classifier)
     passed: dict[str, Quantisation] = {}
     for name, place in kept.items():
 

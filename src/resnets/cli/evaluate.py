@@ -74,13 +74,11 @@ def evaluate(
 
 
 def _judge(model: str, data: str, split: str | None, report: Path | None, json: bool) -> None:
-    from resnets.data.reading import Reading
     from resnets.evaluation import evaluate
     from resnets.inference import load
 
     classifier = load(model)
-    reading = Reading.of(classifier.provenance.recipe)
-    result = evaluate(classifier, data, split).followed(model, data, reading)
+    result = evaluate(classifier, data, split).followed(model, data)
     if report is not None:
         from resnets.pages.report import write
 

@@ -37,8 +37,8 @@ MOST_HEADER = 2**20  # bytes of a header of a tar: a path, a few attributes
 MOST_NAME = 4096  # characters of an entry's path, as of a file's on Linux
 _LONG_NUMBER = re.compile(rb"\d{65}")
 
+ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # what a zip begins with; other names may, too, with PK
 # The first bytes of archives that are not read here, and the command that unpacks such a file.
-ZIPS = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")
 FOREIGN = {b"\x28\xb5\x2f\xfd": "unzstd", b"7z\xbc\xaf\x27\x1c": "7z x", b"Rar!": "unrar x"}
 
 # What the parsers raise at bytes that are not what they claim to be.

@@ -111,9 +111,7 @@ def arrange(
     loose = [key for key in beside if key.lower().endswith(PICTURES)]
     remarks += _stray([key for key in loose if where.is_outside(key.split("/")[:-1])])
     packed = [key for key in beside if key.lower().endswith(ARCHIVES) and where.is_outside(key.split("/")[:-1])]
-    remarks += [f"{some(packed)}: beside the class folders, and not looked into; unpack what belongs here."] * bool(
-        packed
-    )
+    remarks += _packed(packed)
     barren = [folder.rstrip("/").split("/") for folder in empty]
     remarks += _without_pictures({where.bare(parts, real) for parts in [*folders.values(), *barren]} - {""})
     return Layout(tuple(samples), tuple(beside), tuple(remarks))
@@ -244,6 +242,11 @@ def _stray(keys: list[str]) -> Iterator[str]:
             f"{len(keys):,} picture{'' if one else 's'} {'lies' if one else 'lie'} beside the class folders, in none, "
             f"and {'is' if one else 'are'} left out: {some(keys)}."
         )
+
+
+def _packed(keys: list[str]) -> Iterator[str]:
+    if keys:
+        yield f"{some(keys)}: beside the class folders, and not looked into; unpack what belongs here."
 
 
 def _without_pictures(names: Collection[str]) -> Iterator[str]:

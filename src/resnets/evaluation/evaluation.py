@@ -60,6 +60,7 @@ class Evaluation:
     left_out                what could have been judged and was not: "held_out", "new", "trained_on", and of
                             "unknown_classes"
     flatters                why these figures are no measure of new images, a sentence each
+    reading                 how the model's data is read
     """
 
     images: int
@@ -90,6 +91,7 @@ class Evaluation:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     next: Next | None = None
     flatters: tuple[str, ...] = ()
+    reading: Reading = USUAL
 
     @classmethod
     def of(
@@ -120,11 +122,10 @@ class Evaluation:
             flatters=chosen.flatters,
         )
 
-    def followed(self, model: str, data: str, reading: Reading = USUAL) -> Evaluation:
+    def followed(self, model: str, data: str) -> Evaluation:
         """The same with what to do next; of a run's folder it is known how the training went.
 
         model, data     as they are typed
-        reading         how the model's data is read
 
         Images that it was trained on do not tell what to do.
         """
@@ -135,7 +136,7 @@ class Evaluation:
             with suppress(ModelFileError):  # somebody else's run.json
                 course = Course.of(RunRecord.read(run), run)
         own = self.judged is not None and self.judged == {**dict.fromkeys(self.judged, 0), HELD_OUT: self.images}
-        return replace(self, next=what_next(self.judgement, course, data, model, reading, own))
+        return replace(self, next=what_next(self.judgement, course, data, model, self.reading, own))
 
     def _repr_html_(self) -> str:
         """In a notebook: what it is worth in one line, and a row for each class."""
@@ -149,7 +150,9 @@ class Evaluation:
 
     def document(self) -> dict[str, Any]:
         """What a program reads, ready for JSON."""
-        figures = {name: value for name, value in vars(self).items() if name not in ("judgement", "flatters")}
+        figures = {
+            name: value for name, value in vars(self).items() if name not in ("judgement", "flatters", "reading")
+        }
         figures |= {"per_class": [vars(row).copy() for row in self.per_class], "unrecognised": list(self.unrecognised)}
         return {
             **figures,
@@ -183,9 +186,7 @@ def evaluate(model: str | Path | Model | Classifier, data: str | Path, split: st
     """
     classifier = as_classifier(model)
     found = judge_source(classifier, open_as_trained(data, classifier.provenance.recipe), split)
-    if isinstance(model, Model | Classifier):
-        return found
-    return found.followed(str(model), str(data), Reading.of(classifier.provenance.recipe))
+    return found if isinstance(model, Model | Classifier) else found.followed(str(model), str(data))
 
 
 def judge_source(classifier: Classifier, source: Source, split: str | None, *, unseen: bool = False) -> Evaluation:
@@ -194,4 +195,5 @@ def judge_source(classifier: Classifier, source: Source, split: str | None, *, u
     chosen = choose(source, classifier.provenance, split, classes=classifier.classes, unseen=unseen)
     chosen.announce()
     cache = cached(source, chosen.samples, classifier.preprocessing)
-    return Evaluation.of(judge(classifier, cache), chosen, cache.skipped, time.perf_counter() - start)
+    found = Evaluation.of(judge(classifier, cache), chosen, cache.skipped, time.perf_counter() - start)
+    return replace(found, reading=Reading.of(classifier.provenance.recipe))

@@ -2,7 +2,8 @@
 
 The limits are tried in order, each a question to what was measured: images of another kind, guessing, a learning rate
 that was too high, norms that do not hold, a training that has not come to its end, wrong labels, one confused pair of
-classes, images known by heart, too few of them. What passes all of them is good enough to be used.
+classes, images known by heart, too few of them, classes that are missed. What passes all of them is good enough to be
+used.
 """
 
 from __future__ import annotations
@@ -49,10 +50,8 @@ def _other_images(case: Case) -> Next | None:
     before = None if case.course is None else case.course.result
     if before is None or before.top1_interval is None or case.figures["top1_interval"][1] >= before.top1_interval[0]:
         return None
-    said = (
-        f"Its training was right on {100 * before.top1:.0f} % of what it held out: these are images of another kind, "
-    )
-    said += "or some of their labels are wrong."
+    said = f"Its training was right on {100 * before.top1:.0f} % of what it held out: these are images of another "
+    said += "kind, or some of their labels are wrong."
     return Next(said, "other_images", case.doctor())
 
 

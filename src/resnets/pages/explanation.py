@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from resnets.data.titles import shown as titled
 from resnets.errors import DataError
 from resnets.explanation.heat import overlay
+from resnets.pages.page import check_outside
 from resnets.text import printable
 from resnets.whole import whole
 
@@ -41,9 +41,7 @@ def check(path: Path, data: str | None = None) -> None:
         raise DataError(f"{shown} is a folder: name a file to write, as in explained.png.")
     if path.exists() and not _is_drawing(path):
         raise DataError(f"{shown} is there and is no drawing of ours: name another file.")
-    folder = None if data is None else Path(os.path.expanduser(data))
-    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{shown} would become a part of the data: write it elsewhere.")
+    check_outside(path, data)
 
 
 def _is_drawing(path: Path) -> bool:

@@ -96,9 +96,7 @@ def check(path: Path, data: str | None = None) -> None:
         raise DataError(f"{printable(str(path))} is a folder: name a file to write, as in report.html.")
     if path.exists() and not _is_page(path):
         raise DataError(f"{printable(str(path))} is there and is no page of ours: name another file.")
-    folder = None if data is None else Path(os.path.expanduser(data))
-    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{printable(str(path))} would become a part of the data: write it elsewhere.")
+    check_outside(path, data)
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -106,6 +104,13 @@ def check(path: Path, data: str | None = None) -> None:
         raise DataError(
             f"{printable(str(path))} cannot be written ({problem.strerror}): name another place."
         ) from problem
+
+
+def check_outside(path: Path, data: str | None) -> None:
+    """Raise DataError for a place inside a folder of data, which would then have it as one of its files."""
+    folder = None if data is None else Path(os.path.expanduser(data))
+    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{printable(str(path))} would become a part of the data: write it elsewhere.")
 
 
 def write(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from resnets.data.labels import is_utf8
 from resnets.data.preprocess import FITS
 from resnets.data.reading import DEEPEST
 from resnets.errors import RecipeError, nearest
@@ -230,7 +231,7 @@ def _typed(key: str, value: Any, default: Any, where: str) -> Any:
     if type(value) is not type(default):
         kind = {int: "a whole number", float: "a number", str: "a word"}[type(default)]
         raise RecipeError(f"{where}: {key} is {kind}, not {brief(value)}.")
-    if isinstance(value, str) and not is_text(value):
+    if isinstance(value, str) and not is_utf8(value):
         raise RecipeError(f"{where}: {key} is text, and {brief(value)} has bytes that are none.")
     return value
 
@@ -240,15 +241,6 @@ def _float(key: str, value: float, where: str) -> float:
         return float(value)
     except OverflowError as problem:
         raise RecipeError(f"{where}: {key} is a number of {len(str(value))} digits.") from problem
-
-
-def is_text(value: str) -> bool:
-    """Whether it can be written as UTF-8: arguments of a shell may hold any bytes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def written(value: Any) -> str:

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import torch
 
-from resnets.architecture import plan
 from resnets.architecture.profile import bytes_to_run
 from resnets.data.preprocess import Preprocessing
 from resnets.errors import ModelFileError
@@ -37,10 +36,7 @@ def at_once(network: ResNet, image_size: int, wanted: int) -> int:
 
 
 def _bytes_each(network: ResNet, image_size: int) -> int:
-    p = network.plan
-    if p.image_size != image_size:
-        p = plan(p.spec, p.num_classes, p.in_channels, p.output_stride, image_size=image_size)
-    return bytes_to_run(p.rows)
+    return bytes_to_run(network.plan.at(image_size).rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from resnets.architecture import Plan
-from resnets.architecture import plan as planned
 from resnets.architecture.profile import bytes_to_run
 from resnets.errors import SpecError
 from resnets.network import ResNet
@@ -62,8 +61,7 @@ def _pictures(file: Foreign, plan: Plan) -> Iterator[Tensor]:
         )
     for size in sizes:
         with suppress(SpecError):  # smaller than its pools take, says the network itself
-            at = planned(plan.spec, plan.num_classes, plan.in_channels, plan.output_stride, image_size=max(size))
-            check_memory(2 * bytes_to_run(at.rows), max(size))
+            check_memory(2 * bytes_to_run(plan.at(max(size)).rows), max(size))
         yield torch.randn(2, plan.in_channels, *size, generator=torch.Generator().manual_seed(0))
 
 
